@@ -1,0 +1,1 @@
+"""One folder a data set: from the files of its owner to video records."""

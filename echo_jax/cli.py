@@ -1,0 +1,49 @@
+"""The `echo-jax` command: one file in `commands/` for each subcommand."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from echo_jax import __version__
+
+COMMANDS = (
+  "demo", "build", "inspect", "train", "evaluate", "predict", "score"
+)  # fmt: skip
+
+
+class UserError(Exception):
+  """Something the user can mend; printed without a traceback."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+  """The parser of every subcommand."""
+  parser = argparse.ArgumentParser(
+    prog="echo-jax",
+    description="Foundation models for echocardiogram video. Research only; "
+    "not for clinical use.",
+  )
+  parser.add_argument("--version", action="version", version=__version__)
+  commands = parser.add_subparsers(
+    dest="command", required=True, metavar="COMMAND"
+  )
+  for name in COMMANDS:
+    module = importlib.import_module(f"echo_jax.commands.{name}")
+    summary = module.__doc__.splitlines()[0]
+    sub = commands.add_parser(
+      name, help=summary, description=module.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    module.add_arguments(sub)
+    sub.set_defaults(run=module.run)
+  return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs one subcommand; returns its exit code."""
+  args = make_parser().parse_args(arguments)
+  try:
+    return args.run(args) or 0
+  except (UserError, FileNotFoundError, ValueError) as error:
+    print(f"echo-jax {args.command}: {error}", file=sys.stderr)
+    return 1

@@ -1,0 +1,1 @@
+"""From files to batches: records, builders' shared way, clips, pipelines."""

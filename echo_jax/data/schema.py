@@ -1,0 +1,180 @@
+"""The video record: what every builder yields and every reader may rely on.
+
+A value that is not known is NaN (float), -1 (int) or "" (text); it is never
+guessed.  `frames` holds one encoded frame an element (see `frames.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "OTHER", "")
+KINDS = ("cine", "still", "colour", "pw", "cw", "tdi", "mmode", "mr")
+SPLITS = ("pretrain", "train", "validation", "test")
+CODECS = ("raw", "jpeg", "png")
+EF_METHODS = (
+  "simulated", "biplane", "single_plane", "area_length", "reported", ""
+)  # fmt: skip
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+  """One key of the record: its type, shape, plain meaning and valid range."""
+
+  type: str  # text, int, float, array, image or images
+  meaning: str
+  shape: tuple[int | None, ...] = ()
+  dtype: type = np.float32
+  low: float = -np.inf
+  high: float = np.inf
+  choices: tuple[str, ...] = ()
+
+
+def _text(meaning: str, choices: tuple[str, ...] = ()) -> Field:
+  return Field("text", meaning, choices=choices)
+
+
+def _int(meaning: str) -> Field:
+  return Field("int", meaning, dtype=np.int32, low=-1)
+
+
+def _float(meaning: str, low: float, high: float) -> Field:
+  return Field("float", meaning, low=low, high=high)
+
+
+def _array(meaning: str, *shape: int | None, dtype: type = np.float32) -> Field:
+  return Field("array", meaning, shape=shape, dtype=dtype)
+
+
+FIELDS: dict[str, Field] = {
+  "video_id": _text("<source>:<owner's id of the recording>"),
+  "study_id": _text("<source>:<owner's id of the occasion>"),
+  "patient_id": _text("<source>:<owner's id of the person>"),
+  "patient_known": _int("1 if the owner names the person, 0 if a rule does"),
+  "site": _text("hospital or centre"),
+  "device": _text("manufacturer and model, or simulated preset"),
+  "view": _text("echocardiographic view", VIEWS),
+  "kind": _text("kind of recording", KINDS),
+  "split": _text("part of the data set", SPLITS),
+  "frames": Field("images", "one encoded frame an element"),
+  "frames_codec": _text("coding of frames", CODECS),
+  "frames_shape": _array("rows, columns, channels", 3, dtype=np.int32),
+  "colour": _text("photometric interpretation of passed-through JPEG"),
+  "frame_time_ms": _array("time from the first frame, NaN if unknown", None),
+  "spacing_mm": _array("row and column spacing of the stored frames", 2),
+  "sector": Field("image", "1-bit PNG: inside the ultrasound sector"),
+  "ed_frame": _int("end-diastolic frame"),
+  "es_frame": _int("end-systolic frame"),
+  "r_wave_ms": _array("R waves from the first frame", None),
+  "tracing_frame": _array("frames with a contour", None, dtype=np.int32),
+  "tracing_count": _array("points of each contour", None, dtype=np.int32),
+  "tracing_px": _array("contour points, x and y, flat", None, 2),
+  "volume_ml": _array("left-ventricular volume a frame", None),
+  "lv_mask": Field("images", "1-bit PNG a frame: left-ventricular cavity"),
+  "quality": _text("image quality grade"),
+  "sex": _text("F, M or empty", ("F", "M", "")),
+  "age_years": _float("age at the study", 0, 120),
+  "heart_rate_bpm": _float("heart rate", 10, 300),
+  "ef_pct": _float("left-ventricular ejection fraction", 0, 100),
+  "edv_ml": _float("left-ventricular end-diastolic volume", 1, 1000),
+  "esv_ml": _float("left-ventricular end-systolic volume", 0, 1000),
+  "ef_method": _text("how EF and volumes were measured", EF_METHODS),
+}
+
+SCALARS = tuple(
+  name
+  for name, field in FIELDS.items()
+  if field.type in ("text", "int", "float")
+)
+_UNKNOWN = {"text": "", "int": -1, "float": float("nan"), "image": b""}
+_REQUIRED = ("video_id", "study_id", "patient_id", "kind", "split")
+
+
+def unknown(name: str) -> Any:
+  """The value that means "not known" for a key."""
+  field = FIELDS[name]
+  if field.type == "images":
+    return []
+  if field.type != "array":
+    return _UNKNOWN[field.type]
+  if None in field.shape:
+    return np.zeros([n or 0 for n in field.shape], field.dtype)
+  missing = -1 if np.issubdtype(field.dtype, np.integer) else np.nan
+  return np.full(field.shape, missing, field.dtype)
+
+
+def make_record(**known: Any) -> Record:
+  """A whole record from what is known; the rest is marked unknown.
+
+  Raises:
+    ValueError: a key that the schema does not have, or a bad value.
+  """
+  strange = set(known) - set(FIELDS)
+  if strange:
+    raise ValueError(f"not in the video record: {sorted(strange)}")
+  record = {name: known.get(name, unknown(name)) for name in FIELDS}
+  for name, field in FIELDS.items():
+    if field.type == "array":
+      record[name] = np.asarray(record[name], field.dtype)
+  check_record(record)
+  return record
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+  """Refuses a record that later code could misread.
+
+  Raises:
+    ValueError: names the key, the value, its unit and what is allowed.
+  """
+  for name in _REQUIRED:
+    if not record[name]:
+      raise ValueError(f"{name} is empty; every record must have one")
+  for name, field in FIELDS.items():
+    _check_value(name, field, record[name])
+  _check_frames(record)
+
+
+def _check_value(name: str, field: Field, value: Any) -> None:
+  if field.choices and value not in field.choices:
+    raise ValueError(f"{name} is {value!r}; allowed: {field.choices}")
+  if field.type in ("int", "float"):
+    if not (np.isnan(value) or field.low <= value <= field.high):
+      raise ValueError(
+        f"{name} ({field.meaning}) is {value:g}; "
+        f"allowed: {field.low:g} to {field.high:g}"
+      )
+  if field.type == "array":
+    fits = len(value.shape) == len(field.shape) and all(
+      want in (None, got)
+      for want, got in zip(field.shape, value.shape, strict=True)
+    )
+    if not fits:
+      raise ValueError(f"{name} has shape {value.shape}, wants {field.shape}")
+
+
+def _check_frames(record: Mapping[str, Any]) -> None:
+  frames, times = len(record["frames"]), record["frame_time_ms"]
+  if not frames:
+    raise ValueError("frames is empty; a record holds at least one frame")
+  if len(times) != frames:
+    raise ValueError(f"{frames} frames but {len(times)} frame times")
+  if not np.isnan(times).all():
+    if times[0] != 0 or not (np.diff(times) > 0).all():
+      raise ValueError(
+        "frame_time_ms must start at 0 and rise; "
+        f"it starts {times[:3]} and its smallest step is "
+        f"{np.diff(times).min() if frames > 1 else 0:g} ms"
+      )
+  for name in ("volume_ml", "lv_mask"):
+    if len(record[name]) not in (0, frames):
+      raise ValueError(f"{name} has {len(record[name])} values for {frames}")
+  for name in ("ed_frame", "es_frame"):
+    if record[name] >= frames:
+      raise ValueError(f"{name} is {record[name]} but frames end at {frames-1}")
+  spacing = record["spacing_mm"]
+  if not (np.isnan(spacing).all() or (spacing > 0).all()):
+    raise ValueError(f"spacing_mm is {spacing}; both must be above 0 mm")

@@ -1,0 +1,152 @@
+"""Pre-norm transformer block, the one building block of encoder and decoder.
+
+Axes: b clip, n token, d width, a head.
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
+
+
+def unconstrained(x: Array) -> Array:
+  """Leaves the placement of activations to the compiler."""
+  return x
+
+
+def dense(width: int, dtype: DTypeLike, **options) -> nn.Dense:
+  """Linear map initialised as in MAE (He et al. 2022): Xavier uniform."""
+  init = nn.initializers.xavier_uniform()
+  return nn.Dense(width, dtype=dtype, kernel_init=init, **options)
+
+
+def layer_norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
+  # E[x^2] - E[x]^2 cancels badly beside an epsilon as small as 1e-12.
+  return nn.LayerNorm(
+    epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name
+  )
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention; queries and values have a bias, keys none.
+
+  A bias on keys would add the same number to every score of a query, which
+  softmax removes.  Tokens that are not valid are never attended to.
+  Softmax is taken in float32 whatever `dtype` is.
+  """
+
+  heads: int
+  qkv_bias: bool = True
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
+  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"]]:
+    width = x.shape[-1]
+    if width % self.heads:
+      raise ValueError(f"width {width} does not divide into {self.heads} heads")
+
+    def project(name: str, use_bias: bool) -> Float[Array, "b n a e"]:
+      y = dense(width, self.dtype, use_bias=use_bias, name=name)(x)
+      return y.reshape(*y.shape[:2], self.heads, -1)
+
+    query = project("query", self.qkv_bias) * (width // self.heads) ** -0.5
+    key = project("key", False)
+    value = project("value", self.qkv_bias)
+    score = jnp.einsum(
+      "bqae,bkae->baqk", query, key, preferred_element_type=jnp.float32
+    )
+    if valid is not None:
+      score = jnp.where(
+        valid[:, None, None, :], score, jnp.finfo(score.dtype).min
+      )
+    weight = jax.nn.softmax(score)
+    y = jnp.einsum("baqk,bkae->bqae", weight.astype(self.dtype), value)
+    out = dense(width, self.dtype, name="output")(y.reshape(x.shape))
+    return out, weight
+
+
+class MLP(nn.Module):
+  """Two linear maps with an exact (error function) GELU between them."""
+
+  hidden: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    y = dense(self.hidden, self.dtype, name="expand")(x)
+    y = jax.nn.gelu(y, approximate=False)
+    return dense(x.shape[-1], self.dtype, name="reduce")(y)
+
+
+class Block(nn.Module):
+  """x + attention(norm(x)), then x + mlp(norm(x)).
+
+  `constrain` is applied to the activations on entry, so that a caller can
+  pin their sharding without the model knowing of a mesh.
+  """
+
+  heads: int
+  mlp_width: int
+  qkv_bias: bool = True
+  norm_eps: float = 1e-12
+  dtype: DTypeLike = jnp.float32
+  constrain: Callable = unconstrained
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
+  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"]]:
+    norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
+    x = self.constrain(x)
+    y, weight = Attention(
+      self.heads, self.qkv_bias, self.dtype, name="attention"
+    )(norm("attention_norm")(x), valid)
+    x = x + y
+    y = MLP(self.mlp_width, self.dtype, name="mlp")(norm("mlp_norm")(x))
+    return x + y, weight
+
+
+class Blocks(nn.Module):
+  """`depth` blocks in a row; features are each block's output by its name.
+
+  With `remat`, activations inside a block are computed again in the backward
+  pass instead of being kept.  With `keep_attention`, the attention of every
+  block [b a n n] is among the features.
+  """
+
+  depth: int
+  heads: int
+  mlp_width: int
+  qkv_bias: bool = True
+  norm_eps: float = 1e-12
+  dtype: DTypeLike = jnp.float32
+  remat: bool = False
+  keep_attention: bool = False
+  constrain: Callable = unconstrained
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
+  ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
+    make = nn.remat(Block) if self.remat else Block
+    features = {}
+    for i in range(self.depth):
+      x, weight = make(
+        self.heads,
+        self.mlp_width,
+        self.qkv_bias,
+        self.norm_eps,
+        self.dtype,
+        self.constrain,
+        name=f"block_{i}",
+      )(x, valid)
+      features[f"block_{i}"] = x
+      if self.keep_attention:
+        features[f"attention_{i}"] = weight
+    return x, features

@@ -1,0 +1,51 @@
+"""Named leaves of parameter trees: paths, masks by path, counts, averages."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Tree = Any
+
+
+def path_name(path: tuple) -> str:
+  """`encoder/block_0/attention/query/kernel` for a key path of JAX."""
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def named_leaves(tree: Tree) -> dict[str, Any]:
+  """Every leaf under its slash-separated name, in tree order."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {path_name(path): leaf for path, leaf in leaves}
+
+
+def map_named(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
+  """Applies `function(name, leaf)` to every leaf."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: function(path_name(path), leaf), tree
+  )
+
+
+def mask_matching(pattern: str, tree: Tree) -> Tree:
+  """True at the leaves whose name matches the regular expression."""
+  return map_named(lambda name, _: bool(re.search(pattern, name)), tree)
+
+
+def count_parameters(tree: Tree) -> int:
+  """Number of scalars in a tree of arrays or of shapes."""
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def update_average(average: Tree, tree: Tree, decay: float) -> Tree:
+  """Exponential moving average: decay * average + (1 - decay) * tree."""
+  return jax.tree.map(
+    lambda old, new: decay * old + (1 - decay) * new, average, tree
+  )
+
+
+def all_finite(tree: Tree) -> jax.Array:
+  """Whether every number in a tree is finite."""
+  finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+  return jnp.stack(finite).all()
