@@ -41,7 +41,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs one subcommand; returns its exit code."""
-  args = make_parser().parse_args(arguments)
+  words = sys.argv[1:] if arguments is None else list(arguments)
+  # `--config.run.steps=5` is the field's way to write a setting.
+  words = [
+    word.replace("--config.", "--config=", 1)
+    if word.startswith("--config.")
+    else word
+    for word in words
+  ]
+  args = make_parser().parse_args(words)
   try:
     return args.run(args) or 0
   except (UserError, FileNotFoundError, ValueError) as error:

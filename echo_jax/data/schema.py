@@ -39,7 +39,7 @@ def _text(meaning: str, choices: tuple[str, ...] = ()) -> Field:
 
 
 def _int(meaning: str) -> Field:
-  return Field("int", meaning, dtype=np.int32, low=-1)
+  return Field("int", meaning, dtype=np.int32, low=-1.0)
 
 
 def _float(meaning: str, low: float, high: float) -> Field:
@@ -77,11 +77,11 @@ FIELDS: dict[str, Field] = {
   "lv_mask": Field("images", "1-bit PNG a frame: left-ventricular cavity"),
   "quality": _text("image quality grade"),
   "sex": _text("F, M or empty", ("F", "M", "")),
-  "age_years": _float("age at the study", 0, 120),
-  "heart_rate_bpm": _float("heart rate", 10, 300),
-  "ef_pct": _float("left-ventricular ejection fraction", 0, 100),
-  "edv_ml": _float("left-ventricular end-diastolic volume", 1, 1000),
-  "esv_ml": _float("left-ventricular end-systolic volume", 0, 1000),
+  "age_years": _float("age at the study", 0.0, 120.0),
+  "heart_rate_bpm": _float("heart rate", 10.0, 300.0),
+  "ef_pct": _float("left-ventricular ejection fraction", 0.0, 100.0),
+  "edv_ml": _float("left-ventricular end-diastolic volume", 1.0, 1000.0),
+  "esv_ml": _float("left-ventricular end-systolic volume", 0.0, 1000.0),
   "ef_method": _text("how EF and volumes were measured", EF_METHODS),
 }
 

@@ -1,5 +1,6 @@
 """Finished data sets as random-access sources of video records."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,3 +76,17 @@ class VideoSource(Sequence):
   def __repr__(self) -> str:
     # grain puts a source's repr into what it keeps of an iterator.
     return f"VideoSource({len(self)} records)"
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+  """Digests of a data set: of ids, labels and settings, and of its pixels."""
+  folder = Path(folder)
+  index = read_index(folder).sort_values("video_id")
+  pixels = index.pop("pixel_crc32")
+  labels = index.to_csv(index=False) + (folder / "settings.json").read_text()
+  labels += folder.parent.name + folder.name
+  return {
+    "dataset": f"{folder.parent.name}:{folder.name}",
+    "labels": hashlib.sha256(labels.encode()).hexdigest()[:16],
+    "pixels": hashlib.sha256("".join(pixels).encode()).hexdigest()[:16],
+  }

@@ -4,6 +4,7 @@ Axes: b clip, n token, k kept token, q hidden token, e encoder width,
 d decoder width, p values per tubelet.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -11,7 +12,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from echo_jax.models.layers import Blocks, dense, layer_norm, unconstrained
+from echo_jax.models.layers import (
+  Linear,
+  apply_blocks,
+  layer_norm,
+  unconstrained,
+)
 from echo_jax.models.positions import sinusoid_table
 from echo_jax.models.tokens import Mask, take_tokens
 
@@ -42,7 +48,8 @@ class MAEDecoder(nn.Module):
     valid: Bool[Array, "b n"] | None = None,
   ) -> tuple[Float[Array, "b q p"], dict[str, Array]]:
     """`values` is p, the number of pixel values to predict for a token."""
-    x = dense(self.width, self.dtype, use_bias=False, name="embed")(tokens)
+    linear = functools.partial(Linear, dtype=self.dtype)
+    x = linear(self.width, use_bias=False, name="embed")(tokens)
     init = nn.initializers.normal(0.02)
     unseen = self.param("mask_token", init, (self.width,)).astype(self.dtype)
     order = jnp.concatenate([mask.kept, mask.hidden], axis=1)  # b n
@@ -50,18 +57,19 @@ class MAEDecoder(nn.Module):
     unseen = jnp.broadcast_to(unseen, (len(x), hidden, self.width))
     table = jnp.asarray(sinusoid_table(order.shape[1], self.width), self.dtype)
     x = jnp.concatenate([x, unseen], axis=1) + table[order]
-    x, features = Blocks(
+    x, features = apply_blocks(
+      x,
+      None if valid is None else take_tokens(valid, order),
       depth=self.depth,
+      remat=self.remat,
       heads=self.heads,
       mlp_width=round(self.width * self.mlp_ratio),
       qkv_bias=self.qkv_bias,
       norm_eps=self.norm_eps,
       dtype=self.dtype,
-      remat=self.remat,
       constrain=self.constrain,
-      name="blocks",
-    )(x, None if valid is None else take_tokens(valid, order))
+    )
     # VideoMAE leaves PyTorch's default epsilon here, unlike everywhere else.
     x = layer_norm(1e-5, self.dtype, "norm")(x[:, x.shape[1] - hidden :])
-    logits = dense(values, self.dtype, name="head")(x).astype(jnp.float32)
+    logits = linear(values, name="head")(x).astype(jnp.float32)
     return logits, features

@@ -15,7 +15,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from echo_jax.models.layers import Blocks, dense, layer_norm, unconstrained
+from echo_jax.models.layers import (
+  Linear,
+  apply_blocks,
+  layer_norm,
+  unconstrained,
+)
 from echo_jax.models.positions import sinusoid_table
 from echo_jax.models.tokens import TokenGrid, patchify, take_tokens
 
@@ -69,7 +74,7 @@ class VideoViT(nn.Module):
     valid: Bool[Array | np.ndarray, "b n"] | None = None,
     *,
     train: bool = False,
-  ) -> tuple[Float[Array, "b m d"], dict[str, Array]]:
+  ) -> tuple[Float[Array, "b k d"], dict[str, Array]]:
     del train  # no layer here behaves otherwise in training
     video = jnp.asarray(video)
     grid = self.token_grid(video.shape)
@@ -80,20 +85,21 @@ class VideoViT(nn.Module):
       patches = take_tokens(patches, kept)
       position = position[jnp.asarray(kept)]
       valid = None if valid is None else take_tokens(valid, kept)
-    x = dense(self.width, self.dtype, name="embed")(patches)
+    x = Linear(self.width, dtype=self.dtype, name="embed")(patches)
     x = x + position.astype(self.dtype)
-    x, features = Blocks(
+    x, features = apply_blocks(
+      x,
+      valid,
       depth=self.depth,
+      remat=self.remat,
+      keep_attention=self.keep_attention,
       heads=self.heads,
       mlp_width=round(self.width * self.mlp_ratio),
       qkv_bias=self.qkv_bias,
       norm_eps=self.norm_eps,
       dtype=self.dtype,
-      remat=self.remat,
-      keep_attention=self.keep_attention,
       constrain=self.constrain,
-      name="blocks",
-    )(x, valid)
+    )
     if self.final_norm:
       x = layer_norm(self.norm_eps, self.dtype, "norm")(x)
     return x, {**features, "tokens": x}

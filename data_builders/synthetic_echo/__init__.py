@@ -1,0 +1,187 @@
+"""SynthEcho: a virtual cohort with perfect truth; needs no download.
+
+Example:
+  echo-jax build synthetic_echo --data-dir data --patients 200
+  echo-jax build synthetic_echo --data-dir data --cohort clinic_like \\
+    --name synthetic_echo_clinic_like --size 64 --codec raw --workers 2
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from echo_jax import simulate
+from echo_jax.data import frames as coding
+from echo_jax.data import schema
+from echo_jax.data.build import Dataset, Item
+
+VERSION = "1.0.0"
+SHARES = (0.4, 0.35, 0.1, 0.15)  # pretrain, train, validation, test
+GRADES = ((0.4, "poor"), (0.7, "medium"), (1.01, "good"))
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+  """Options of the virtual cohort."""
+  parser.add_argument("--name", default="synthetic_echo", help="folder name")
+  parser.add_argument(
+    "--cohort", choices=simulate.COHORTS, default="independent",
+    help="independent: EF drawn apart from everything; clinic_like: realistic",
+  )  # fmt: skip
+  parser.add_argument("--patients", type=int, default=200)
+  parser.add_argument("--seed", type=int, default=0, help="of the cohort")
+  parser.add_argument("--size", type=int, default=112, help="pixels a side")
+  parser.add_argument("--duration-s", type=float, default=2.0)
+  parser.add_argument("--clips", type=int, default=1, help="videos a study")
+  parser.add_argument(
+    "--codec", choices=schema.CODECS, default="png",
+    help="png is lossless; raw is larger and faster to read",
+  )  # fmt: skip
+  parser.add_argument(
+    "--shares", type=float, nargs=4, default=SHARES,
+    metavar=("PRETRAIN", "TRAIN", "VALIDATION", "TEST"),
+    help="of the patients in each split; must add up to 1",
+  )  # fmt: skip
+
+
+def from_options(options: argparse.Namespace) -> Dataset:
+  """The data set that the command line asks for."""
+  return make_dataset(
+    name=options.name, cohort=options.cohort, patients=options.patients,
+    seed=options.seed, size=options.size, duration_s=options.duration_s,
+    clips=options.clips, codec=options.codec, shares=tuple(options.shares),
+  )  # fmt: skip
+
+
+def make_dataset(
+  *,
+  name: str = "synthetic_echo",
+  cohort: str = "independent",
+  patients: int = 200,
+  seed: int = 0,
+  size: int = 112,
+  duration_s: float | int = 2.0,
+  clips: int = 1,
+  codec: str = "png",
+  shares: Sequence[float] = SHARES,
+) -> Dataset:
+  """Lists a virtual cohort; nothing is simulated before it is read.
+
+  Args:
+    name: folder of the data set, one for each setting that is to be kept.
+    cohort: "independent" or "clinic_like".
+    patients: how many people; each has 1 to 3 studies.
+    seed: of the cohort; another seed is other people.
+    size: rows and columns of the frames.
+    duration_s: length of a video.
+    clips: videos a study.
+    codec: raw, jpeg or png.
+    shares: of the patients in pretrain, train, validation and test.
+
+  Raises:
+    ValueError: shares that do not add up, or too few patients to fill them.
+  """
+  items = tuple(
+    Item(f"{person_name(cohort, seed, p)}-s{study}-c{clip}", split, facts)
+    for p, split in enumerate(split_patients(patients, shares))
+    for study in range(simulate.count_studies(seed, p, cohort))
+    for clip in range(clips)
+    for facts in [{"patient": p, "study": study, "clip": clip}]
+  )
+  settings = {
+    "cohort": cohort, "patients": patients, "seed": seed, "size": size,
+    "duration_s": duration_s, "clips": clips, "codec": codec,
+    "shares": list(shares),
+  }  # fmt: skip
+  return Dataset(
+    name=name,
+    version=VERSION,
+    description="SynthEcho, simulated apical four-chamber cines with the true "
+    f"left-ventricular volume of every frame; cohort {cohort}.",
+    settings=settings,
+    items=items,
+    read=partial(
+      read_item, cohort=cohort, seed=seed, size=size, duration_s=duration_s,
+      codec=codec,
+    ),
+  )  # fmt: skip
+
+
+def person_name(cohort: str, seed: int, patient: int) -> str:
+  """Name of a person, the same in every data set made from that cohort."""
+  return f"{cohort}-{seed}-p{patient:05d}"
+
+
+def split_patients(count: int, shares: Sequence[float]) -> list[str]:
+  """Split of every patient; adding patients moves nobody.
+
+  Numbers k * golden ratio modulo 1 fill [0, 1) evenly for every count, so
+  splits have their shares even in a small cohort.  Patients are drawn alike
+  whatever their number, so this order carries no information about them.
+  """
+  if len(shares) != 4 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    raise ValueError(f"shares {tuple(shares)}: want four that add up to 1")
+  edges = np.cumsum(shares)
+  edges[-1] = 1.0
+  place = (np.arange(count) + 0.5) * _GOLDEN % 1
+  splits = [schema.SPLITS[i] for i in np.searchsorted(edges, place, "right")]
+  for split, share in zip(schema.SPLITS, shares, strict=True):
+    if share and split not in splits:
+      raise ValueError(
+        f"{count} patients leave {split} empty at a share of {share:g}; "
+        f"ask for at least {math.ceil(2 / share)} patients or a share of 0"
+      )
+  return splits
+
+
+def read_item(
+  item: Item, *, cohort: str, seed: int, size: int, duration_s: float | int,
+  codec: str,
+) -> tuple[schema.Record, tuple[str, ...]]:  # fmt: skip
+  """Simulates one video and makes its record."""
+  patient, number = item.facts["patient"], item.facts["study"]
+  study = simulate.draw_study(seed, patient, number, cohort)
+  video = simulate.simulate_video(
+    study, size=size, duration_s=duration_s, clip=item.facts["clip"]
+  )
+  notes = () if video.ed_frame >= 0 else ("no complete beat in the recording",)
+  person = f"synthetic_echo:{person_name(cohort, seed, patient)}"
+  record = schema.make_record(
+    video_id=f"synthetic_echo:{item.name}",
+    study_id=f"{person}-s{number}",
+    patient_id=person,
+    patient_known=1,
+    kind="cine",
+    split=item.split,
+    quality=grade(video.quality),
+    **_picture(video, codec),
+    **{name: getattr(video, name) for name in _AS_SIMULATED},
+  )
+  return record, notes
+
+
+_AS_SIMULATED = (
+  "site", "device", "view", "frame_time_ms", "spacing_mm", "ed_frame",
+  "es_frame", "r_wave_ms", "volume_ml", "sex", "age_years", "heart_rate_bpm",
+  "ef_pct", "edv_ml", "esv_ml", "ef_method",
+)  # fmt: skip
+
+
+def _picture(video: simulate.SimulatedVideo, codec: str) -> dict:
+  """Coded frames and masks."""
+  frames = video.frames[..., None]
+  return {
+    "frames": coding.encode_frames(frames, codec),
+    "frames_codec": codec,
+    "frames_shape": np.array(frames.shape[1:], np.int32),
+    "sector": coding.encode_mask(video.sector),
+    "lv_mask": [coding.encode_mask(mask) for mask in video.lv_mask],
+  }
+
+
+def grade(quality: float) -> str:
+  """poor, medium or good from a quality of 0 to 1."""
+  return next(name for below, name in GRADES if quality < below)

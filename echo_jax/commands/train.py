@@ -1,0 +1,39 @@
+"""Trains an experiment; started again it goes on where it stopped.
+
+Example:
+  echo-jax train experiments/mae_pretrain.py --workdir runs/mae --tiny \\
+    --config.data.dir=data
+  echo-jax train experiments/ef_finetune.py --workdir runs/ef \\
+    --config.init_from=runs/mae --config.optimizer.rate=3e-4
+"""
+
+import argparse
+from pathlib import Path
+
+from echo_jax import experiment
+from echo_jax.training.loop import Stopped
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """Experiment, folder and settings."""
+  parser.add_argument("experiment", help="file, or dotted module")
+  parser.add_argument("--workdir", type=Path, required=True)
+  parser.add_argument(
+    "--tiny", action="store_true", help="seconds on two cores"
+  )
+  parser.add_argument(
+    "--config", metavar="KEY=VALUE", action="append", default=[],
+    help="a setting; also written --config.KEY=VALUE",
+  )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+  """Builds and trains; 143 after SIGTERM, as shells count signals."""
+  prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
+  try:
+    experiment.run(prepared, args.workdir)
+  except Stopped as stopped:
+    print(stopped)
+    return 143
+  print(f"done: {prepared.pace.steps} steps in {args.workdir}")
+  return 0

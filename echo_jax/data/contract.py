@@ -1,0 +1,133 @@
+"""The input contract: what a model is shown, from stored frames to floats.
+
+Training, evaluation, prediction of single files and streaming all prepare
+their input here.  Weights carry the contract's hash and refuse another one.
+Axes: T frame of the clip, H W pixels, c channel.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from echo_jax.data.clips import ClipFrames
+from echo_jax.data.frames import decode_frame, decode_mask
+from echo_jax.data.schema import Record
+
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as DICOM's YBR_FULL
+
+
+@dataclass(frozen=True)
+class InputContract:
+  """How a clip reaches a model.
+
+  Attributes:
+    frames: T, frames a clip.
+    span_s: seconds a clip covers; 0 means the whole video, in equal index
+      steps, as the released Echo-Vision-FM code samples (its frame rate then
+      varies with the length of the video).
+    size: rows and columns after resizing (aspect is kept, borders are black).
+    channels: 1 (luminance) or 3 (RGB).
+    mean, std: subtracted from and dividing values in 0..1.
+  """
+
+  frames: int = 16
+  span_s: float = 1.4
+  size: int = 112
+  channels: int = 1
+  mean: float = 0.0
+  std: float = 1.0
+
+  @property
+  def hash(self) -> str:
+    """Short digest of all settings."""
+    text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+  @property
+  def shape(self) -> tuple[int, int, int, int]:
+    """Shape of one clip: T H W c."""
+    return (self.frames, self.size, self.size, self.channels)
+
+  def refuse_other(self, other: "InputContract", what: str) -> None:
+    """Raises ValueError when weights were made under another contract."""
+    if other == self:
+      return
+    ours, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+    unequal = [
+      f"{name} {theirs[name]} (here {ours[name]})"
+      for name in ours
+      if ours[name] != theirs[name]
+    ]
+    raise ValueError(
+      f"{what} was trained under another input contract: {', '.join(unequal)}"
+    )
+
+
+def draw_clip(
+  record: Record, clip: ClipFrames, contract: InputContract
+) -> UInt8[np.ndarray, "T H W c"]:
+  """Decodes the frames of a clip and brings them to the contract's shape."""
+  shape = tuple(int(n) for n in record["frames_shape"])
+  chosen, where = np.unique(clip.index, return_inverse=True)
+  frames = [
+    fit_frame(
+      decode_frame(record["frames"][i], record["frames_codec"], shape),
+      contract.size, contract.channels,
+    )
+    for i in chosen
+  ]  # fmt: skip
+  return np.stack(frames)[where]
+
+
+def fit_frame(
+  frame: UInt8[np.ndarray, "H W c"], size: int, channels: int
+) -> UInt8[np.ndarray, "s s d"]:
+  """One frame as a square of `size` pixels with 1 or 3 channels."""
+  if frame.shape[-1] != channels:
+    frame = _convert(frame, channels)
+  rows, columns = frame.shape[:2]
+  if (rows, columns) == (size, size):
+    return frame
+  scale = size / max(rows, columns)
+  inner = (max(round(columns * scale), 1), max(round(rows * scale), 1))
+  method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+  resized = cv2.resize(frame, inner, interpolation=method)
+  square = np.zeros((size, size, channels), np.uint8)
+  top, left = (size - inner[1]) // 2, (size - inner[0]) // 2
+  square[top : top + inner[1], left : left + inner[0]] = resized.reshape(
+    inner[1], inner[0], channels
+  )
+  return square
+
+
+def _convert(
+  frame: UInt8[np.ndarray, "H W c"], channels: int
+) -> UInt8[np.ndarray, "H W d"]:
+  if channels == 3:
+    return np.repeat(frame, 3, axis=-1)
+  luminance = frame.astype(np.float32) @ np.asarray(LUMINANCE, np.float32)
+  return np.rint(luminance)[..., None].astype(np.uint8)
+
+
+def fit_sector(
+  record: Record, contract: InputContract
+) -> Bool[np.ndarray, "H W"]:
+  """The sector in the contract's square; everything if it is not known."""
+  if not record["sector"]:
+    return np.ones((contract.size, contract.size), bool)
+  sector = decode_mask(record["sector"]).astype(np.uint8)[..., None] * 255
+  return fit_frame(sector, contract.size, 1)[..., 0] > 127
+
+
+def normalise(
+  raw: UInt8[jax.Array, "*any"], contract: InputContract
+) -> Float[jax.Array, "*any"]:
+  """Stored grey levels 0..255 to the float32 values a model takes."""
+  return (raw.astype(jnp.float32) / 255.0 - contract.mean) / contract.std

@@ -1,0 +1,51 @@
+"""The one door to files: looks at the first bytes and calls the right reader.
+"""
+
+from pathlib import Path
+
+from echo_jax.data.ingest.dicom import read_dicom
+from echo_jax.data.ingest.movie import read_movie
+from echo_jax.data.ingest.recording import Recording
+from echo_jax.data.ledger import Rejected
+
+HEAD_BYTES = 132
+
+
+def read_recording(path: Path) -> Recording:
+  """Reads a DICOM, AVI, MP4 or MOV file by its content, not by its name.
+
+  Raises:
+    Rejected: the file must not become a record; the message says why and
+      holds no patient text.
+    OSError: the file cannot be opened at all.
+  """
+  container = sniff(path)
+  if container == "dicom":
+    return read_dicom(Path(path))
+  return read_movie(Path(path))
+
+
+def sniff(path: Path) -> str:
+  """`dicom` or `movie`, from the first bytes.
+
+  Raises:
+    Rejected: empty, or neither of the two.
+  """
+  with Path(path).open("rb") as file:
+    head = file.read(HEAD_BYTES)
+  if not head:
+    raise Rejected("empty file: 0 bytes")
+  if head[128:132] == b"DICM" or _is_bare_dicom(head):
+    return "dicom"
+  if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+    return "movie"
+  if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
+    return "movie"
+  raise Rejected(
+    "not a recording: the first bytes are neither DICOM nor AVI, MP4 or MOV"
+  )
+
+
+def _is_bare_dicom(head: bytes) -> bool:
+  """True for old files that begin with group 2 or 8 without a preamble."""
+  return head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"

@@ -1,0 +1,169 @@
+"""One recording as it was read, and the video record made from it.
+
+Axes: T frame, H row, W column, c channel (1 grey or 3 RGB), r R wave.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from echo_jax.data import schema
+from echo_jax.data.frames import encode_frames, encode_mask
+from echo_jax.data.ingest.regions import Region
+from echo_jax.data.ledger import Rejected
+
+COLOURED = 48  # largest minus smallest channel; JPEG noise stays below
+SAMPLED_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Recording:
+  """What one file holds.
+
+  Attributes:
+    frames: uint8, grey (c = 1) or RGB (c = 3).
+    frame_time_ms: from the first frame; all NaN if unknown.
+    time_source: header attribute or container that gave the times.
+    spacing_mm: row and column spacing; NaN if unknown or doubtful.
+    sector: inside the ultrasound sector of this clip; all False if none.
+    kind: cine, still, colour, pw, cw, tdi or mmode.
+    device: manufacturer and model; "" if unknown.
+    r_wave_ms: R waves from the first frame; empty if unknown.
+    heart_rate_bpm: as the header has it; NaN if unknown.
+    regions: as the header has them.
+    photometric: interpretation of the stored pixels (YBR_FULL_422, yuvj420p).
+    coding: transfer syntax, or container and codec.
+    coloured_pct: share of the sector's pixels that are coloured, 0 to 100.
+    warnings: what a user should know; without patient text.
+  """
+
+  frames: UInt8[np.ndarray, "T H W c"]
+  frame_time_ms: Float[np.ndarray, "T"]
+  time_source: str
+  spacing_mm: Float[np.ndarray, "2"]
+  sector: Bool[np.ndarray, "H W"]
+  kind: str
+  device: str
+  r_wave_ms: Float[np.ndarray, "r"]
+  heart_rate_bpm: float
+  regions: tuple[Region, ...]
+  photometric: str
+  coding: str
+  coloured_pct: float
+  warnings: tuple[str, ...]
+
+
+def luminance(
+  frames: UInt8[np.ndarray, "T H W c"],
+) -> UInt8[np.ndarray, "T H W"]:
+  """Grey value of each pixel (ITU-R BT.601 weights); grey stays as it is."""
+  if frames.shape[-1] == 1:
+    return frames[..., 0]
+  grey = np.empty(frames.shape[:3], np.uint8)
+  for frame, out in zip(frames, grey, strict=True):
+    cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY, dst=out)
+  return grey
+
+
+def coloured_pct(
+  frames: UInt8[np.ndarray, "T H W c"], where: Bool[np.ndarray, "H W"]
+) -> float:
+  """Percent of pixels in `where` whose channels differ by more than 48."""
+  if frames.shape[-1] == 1 or not where.any():
+    return 0.0
+  few = np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).round().astype(int)
+  inside = frames[np.unique(few)][:, where]
+  span = inside.max(-1) - inside.min(-1)
+  return float(100 * (span > COLOURED).mean())
+
+
+def repeated_frames(frames: UInt8[np.ndarray, "T H W c"]) -> list[int]:
+  """Indices of frames that equal the one before them, pixel for pixel."""
+  return [
+    i for i in range(1, len(frames)) if np.array_equal(frames[i], frames[i - 1])
+  ]
+
+
+def to_record(
+  recording: Recording, *, video_id: str, study_id: str, patient_id: str,
+  split: str, codec: str = "png", size: tuple[int, int] | None = None,
+  channels: int | None = None, **labels: Any,
+) -> schema.Record:  # fmt: skip
+  """The video record of a recording.
+
+  Args:
+    recording: what was read.
+    video_id: `<source>:<id>`; likewise study_id and patient_id.
+    study_id: see video_id.
+    patient_id: see video_id.
+    split: part of the data set.
+    codec: raw, png (both lossless) or jpeg.
+    size: rows and columns of the stored frames, by area interpolation;
+      spacing, sector and tracing_px follow.  None keeps the owner's size.
+    channels: 1 takes the luminance, 3 repeats grey, None keeps.
+    **labels: other keys of the record, in pixels of the owner's size.
+
+  Raises:
+    Rejected: a label that the record refuses (names key, value and range).
+    ValueError: a size or number of channels that no picture can have.
+  """
+  rows, columns = size or recording.sector.shape
+  if min(rows, columns) < 1:
+    raise ValueError(f"size is {rows} x {columns} pixels, wants both above 0")
+  scale = np.array([rows, columns]) / recording.sector.shape
+  frames = _with_channels(recording.frames, channels)
+  frames = _resized(frames, rows, columns)
+  sector = _resized_mask(recording.sector, rows, columns)
+  if "tracing_px" in labels:
+    centres = np.asarray(labels["tracing_px"], np.float32) + 0.5
+    labels["tracing_px"] = centres * scale[::-1] - 0.5
+  known = {
+    "video_id": video_id, "study_id": study_id, "patient_id": patient_id,
+    "split": split, "kind": recording.kind, "device": recording.device,
+    "frames": encode_frames(frames, codec), "frames_codec": codec,
+    "frames_shape": frames.shape[1:],
+    "frame_time_ms": recording.frame_time_ms,
+    "spacing_mm": recording.spacing_mm / scale,
+    "sector": encode_mask(sector) if sector.any() else b"",
+    "r_wave_ms": recording.r_wave_ms,
+    "heart_rate_bpm": recording.heart_rate_bpm,
+  }  # fmt: skip
+  try:
+    return schema.make_record(**(known | labels))
+  except ValueError as error:
+    raise Rejected(f"bad label: {error}") from error
+
+
+def _with_channels(frames: np.ndarray, channels: int | None) -> np.ndarray:
+  if channels not in (None, 1, 3):
+    raise ValueError(f"channels is {channels}; allowed: 1, 3 or None")
+  if channels in (None, frames.shape[-1]):
+    return frames
+  if channels == 1:
+    return luminance(frames)[..., None]
+  return np.repeat(frames, 3, axis=-1)
+
+
+def _resized(frames: np.ndarray, rows: int, columns: int) -> np.ndarray:
+  if frames.shape[1:3] == (rows, columns):
+    return frames
+  shrinks = rows <= frames.shape[1] and columns <= frames.shape[2]
+  # Area interpolation repeats pixels where it enlarges.
+  method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  new = np.empty((len(frames), rows, columns, frames.shape[-1]), np.uint8)
+  for frame, out in zip(frames, new, strict=True):
+    resized = cv2.resize(frame, (columns, rows), interpolation=method)
+    out[...] = resized.reshape(out.shape)
+  return new
+
+
+def _resized_mask(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+  if mask.shape == (rows, columns):
+    return mask
+  share = cv2.resize(
+    mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA
+  )
+  return share >= 0.5

@@ -1,0 +1,218 @@
+"""Ultrasound regions of a DICOM picture: what is shown where, at what scale.
+
+Source: DICOM PS3.3 C.8.5.5 (US Region Calibration).  Region borders are pixel
+indices of the whole picture, both ends inside; physical deltas are per pixel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from echo_jax import units
+from echo_jax.data.ingest.header import Header
+
+SPATIAL_FORMATS = {
+  0: "no format", 1: "2D", 2: "M-mode", 3: "spectral", 4: "wave form",
+  5: "graphics",
+}  # fmt: skip
+DATA_TYPES = {
+  0: "no data type", 1: "tissue", 2: "colour flow", 3: "PW Doppler",
+  4: "CW Doppler", 5: "Doppler mean trace", 6: "Doppler mode trace",
+  7: "Doppler max trace", 8: "volume trace", 9: "volume derivative",
+  10: "ECG trace", 11: "pulse trace", 12: "phonocardiogram", 13: "grey bar",
+  14: "colour bar", 15: "integrated backscatter", 16: "area trace",
+  17: "area derivative", 18: "other",
+}  # fmt: skip
+UNITS = {
+  0: "no unit", 1: "%", 2: "dB", 3: "cm", 4: "s", 5: "Hz", 6: "dB/s",
+  7: "cm/s", 8: "cm2", 9: "cm2/s", 10: "cm3", 11: "cm3/s", 12: "degrees",
+}  # fmt: skip
+CENTIMETRES = 3
+WIDEST_CM = 40.0  # no cardiac picture is wider or deeper
+FINEST_CM = 1.0  # and none shows less than this
+
+
+@dataclass(frozen=True)
+class Region:
+  """One item of SequenceOfUltrasoundRegions, as the header has it.
+
+  Attributes:
+    spatial_format: 1 is 2D, 2 M-mode, 3 spectral, 4 wave form; -1 unknown.
+    data_type: 1 is tissue, 2 colour flow, 3 PW, 4 CW, 10 ECG; -1 unknown.
+    x0, y0, x1, y1: first and last column and row; -1 unknown.
+    units_x, units_y: 3 is cm, 4 s, 7 cm/s; -1 unknown.
+    delta_x, delta_y: physical step of one pixel in that unit; NaN unknown.
+  """
+
+  spatial_format: int
+  data_type: int
+  x0: int
+  y0: int
+  x1: int
+  y1: int
+  units_x: int
+  units_y: int
+  delta_x: float
+  delta_y: float
+
+  @property
+  def is_picture(self) -> bool:
+    """True for a 2D picture of tissue or colour flow."""
+    return self.spatial_format == 1 and self.data_type in (1, 2)
+
+  @property
+  def place(self) -> str:
+    """The borders in words."""
+    return f"x {self.x0}..{self.x1}, y {self.y0}..{self.y1}"
+
+  def __str__(self) -> str:
+    form = SPATIAL_FORMATS.get(self.spatial_format, "unknown format")
+    kind = DATA_TYPES.get(self.data_type, "unknown data type")
+    unit_x = UNITS.get(self.units_x, "unknown unit")
+    unit_y = UNITS.get(self.units_y, "unknown unit")
+    return (
+      f"{form}, {kind}, {self.place}, "
+      f"{self.delta_x:.6g} {unit_x} x {self.delta_y:.6g} {unit_y} a pixel"
+    )
+
+
+def read_regions(header: Header) -> tuple[Region, ...]:
+  """All regions of a header in their order; empty where it has none."""
+  return tuple(
+    Region(
+      item.integer("RegionSpatialFormat"), item.integer("RegionDataType"),
+      item.integer("RegionLocationMinX0"), item.integer("RegionLocationMinY0"),
+      item.integer("RegionLocationMaxX1"), item.integer("RegionLocationMaxY1"),
+      item.integer("PhysicalUnitsXDirection"),
+      item.integer("PhysicalUnitsYDirection"),
+      item.number("PhysicalDeltaX"), item.number("PhysicalDeltaY"),
+    )
+    for item in header.items("SequenceOfUltrasoundRegions")
+  )  # fmt: skip
+
+
+def fits_picture(region: Region, rows: int, columns: int) -> bool:
+  """True if the region lies in the picture, one pixel past its end allowed."""
+  return (
+    0 <= region.x0 < region.x1 <= columns and 0 <= region.y0 < region.y1 <= rows
+  )
+
+
+def picture_box(
+  regions: tuple[Region, ...], rows: int, columns: int
+) -> tuple[int, int, int, int] | None:
+  """Box (x0, y0, x1, y1; ends outside) of all 2D regions; None if unusable."""
+  pictures = [r for r in regions if r.is_picture]
+  if not pictures:
+    return None
+  if not all(fits_picture(r, rows, columns) for r in pictures):
+    return None
+  return (
+    min(r.x0 for r in pictures),
+    min(r.y0 for r in pictures),
+    min(max(r.x1 for r in pictures) + 1, columns),
+    min(max(r.y1 for r in pictures) + 1, rows),
+  )
+
+
+def spacing_from_regions(
+  regions: tuple[Region, ...], rows: int, columns: int, header: Header
+) -> Float32[np.ndarray, "2"]:
+  """Row and column spacing in mm, from the 2D regions; NaN where doubtful.
+
+  Every 2D region must lie in the picture, be in centimetres with positive
+  steps, show between 1 and 40 cm, and all must agree within 0.5 %.  Each
+  reason for withholding becomes a warning of `header` with both numbers.
+  """
+  unknown = np.full(2, np.nan, np.float32)
+  pictures = [r for r in regions if r.is_picture]
+  if not pictures:
+    header.warn("no 2D region in the header: spacing unknown")
+    return unknown
+  faults = [_fault(r, rows, columns) for r in pictures]
+  for fault in filter(None, faults):
+    header.warn(f"{fault}: spacing withheld")
+  if any(faults):
+    return unknown
+  for region in pictures:
+    if region.x1 == columns or region.y1 == rows:
+      header.warn(
+        f"region {region.place} ends one pixel past the {columns}x{rows} "
+        "picture: taken as its last pixel"
+      )
+  steps = np.array([(r.delta_y, r.delta_x) for r in pictures])  # cm
+  if np.ptp(steps, axis=0).max() > 0.005 * steps.min():
+    header.warn(
+      f"{len(pictures)} 2D regions of different scale ({steps[:, 1].min():g} "
+      f"to {steps[:, 1].max():g} cm a pixel): spacing withheld"
+    )
+    return unknown
+  return units.mm_from_cm(steps[0]).astype(np.float32)
+
+
+def _fault(region: Region, rows: int, columns: int) -> str:
+  """Why the scale of a 2D region cannot be trusted; "" if it can."""
+  steps = f"{region.delta_x:.6g} x {region.delta_y:.6g}"
+  if not fits_picture(region, rows, columns):
+    return (
+      f"region {region.place} does not fit the {columns}x{rows} picture "
+      f"(header: {steps} cm a pixel)"
+    )
+  if (region.units_x, region.units_y) != (CENTIMETRES, CENTIMETRES):
+    x, y = UNITS.get(region.units_x, "?"), UNITS.get(region.units_y, "?")
+    return f"2D region has units {x} and {y} instead of cm"
+  width_cm, height_cm = np.abs([columns, rows] * _deltas(region))
+  size = (
+    f"2D region has steps {steps} cm a pixel, which make the "
+    f"{columns}x{rows} picture {width_cm:.3g} x {height_cm:.3g} cm"
+  )
+  if not (region.delta_x > 0 and region.delta_y > 0):
+    return f"{size}; both steps must be above 0"
+  if max(width_cm, height_cm) > WIDEST_CM or width_cm < FINEST_CM:
+    return f"{size}; believable is {FINEST_CM:g} to {WIDEST_CM:g} cm"
+  return ""
+
+
+def _deltas(region: Region) -> np.ndarray:
+  return np.array([region.delta_x, region.delta_y])
+
+
+def kind_from_header(
+  regions: tuple[Region, ...], frames: int, header: Header
+) -> str:
+  """The kind of recording that the header states (never the pixels).
+
+  A spectral region makes it `pw` or `cw`, an M-mode region `mmode`; else one
+  frame is a `still`; else a colour-flow region, or the colour flag (0010) in
+  the fourth value of ImageType (PS3.3 C.8.5.6.1.1), makes it `colour`; else
+  it is a `cine`.  DICOM has no flag for tissue Doppler: `tdi` is never found.
+  """
+  flags = _imaging_flags(header)
+  types = {r.data_type for r in regions}
+  formats = {r.spatial_format for r in regions}
+  if 4 in types or (not regions and flags & 0x04):
+    return "cw"
+  if 3 in types or 3 in formats or (not regions and flags & 0x08):
+    return "pw"
+  if 2 in formats or (not regions and flags & 0x02):
+    return "mmode"
+  if regions and 2 not in types and flags & 0x10:
+    header.warn(
+      "ImageType says colour Doppler, no region does: taken as colour Doppler"
+    )
+  if frames == 1:
+    return "still"
+  return "colour" if 2 in types or flags & 0x10 else "cine"
+
+
+def _imaging_flags(header: Header) -> int:
+  """The fourth value of ImageType as bits; 0 if absent or not hexadecimal."""
+  # Not through values(): its third value may be empty and must be counted.
+  parts = header.raw_values("ImageType")
+  if len(parts) < 4:
+    return 0
+  try:
+    return int(str(parts[3]), 16)
+  except ValueError:
+    return 0

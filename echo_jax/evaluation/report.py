@@ -1,0 +1,140 @@
+"""All that is said of a trained model: predictions, metrics, figures.
+
+Written to the work directory: `predictions.csv` (clip rows of validation and
+test), `metrics.json` (Estimates of single clips and of the mean over a
+video's clips), `figures/`, and `reference.npz` with what a later single
+prediction is judged by (its interval and the training domain).
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from echo_jax.evaluation import figures
+from echo_jax.evaluation.aggregate import first_clips, mean_over_clips
+from echo_jax.evaluation.domain import Domain
+from echo_jax.evaluation.estimate import Estimate, estimates_to_json
+from echo_jax.evaluation.interval import PredictionInterval, fit_interval
+from echo_jax.evaluation.predict import ClipPredictions
+from echo_jax.evaluation.predictions import write_predictions
+from echo_jax.evaluation.score import kind_of, score
+from echo_jax.targets import Target
+
+LABELS = {
+  "ef_pct": "Ejection fraction",
+  "edv_ml": "End-diastolic volume",
+  "esv_ml": "End-systolic volume",
+  "ef_below_50": "EF below 50 %",
+}
+
+
+def report_estimates(
+  rows: pd.DataFrame, split: str, seed: int = 0
+) -> list[Estimate]:
+  """Estimates of single clips, then of each video's mean over clips."""
+  single = score(first_clips(rows), level="clip", split=split, seed=seed)
+  single = [
+    dataclasses.replace(e, protocol=f"single clip; {e.protocol}")
+    for e in single
+  ]
+  return single + score(
+    mean_over_clips(rows), level="video", split=split, seed=seed
+  )
+
+
+def write_report(
+  workdir: Path, rows: pd.DataFrame, estimates: Sequence[Estimate],
+  about: Mapping[str, Any], split: str,
+) -> None:  # fmt: skip
+  """Writes predictions, metrics and figures of one evaluation."""
+  write_predictions(workdir / "predictions.csv", rows)
+  metrics = {"about": dict(about), **estimates_to_json(estimates)}
+  text = json.dumps(metrics, indent=2, allow_nan=False)
+  (workdir / "metrics.json").write_text(text + "\n", encoding="utf-8")
+  folder = workdir / "figures"
+  folder.mkdir(exist_ok=True)
+  videos = mean_over_clips(rows)
+  videos = videos[videos["split"] == split]
+  for target, table in videos.groupby("target", sort=False):
+    for name, figure in target_figures(table, target).items():
+      path = folder / f"{target}_{name}.png"
+      path.write_bytes(figures.encode_png(figure))
+
+
+def target_figures(table: pd.DataFrame, target: str) -> dict[str, Any]:
+  """The figures of one target's video rows, by name."""
+  known = table[table["truth"].notna()]
+  pair = (known["truth"].to_numpy(), known["prediction"].to_numpy())
+  label, unit = LABELS.get(target, target), known["unit"].iloc[0]
+  if kind_of(known, target) == "binary":
+    if len(set(pair[0])) < 2:
+      return {}
+    return {
+      "roc": figures.roc_figure(*pair, label=label),
+      "precision_recall": figures.precision_recall_figure(*pair, label=label),
+      "reliability": figures.reliability_figure(*pair, label=label),
+    }
+  return {
+    "scatter": figures.scatter_figure(*pair, label=label, unit=unit),
+    "bland_altman": figures.bland_altman_figure(*pair, label=label, unit=unit),
+  }
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+  """What a single prediction is judged by.
+
+  `intervals` are split-conformal, one a regression target, and absent where
+  validation had too few patients; `domain` likewise.
+  """
+
+  intervals: Mapping[str, PredictionInterval]
+  domain: Domain | None
+
+  def save(self, path: Path) -> None:
+    """Writes plain arrays and numbers."""
+    plain = {
+      name: dataclasses.asdict(interval)
+      for name, interval in self.intervals.items()
+    }
+    arrays = {} if self.domain is None else self.domain.to_arrays()
+    np.savez(path, intervals=json.dumps(plain), **arrays)
+
+  @classmethod
+  def load(cls, path: Path) -> "Reference":
+    """Reads what `save` wrote."""
+    with np.load(path) as arrays:
+      plain = json.loads(str(arrays["intervals"]))
+      domain = Domain.from_arrays(arrays) if "centre" in arrays else None
+    return cls(
+      {name: PredictionInterval(**value) for name, value in plain.items()},
+      domain,
+    )
+
+
+def fit_intervals(
+  rows: pd.DataFrame, targets: Sequence[Target], coverage: float = 0.95
+) -> dict[str, PredictionInterval]:
+  """Intervals from single validation clips, where there are patients enough."""
+  first = first_clips(rows[rows["split"] == "validation"])
+  intervals = {}
+  for target in targets:
+    table = first[(first["target"] == target.name) & first["truth"].notna()]
+    enough = table["patient_id"].nunique() >= coverage / (1 - coverage)
+    if target.kind == "regression" and enough:
+      intervals[target.name] = fit_interval(
+        table["truth"], table["prediction"], coverage=coverage,
+        patient_id=table["patient_id"], unit=target.unit,
+      )  # fmt: skip
+  return intervals
+
+
+def mean_embeddings(clips: ClipPredictions) -> np.ndarray:
+  """Mean embedding of each video, in order of first appearance."""
+  table = pd.DataFrame(clips.embedding)
+  return table.groupby(clips.video_id, sort=False).mean().to_numpy()

@@ -1,0 +1,362 @@
+"""From a predictions table to estimates: every metric at one level."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from echo_jax.data.schema import FIELDS
+from echo_jax.data.targets import TARGETS
+from echo_jax.evaluation import classification, regression
+from echo_jax.evaluation.aggregate import at_level
+from echo_jax.evaluation.bootstrap import (
+  bca_interval,
+  leave_one_out,
+  number_patients,
+  percentile_interval,
+  resample,
+)
+from echo_jax.evaluation.estimate import NAN, Estimate
+from echo_jax.evaluation.predictions import (
+  PredictionsWarning,
+  check_predictions,
+  named_by_clip,
+)
+
+DEFAULT_THRESHOLD = 0.5
+FEW_PATIENTS = 20
+METHODS = {
+  "percentile": "percentile bootstrap by patient",
+  "bca": "BCa bootstrap by patient",
+}
+
+
+@dataclass(frozen=True)
+class _Metrics:
+  """Values on all rows, reasons for those undefined, and how to resample."""
+
+  values: dict[str, float]
+  reasons: dict[str, str]
+  statistic: Callable[..., Any]
+  in_unit: tuple[str, ...] = ()
+  thresholded: tuple[str, ...] = ()
+
+
+def score(
+  frame: pd.DataFrame, *, level: str | None = None, split: str = "test",
+  seed: int = 0, resamples: int = 2000, threshold: float | int | None = None,
+  targets: Sequence[str] | None = None, binary: Sequence[str] = (),
+  method: str = "percentile",
+) -> list[Estimate]:  # fmt: skip
+  """Every metric of every target on one split at one level.
+
+  Args:
+    frame: a predictions table (`check_predictions` is applied).
+    level: clip, video or study; see `aggregate.at_level` for the default.
+    threshold: the cut of a binary target; by default the one with the best
+      Youden index on the validation rows of the same table and level, else
+      0.5, marked as not fitted.
+    targets: those to score; all by default.
+    binary: names to be scored as binary though no task table says so.
+    method: "percentile", or "bca" (Efron 1987).
+
+  Rows without a truth are left out with a PredictionsWarning.
+
+  Raises:
+    ValueError: nothing to score, or values that do not fit the target.
+  """
+  if method not in METHODS:
+    raise ValueError(f"method is {method!r}; allowed: {', '.join(METHODS)}")
+  frame = at_level(check_predictions(frame), level)
+  _warn_of_shared_patients(frame)
+  there = list(dict.fromkeys(frame.target))
+  for name in [*(targets or ()), *binary]:
+    if name not in there:
+      raise ValueError(f"no target {name!r} in the table; it has {there}")
+  estimates = []
+  for target in targets or there:
+    rows = frame[frame.target == target]
+    estimates += _score_target(
+      rows, target, split, kind_of(rows, target, binary), threshold,
+      dict(seed=seed, resamples=resamples, method=method),
+    )  # fmt: skip
+  return estimates
+
+
+def kind_of(rows: pd.DataFrame, target: str, binary: Sequence[str] = ()) -> str:
+  """regression, binary or multiclass: task table, `class`, `kind`, `binary`.
+
+  Raises:
+    ValueError: two of them contradict each other.
+  """
+  given = set(rows.kind) - {""}
+  if target in TARGETS:
+    given.add(TARGETS[target].kind)
+  if (rows["class"] != "").any():
+    given.add("multiclass")
+  if target in binary:
+    given.add("binary")
+  if len(given) > 1:
+    both = " and ".join(sorted(given))
+    raise ValueError(f"{target} is said to be {both}; it can be only one")
+  return given.pop() if given else "regression"
+
+
+def _score_target(
+  rows: pd.DataFrame, target: str, split: str, kind: str,
+  threshold: float | int | None, bootstrap: dict[str, Any],
+) -> list[Estimate]:  # fmt: skip
+  _check_range(rows, target, kind)
+  part, without_truth = _with_truth(rows, target, split)
+  base = Estimate(
+    name="", value=NAN, target=target, split=split, level=0.95,
+    method=METHODS[bootstrap["method"]], seed=bootstrap["seed"],
+    row_level=rows.level.iloc[0], unit=_unit(rows, target),
+    patients=part.patient_id.nunique(), without_truth=without_truth,
+    rows=len(part[_item_columns(part)].drop_duplicates()),
+    protocol=_protocol(part, split),
+  )  # fmt: skip
+  if kind == "multiclass":
+    patient_id, found = _class_metrics(part, target)
+    return _estimates(found, patient_id, base, bootstrap)
+  truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
+  if kind == "regression":
+    found = _regression_metrics(truth, prediction)
+    return _estimates(found, part.patient_id, base, bootstrap)
+  cut, rule = _find_threshold(rows, threshold)
+  share = f"{int(truth.sum()):,} of {len(truth):,} rows positive"
+  base = replace(
+    base, positive=positive_class(target), threshold=cut, threshold_rule=rule,
+    protocol=f"{base.protocol}, {share}",
+  )  # fmt: skip
+  found = _binary_metrics(truth, prediction, cut)
+  return _estimates(found, part.patient_id, base, bootstrap)
+
+
+def _estimates(
+  found: _Metrics, patient_id: Any, base: Estimate, bootstrap: dict[str, Any]
+) -> list[Estimate]:
+  """Adds an interval to each value, all from the same resamples."""
+  patient, patients = number_patients(patient_id)
+  resamples, samples, left_out = 0, {}, {}
+  if patients > 1:
+    resamples = bootstrap["resamples"]
+
+    def statistic(counts):
+      return found.statistic(patient, counts)
+
+    samples = resample(
+      statistic, patients, resamples=resamples, seed=bootstrap["seed"],
+      rows=len(patient),
+    )  # fmt: skip
+    if bootstrap["method"] == "bca":
+      left_out = leave_one_out(statistic, patients, len(patient))
+  estimates = []
+  for name, value in found.values.items():
+    one = replace(base, name=name, value=value, resamples=resamples)
+    if name not in found.in_unit:
+      one = replace(one, unit="")
+    if name not in found.thresholded:
+      one = replace(one, threshold=NAN, threshold_rule="")
+    if name in found.reasons:
+      one = replace(one, reason=found.reasons[name])
+    elif patients == 1:
+      one = replace(one, reason="one patient gives no interval")
+    else:
+      one = _with_interval(one, samples[name], left_out.get(name))
+    estimates.append(one)
+  return estimates
+
+
+def _with_interval(
+  one: Estimate, samples: np.ndarray, left_out: np.ndarray | None
+) -> Estimate:
+  if left_out is None:
+    low, high = percentile_interval(samples, one.level)
+  else:
+    low, high = bca_interval(one.value, samples, left_out, one.level)
+  dropped = int((~np.isfinite(samples)).sum())
+  reason = ""
+  if not np.isfinite(low):
+    reason = "undefined without some of the patients"
+  elif one.patients < FEW_PATIENTS:
+    reason = f"under {FEW_PATIENTS} patients: interval likely too narrow"
+  return replace(one, low=low, high=high, dropped=dropped, reason=reason)
+
+
+def _regression_metrics(truth: np.ndarray, prediction: np.ndarray) -> _Metrics:
+  return _Metrics(
+    values=regression.regression_metrics(truth, prediction),
+    reasons=regression.why_undefined(truth, prediction),
+    statistic=lambda patient, counts: regression.resample_regression(
+      truth, prediction, patient, counts
+    ),
+    in_unit=tuple(n for n, has in regression.METRICS.items() if has),
+  )
+
+
+def _binary_metrics(
+  truth: np.ndarray, prediction: np.ndarray, cut: float
+) -> _Metrics:
+  return _Metrics(
+    values=classification.binary_metrics(truth, prediction, cut),
+    reasons=classification.why_binary_undefined(truth),
+    statistic=lambda patient, counts: classification.resample_binary(
+      truth, prediction, patient, counts, cut
+    ),
+    thresholded=classification.THRESHOLDED,
+  )
+
+
+def _class_metrics(
+  part: pd.DataFrame, target: str
+) -> tuple[np.ndarray, _Metrics]:
+  """Turns one row a class into one column a class."""
+  part = part.assign(start_ms=part.start_ms.fillna(-1.0))
+  wide = part.pivot(
+    index=[*_item_columns(part), "patient_id"], columns="class",
+    values=["truth", "prediction"],
+  )  # fmt: skip
+  if wide.isna().any(axis=None):
+    item = wide.index[np.flatnonzero(wide.isna().any(axis=1))[0]][0]
+    raise ValueError(f"{target}: {item} does not have a row for every class")
+  truth, prediction = wide["truth"].to_numpy(), wide["prediction"].to_numpy()
+  if (truth.sum(1) != 1).any():
+    item = wide.index[np.flatnonzero(truth.sum(1) != 1)[0]][0]
+    raise ValueError(f"{target}: {item} must have truth 1 in exactly one class")
+  names = list(wide["truth"].columns)
+  return wide.index.get_level_values("patient_id").to_numpy(), _Metrics(
+    values=classification.class_metrics(truth, prediction),
+    reasons=classification.why_class_undefined(truth, names),
+    statistic=lambda patient, counts: classification.resample_classes(
+      truth, prediction, patient, counts
+    ),
+  )
+
+
+def _item_columns(part: pd.DataFrame) -> list[str]:
+  """What tells scored items apart; several classes share one item."""
+  return ["item_id", "start_ms", *(["clip_id"] if "clip_id" in part else [])]
+
+
+def _with_truth(
+  rows: pd.DataFrame, target: str, split: str
+) -> tuple[pd.DataFrame, int]:
+  """The rows of the split that have a truth, and how many have none."""
+  part = rows if split == "all" else rows[rows.split == split]
+  if not len(part):
+    raise ValueError(
+      f"no rows of split {split!r} for {target}; "
+      f"there are {', '.join(sorted(set(rows.split)))}"
+    )
+  known = part.truth.notna()
+  missing = int((~known).sum())
+  if missing == len(part):
+    raise ValueError(f"{target}: no row of split {split!r} has a truth")
+  if missing:
+    warnings.warn(
+      f"{target}: {missing:,} of {len(part):,} rows of split {split!r} have "
+      "no truth and are left out", PredictionsWarning, stacklevel=4,
+    )  # fmt: skip
+  return part[known], missing
+
+
+def _find_threshold(
+  rows: pd.DataFrame, given: float | int | None
+) -> tuple[float, str]:
+  """The cut of a binary target and the rule it comes from."""
+  if given is not None:
+    return float(given), "(given)"
+  fit = rows[(rows.split == "validation") & rows.truth.notna()]
+  if not len(fit):
+    return DEFAULT_THRESHOLD, "(default 0.5, not fitted: no validation rows)"
+  try:
+    cut = classification.youden_threshold(
+      fit.truth.to_numpy(), fit.prediction.to_numpy()
+    )
+  except ValueError as error:
+    return DEFAULT_THRESHOLD, f"(default 0.5, not fitted: validation, {error})"
+  return cut, f"(best Youden index on {len(fit):,} validation rows)"
+
+
+def positive_class(target: str) -> str:
+  """The positive class in words: `ef_below_50 = 1 (ef_pct < 50)`."""
+  known = TARGETS.get(target)
+  said = f" ({known.source} < {known.below:g})" if known else ""
+  return f"{target} = 1{said}"
+
+
+def _unit(rows: pd.DataFrame, target: str) -> str:
+  """The target's unit; refuses another than the task table has."""
+  units = set(rows.unit) - {""}
+  if target in TARGETS:
+    units.add(TARGETS[target].unit)
+  if len(units) > 1:
+    raise ValueError(f"{target} is given in {' and '.join(sorted(units))!r}")
+  return units.pop() if units else ""
+
+
+def _check_range(rows: pd.DataFrame, target: str, kind: str) -> None:
+  """Refuses a truth or a probability that cannot be one."""
+  if kind == "regression":
+    field = FIELDS.get(TARGETS[target].source) if target in TARGETS else None
+    if field:
+      _refuse_outside(rows, "truth", target, field.low, field.high)
+    return
+  _refuse_outside(rows, "prediction", target, 0.0, 1.0)
+  bad = rows.truth.notna() & ~rows.truth.isin([0, 1])
+  if bad.any():
+    raise ValueError(
+      f"{target}: truth must be 0 or 1, is {rows.truth[bad].iloc[0]:g} "
+      f"for {rows.item_id[bad].iloc[0]}"
+    )
+
+
+def _refuse_outside(
+  rows: pd.DataFrame, column: str, target: str, low: float, high: float
+) -> None:
+  bad = (rows[column] < low) | (rows[column] > high)
+  if bad.any():
+    raise ValueError(
+      f"{target}: {column} is {rows[column][bad].iloc[0]:g} for "
+      f"{rows.item_id[bad].iloc[0]}; allowed: {low:g} to {high:g}"
+    )
+
+
+def _protocol(part: pd.DataFrame, split: str) -> str:
+  """What one scored row is, from the rows themselves."""
+  level = part.level.iloc[0]
+  text = f"{split} split, {level} level"
+  if level == "clip":
+    a_video = part.groupby(["item_id", "target", "class"]).size()
+    if named_by_clip(part):
+      return f"{text}, clips a video not stated"
+    if a_video.max() == 1:
+      return f"{text}, single clip"
+    return f"{text}, {_span(a_video, 'clip')} a video, a row each"
+  counted = [
+    _span(part[f"{what}s"], what)
+    for what in ("video", "clip")
+    if f"{what}s" in part and part[f"{what}s"].notna().all()
+  ]
+  return f"{text}, mean over {' and '.join(counted)}" if counted else text
+
+
+def _span(counts: pd.Series, what: str) -> str:
+  """`1 clip`, `4 clips` or `1 to 4 clips`."""
+  low, high = int(counts.min()), int(counts.max())
+  text = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+  return f"{text} {what}" + "s" * (high > 1)
+
+
+def _warn_of_shared_patients(frame: pd.DataFrame) -> None:
+  splits = frame.groupby("patient_id").split.nunique()
+  shared = int((splits > 1).sum())
+  if shared:
+    warnings.warn(
+      f"{shared:,} patients are in more than one split: scores may be too "
+      "good", PredictionsWarning, stacklevel=3,
+    )  # fmt: skip

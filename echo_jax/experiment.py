@@ -1,0 +1,320 @@
+"""An experiment: everything `build(config)` made, and how it is run.
+
+From a setting to the line that takes the gradient a reader opens
+`get_config` and `build` (a file in `experiments/`), `fit` and `train_step`.
+"""
+
+import ast
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+import pandas as pd
+from flax import linen as nn
+
+import echo_jax
+from echo_jax.data.contract import InputContract
+from echo_jax.evaluation.domain import fit_domain
+from echo_jax.evaluation.estimate import Estimate
+from echo_jax.evaluation.predict import clip_rows, predict_clips
+from echo_jax.evaluation.report import (
+  Reference,
+  fit_intervals,
+  mean_embeddings,
+  report_estimates,
+  write_report,
+)
+from echo_jax.objectives.objective import Objective
+from echo_jax.objectives.supervised import Standardisation
+from echo_jax.targets import Target
+from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.loop import Pace, fit
+from echo_jax.training.state import TrainState, start_state
+from echo_jax.training.step import make_train_step
+
+RUN_RECORD = "run.json"
+PACKAGES = (
+  "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",
+  "tensorflow-datasets", "numpy", "opencv-python-headless",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Experiment:
+  """What `build(config)` of an experiment file returns.
+
+  Attributes:
+    config: plain settings, kept in the run record.
+    contract: how clips reach the model.
+    model: the linen module.
+    init: key -> variables, with weights taken over from elsewhere if any.
+    objective: the loss.
+    optimizer: optax transformation.
+    batches: from a step number to the training batches from there on.
+    validate: state -> numbers of the validation split.
+    pace: length and intervals.
+    data: fingerprints of the data sets.
+    targets, scale: what a supervised model predicts; empty for pre-training.
+    predict_step: of a supervised model, see `make_predict_step`.
+    open_clips: (split, clips a video) -> the split's index and its batches.
+    source: the experiment file it came from.
+    seed, average_decay, metric, tensorboard: see `fit` and `make_train_step`.
+  """
+
+  config: Mapping[str, Any]
+  contract: InputContract
+  model: nn.Module
+  init: Callable[[jax.Array], dict[str, Any]]
+  objective: Objective
+  optimizer: optax.GradientTransformation
+  batches: Callable[[int], Iterator[Mapping[str, Any]]]
+  validate: Callable[[TrainState], dict[str, float]]
+  pace: Pace
+  data: Sequence[Mapping[str, str]]
+  targets: tuple[Target, ...] = ()
+  scale: Standardisation | None = None
+  predict_step: Callable | None = None
+  open_clips: Callable[[str, int], tuple[pd.DataFrame, Iterator]] | None = None
+  source: str = ""
+  seed: int = 0
+  average_decay: float = 0.0
+  metric: str = "loss"
+  tensorboard: bool = False
+
+
+def initial_state(experiment: Experiment) -> TrainState:
+  """The state before the first step."""
+  variables = experiment.init(jax.random.key(experiment.seed))
+  return start_state(
+    variables, experiment.optimizer, average=experiment.average_decay > 0
+  )
+
+
+def run(
+  experiment: Experiment, workdir: Path, *, progress: bool = True
+) -> TrainState:
+  """Trains an experiment in `workdir`, going on where it stopped."""
+  workdir = Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  keep_record(experiment, workdir)
+  step = make_train_step(
+    experiment.objective, experiment.optimizer, seed=experiment.seed,
+    average_decay=experiment.average_decay,
+  )  # fmt: skip
+  return fit(
+    initial_state(experiment), step, experiment.batches, workdir,
+    experiment.pace, validate=experiment.validate, metric=experiment.metric,
+    tensorboard=experiment.tensorboard, progress=progress,
+  )  # fmt: skip
+
+
+def run_record(experiment: Experiment) -> dict[str, Any]:
+  """What is needed to say later where a number came from."""
+  return {
+    "experiment": experiment.source,
+    "config": experiment.config,
+    "contract": dataclasses.asdict(experiment.contract),
+    "contract_hash": experiment.contract.hash,
+    "data": list(experiment.data),
+    "targets": [target.name for target in experiment.targets],
+    "scale": experiment.scale and dataclasses.asdict(experiment.scale),
+    "seed": experiment.seed,
+    "echo_jax": echo_jax.__version__,
+    "python": sys.version.split()[0],
+    "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    "devices": [str(device) for device in jax.devices()],
+  }
+
+
+def keep_record(experiment: Experiment, workdir: Path) -> None:
+  """Writes the run record; refuses to go on with a different experiment.
+
+  Raises:
+    ValueError: names what differs from the run that is already there.
+  """
+  path = workdir / RUN_RECORD
+  record = json.loads(json.dumps(run_record(experiment)))
+  if path.exists():
+    before = read_record(workdir)
+    for part in ("config", "contract", "data", "targets", "scale"):
+      if before[part] != record[part]:
+        raise ValueError(
+          f"{workdir} holds another run: its {part} is {before[part]}, now "
+          f"it is {record[part]}; use another --workdir or remove this one"
+        )
+    return
+  path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_record(workdir: Path) -> dict[str, Any]:
+  """The run record of a work directory."""
+  path = Path(workdir) / RUN_RECORD
+  if not path.exists():
+    raise FileNotFoundError(f"{workdir} is not a run: it has no {RUN_RECORD}")
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def load_subtree(workdir: str, name: str, contract: InputContract) -> Any:
+  """Weights of one top-level module from the best checkpoint of a run.
+
+  Raises:
+    FileNotFoundError: no run or no checkpoint there.
+    ValueError: it was trained under another input contract.
+  """
+  record = read_record(Path(workdir))
+  contract.refuse_other(InputContract(**record["contract"]), workdir)
+  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+    best = checkpoints.best()
+    if best is None:
+      raise FileNotFoundError(f"{workdir} has no checkpoint yet")
+    state = checkpoints.restore_tree(best)
+  return (state["aux"]["average"] or state["params"])[name]
+
+
+def load_best(experiment: Experiment, workdir: Path) -> TrainState:
+  """The best state of a finished or running experiment.
+
+  Raises:
+    FileNotFoundError: there is no checkpoint.
+  """
+  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+    best = checkpoints.best()
+    if best is None:
+      raise FileNotFoundError(f"{workdir} has no checkpoint yet")
+    return checkpoints.restore(best, initial_state(experiment))
+
+
+def prepare(
+  source: str, settings: Sequence[str] = (), *, tiny: bool = False
+) -> Experiment:
+  """Builds the experiment of a file or module, with `key=value` settings.
+
+  `tiny` is applied first, so that a setting may still change it.
+  """
+  module = load_module(source)
+  config = module.get_config()
+  if tiny:
+    module.tiny(config)
+  override(config, settings)
+  return dataclasses.replace(module.build(config), source=source)
+
+
+def rebuild(workdir: Path) -> Experiment:
+  """The experiment of a run, from its record."""
+  record = read_record(workdir)
+  module = load_module(record["experiment"])
+  config = module.get_config()
+  for key, value in flat_settings(record["config"]).items():
+    # JSON has no tuples, configs have no lists.
+    value = tuple(value) if isinstance(value, list) else value
+    if value is not None:
+      config.update_from_flattened_dict({key: value})
+  built = module.build(config)
+  return dataclasses.replace(built, source=record["experiment"])
+
+
+def evaluate(
+  experiment: Experiment, workdir: Path, *, split: str = "test",
+  clips: int = 4, seed: int = 0, progress: bool = True,
+) -> list[Estimate]:  # fmt: skip
+  """Judges the best checkpoint on a split and writes the report.
+
+  Validation is predicted too: thresholds, intervals and the limit of the
+  training domain come from it and never from the split that is judged.
+
+  Raises:
+    ValueError: a pre-training run, which predicts no target.
+  """
+  if experiment.predict_step is None:
+    raise ValueError(f"{workdir} is a pre-training run and predicts no target")
+  workdir, state = Path(workdir), load_best(experiment, workdir)
+  found = {}
+  for name in dict.fromkeys(("train", "validation", split)):
+    index, batches = experiment.open_clips(name, 1 if name == "train" else clips)
+    found[name] = index, predict_clips(
+      experiment.predict_step, state, batches, name=name, progress=progress
+    )
+  rows = pd.concat(
+    [
+      clip_rows(predicted, experiment.targets, index)
+      for name, (index, predicted) in found.items()
+      if name in ("validation", split)
+    ],
+    ignore_index=True,
+  )
+  estimates = report_estimates(rows, split, seed)
+  about = {
+    "split": split, "clips_per_video": clips, "step": int(state.step),
+    "contract": experiment.contract.hash, "data": list(experiment.data),
+  }  # fmt: skip
+  write_report(workdir, rows, estimates, about, split)
+  train, validation = (
+    mean_embeddings(found[name][1]) for name in ("train", "validation")
+  )
+  domain = fit_domain(train, validation) if len(validation) >= 20 else None
+  intervals = fit_intervals(rows, experiment.targets)
+  Reference(intervals, domain).save(workdir / "reference.npz")
+  return estimates
+
+
+def load_module(name: str) -> ModuleType:
+  """An experiment by file path or dotted name."""
+  if not name.endswith(".py"):
+    return importlib.import_module(name)
+  path = Path(name)
+  if not path.exists():
+    # The packaged experiments are found from any folder.
+    return importlib.import_module(name.removesuffix(".py").replace("/", "."))
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def override(
+  config: ml_collections.ConfigDict, settings: Sequence[str]
+) -> None:
+  """Applies `key.sub=value` settings; unknown keys and wrong types fail.
+
+  Raises:
+    ValueError: names the key, and the keys there are.
+  """
+  for setting in settings:
+    key, separator, text = setting.partition("=")
+    if not separator:
+      raise ValueError(f"{setting!r} is not KEY=VALUE")
+    try:
+      value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+      value = text
+    try:
+      config.update_from_flattened_dict({key: value})
+    except (KeyError, AttributeError, TypeError) as error:
+      known = sorted(flat_settings(config))
+      raise ValueError(
+        f"cannot set {key} to {value!r}: {error}; settings are {known}"
+      ) from error
+
+
+def flat_settings(
+  config: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
+  """All settings by dotted name."""
+  flat: dict[str, Any] = {}
+  for name, value in config.items():
+    if hasattr(value, "items"):
+      flat |= flat_settings(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = value
+  return flat

@@ -1,0 +1,278 @@
+"""Weights of Hugging Face `VideoMAEForPreTraining`, in and out.
+
+One table names every tensor on both sides; importing and exporting read it
+from left to right and back.  Sources: the state dict and configuration of
+`transformers`, releases 4 and 5, which name two of the biases differently.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from jaxtyping import Shaped
+
+from echo_jax.models.echo_videomae import EchoVideoMAE
+from echo_jax.models.mae_decoder import MAEDecoder
+from echo_jax.models.tokens import TokenGrid, mask_from_bool
+from echo_jax.models.video_vit import VideoViT
+from echo_jax.trees import named_leaves
+
+Tensor = Shaped[np.ndarray, "..."]
+
+
+class ImportedVideoMAE(EchoVideoMAE):
+  """Echo-VideoMAE that remembers how its source named the query bias.
+
+  `query.bias` since transformers 5, `q_bias` before and in the checkpoints on
+  the hub, so that an export has the names of the import.
+  """
+
+  query_bias: Literal["query.bias", "q_bias"] = "query.bias"
+
+
+def import_pretraining(
+  state_dict: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> tuple[EchoVideoMAE, dict]:
+  """A model and its parameters from a Hugging Face checkpoint.
+
+  `state_dict` maps names to NumPy arrays and `config` is what
+  `VideoMAEConfig.to_dict()` gives.  Returns the model and float32 parameters
+  for `model.apply({"params": params}, video, hidden)`, with video [b, T, H,
+  W, c] as the source was fed (channels last here).
+
+  With `use_mean_pooling` the source has no norm after its encoder (its
+  classifier has one of its own), and neither has the model.  Raises
+  ValueError naming every setting or tensor that does not fit.
+  """
+  model = model_from_config(config, state_dict)
+  table = list(tensor_table(model))
+  _check_names({row.name for row in table}, set(state_dict))
+  shapes = _parameter_shapes(model)
+  leaves = {}
+  for row in table:
+    tensor = np.asarray(state_dict[row.name])
+    wanted = row.export(np.empty(shapes[row.path], np.int8), model).shape
+    if tensor.shape != wanted:
+      raise ValueError(
+        f"tensor {row.name} has shape {tensor.shape}, the configuration "
+        f"asks for {wanted}"
+      )
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+      raise ValueError(f"tensor {row.name} holds {tensor.dtype}, not floats")
+    leaves[row.path] = jnp.asarray(row.load(tensor.astype(np.float32)))
+  return model, unflatten_dict(leaves, sep="/")
+
+
+def export_pretraining(
+  model: EchoVideoMAE,
+  params: Mapping[str, Any],
+  query_bias: Literal["query.bias", "q_bias"] | None = None,
+) -> dict[str, Tensor]:
+  """State dict of a model: the inverse of `import_pretraining`, bit for bit.
+
+  Biases are named as in the import, in a model of our own as transformers 5
+  does; `query_bias="q_bias"` writes the names of release 4 and of the hub.
+  """
+  leaves = named_leaves(params)
+  table = list(tensor_table(model, query_bias))
+  _check_names({row.path for row in table}, set(leaves))
+  return {
+    row.name: np.ascontiguousarray(
+      row.export(np.asarray(leaves[row.path]), model)
+    )
+    for row in table
+  }
+
+
+# --- configuration ----------------------------------------------------------
+
+# What a configuration must say, and the only value we carry out where the
+# model has no such choice.
+REQUIRED = (
+  "image_size", "patch_size", "num_channels", "num_frames", "tubelet_size",
+  "hidden_size", "num_hidden_layers", "num_attention_heads",
+  "intermediate_size", "layer_norm_eps", "use_mean_pooling",
+  "decoder_hidden_size", "decoder_num_hidden_layers",
+  "decoder_num_attention_heads", "decoder_intermediate_size",
+)  # fmt: skip
+FIXED = {
+  "model_type": "videomae",
+  "hidden_act": "gelu",
+  "hidden_dropout_prob": 0.0,
+  "attention_probs_dropout_prob": 0.0,
+}
+
+
+def model_from_config(
+  config: Mapping[str, Any], state_dict: Mapping[str, Tensor] = {}
+) -> ImportedVideoMAE:
+  """The model that a `VideoMAEConfig` dict describes."""
+  _check_config(config)
+  height, width = _pair(config["image_size"])
+  patch = _pair(config["patch_size"])[0]
+  shape = config["num_frames"], height, width, config["num_channels"]
+  grid = TokenGrid.of(shape, config["tubelet_size"], patch)
+  shared = {
+    "qkv_bias": config.get("qv_bias", config.get("qkv_bias")),
+    "norm_eps": config["layer_norm_eps"],
+  }
+  encoder = VideoViT(
+    width=config["hidden_size"],
+    depth=config["num_hidden_layers"],
+    heads=config["num_attention_heads"],
+    mlp_ratio=config["intermediate_size"] / config["hidden_size"],
+    patch=patch,
+    tubelet=config["tubelet_size"],
+    channels=config["num_channels"],
+    final_norm=not config["use_mean_pooling"],
+    grid=grid.shape,
+    **shared,
+  )
+  decoder = MAEDecoder(
+    width=config["decoder_hidden_size"],
+    depth=config["decoder_num_hidden_layers"],
+    heads=config["decoder_num_attention_heads"],
+    mlp_ratio=(
+      config["decoder_intermediate_size"] / config["decoder_hidden_size"]
+    ),
+    **shared,
+  )
+  older = any(name.endswith(".attention.q_bias") for name in state_dict)
+  return ImportedVideoMAE(
+    encoder, decoder, query_bias="q_bias" if older else "query.bias"
+  )
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+  missing = [name for name in REQUIRED if name not in config]
+  if "qv_bias" not in config and "qkv_bias" not in config:
+    missing.append("qv_bias (qkv_bias before transformers 5)")
+  if missing:
+    raise ValueError(
+      f"the configuration lacks {', '.join(missing)}; pass the whole of "
+      "VideoMAEConfig.to_dict()"
+    )
+  for name, value in FIXED.items():
+    if config.get(name, value) != value:
+      raise ValueError(
+        f"{name}={config[name]!r} is not supported, only {value!r} is"
+      )
+  patch = _pair(config["patch_size"])
+  if patch[0] != patch[1]:
+    raise ValueError(f"patch_size={patch} is not supported: not square")
+
+
+def _pair(size: int | list | tuple) -> tuple[int, int]:
+  return (size, size) if isinstance(size, int) else tuple(size)
+
+
+# --- tensors ----------------------------------------------------------------
+
+
+class Row(NamedTuple):
+  """One tensor: its path here, its name there, and the way between."""
+
+  path: str
+  name: str
+  load: Callable[[Tensor], Tensor]
+  export: Callable[[Tensor, EchoVideoMAE], Tensor]
+
+
+def tensor_table(
+  model: EchoVideoMAE, query_bias: str | None = None
+) -> Iterator[Row]:
+  """Every tensor of a masked autoencoder under both of its names."""
+  query_bias = query_bias or getattr(model, "query_bias", "query.bias")
+  stem = "videomae.embeddings.patch_embeddings.projection"
+  yield Row("encoder/embed/kernel", f"{stem}.weight", _load_conv, _export_conv)
+  yield _same("encoder/embed/bias", f"{stem}.bias")
+  for i in range(model.encoder.depth):
+    here, there = f"encoder/block_{i}", f"videomae.encoder.layer.{i}"
+    yield from _block(here, there, model.encoder.qkv_bias, query_bias)
+  if model.encoder.final_norm:
+    yield from _norm("encoder/norm", "videomae.layernorm")
+  yield _matrix("decoder/embed/kernel", "encoder_to_decoder.weight")
+  yield Row(
+    "decoder/mask_token", "mask_token", np.ravel, lambda x, _: x[None, None]
+  )
+  for i in range(model.decoder.depth):
+    here, there = f"decoder/block_{i}", f"decoder.decoder_layers.{i}"
+    yield from _block(here, there, model.decoder.qkv_bias, query_bias)
+  yield from _norm("decoder/norm", "decoder.norm")
+  yield from _linear("decoder/head", "decoder.head")
+
+
+def _block(
+  here: str, there: str, qkv_bias: bool, query_bias: str
+) -> Iterator[Row]:
+  inner = f"{there}.attention.attention"
+  for part in ("query", "key", "value"):
+    yield _matrix(f"{here}/attention/{part}/kernel", f"{inner}.{part}.weight")
+  if qkv_bias:
+    value_bias = {"query.bias": "value.bias", "q_bias": "v_bias"}[query_bias]
+    yield _same(f"{here}/attention/query/bias", f"{inner}.{query_bias}")
+    yield _same(f"{here}/attention/value/bias", f"{inner}.{value_bias}")
+  yield from _linear(
+    f"{here}/attention/output", f"{there}.attention.output.dense"
+  )
+  yield from _linear(f"{here}/mlp/expand", f"{there}.intermediate.dense")
+  yield from _linear(f"{here}/mlp/reduce", f"{there}.output.dense")
+  yield from _norm(f"{here}/attention_norm", f"{there}.layernorm_before")
+  yield from _norm(f"{here}/mlp_norm", f"{there}.layernorm_after")
+
+
+def _same(path: str, name: str) -> Row:
+  return Row(path, name, lambda x: x, lambda x, _: x)
+
+
+def _matrix(path: str, name: str) -> Row:
+  return Row(path, name, np.transpose, lambda x, _: x.T)
+
+
+def _linear(here: str, there: str) -> Iterator[Row]:
+  yield _matrix(f"{here}/kernel", f"{there}.weight")
+  yield _same(f"{here}/bias", f"{there}.bias")
+
+
+def _norm(here: str, there: str) -> Iterator[Row]:
+  yield _same(f"{here}/scale", f"{there}.weight")
+  yield _same(f"{here}/bias", f"{there}.bias")
+
+
+def _load_conv(weight: Tensor) -> Tensor:
+  """A strided 3-D convolution [d, c, T, H, W] as a map of tubelet values."""
+  return weight.transpose(2, 3, 4, 1, 0).reshape(-1, weight.shape[0])
+
+
+def _export_conv(kernel: Tensor, model: EchoVideoMAE) -> Tensor:
+  part = model.encoder
+  shape = part.tubelet, part.patch, part.patch, part.channels, part.width
+  return kernel.reshape(shape).transpose(4, 3, 0, 1, 2)
+
+
+def _parameter_shapes(model: EchoVideoMAE) -> dict[str, tuple[int, ...]]:
+  encoder = model.encoder
+  t, h, w = encoder.grid
+  height, width = h * encoder.patch, w * encoder.patch
+  shape = 1, t * encoder.tubelet, height, width, encoder.channels
+  video = jax.ShapeDtypeStruct(shape, jnp.float32)
+  hidden = np.arange(t * h * w)[None] % 2 == 0
+  mask = jax.tree.map(jnp.asarray, mask_from_bool(hidden))
+  variables = jax.eval_shape(model.init, jax.random.key(0), video, mask)
+  leaves = named_leaves(variables["params"])
+  return {path: leaf.shape for path, leaf in leaves.items()}
+
+
+def _check_names(wanted: set[str], found: set[str]) -> None:
+  complaints = [
+    f"{len(names)} {what}: " + ", ".join(sorted(names))
+    for what, names in (
+      ("missing", wanted - found), ("unexpected", found - wanted)
+    )
+    if names
+  ]
+  if complaints:
+    raise ValueError("tensors do not fit: " + "; ".join(complaints))

@@ -1,0 +1,260 @@
+"""From a study to its cine: frames with the truth that belongs to each."""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from echo_jax.simulate import electrics, heart, scanner, tissue
+from echo_jax.simulate.cohort import PICTURE, RHYTHM, Study
+
+LEAFLET_DB = -13.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatedVideo:
+  """A cine and everything true about it.
+
+  `edv_ml` and `esv_ml` are the largest and smallest value of the continuous
+  volume curve.  Both isovolumic phases outlast a frame interval, so in every
+  complete beat some sampled `volume_ml` equals each of them.
+
+  Attributes:
+    frames: uint8 [T, H, W] grey.
+    frame_time_ms: float32 [T] from the first frame.
+    spacing_mm: float32 [2], row and column.
+    sector: bool [H, W], inside the ultrasound sector.
+    lv_mask: bool [T, H, W], LV cavity in the picture.
+    volume_ml: float32 [T], LV cavity by integration of its shape.
+    edv_ml, esv_ml, ef_pct, ef_method: truth; the method is "simulated".
+    ed_frame, es_frame: of the first complete beat (R wave to R wave): its
+      largest and its smallest volume, the first such frame where several are
+      equal; -1 where the recording holds no complete beat.
+    r_wave_ms: float32 [beats], those within the recording.
+    heart_rate_bpm, sex, age_years, device, view, site, quality: about it.
+  """
+
+  frames: UInt8[np.ndarray, "T H W"]
+  frame_time_ms: Float[np.ndarray, "T"]
+  spacing_mm: Float[np.ndarray, "2"]
+  sector: Bool[np.ndarray, "H W"]
+  lv_mask: Bool[np.ndarray, "T H W"]
+  volume_ml: Float[np.ndarray, "T"]
+  edv_ml: float
+  esv_ml: float
+  ef_pct: float
+  ef_method: str
+  ed_frame: int
+  es_frame: int
+  r_wave_ms: Float[np.ndarray, "beats"]
+  heart_rate_bpm: float
+  sex: str
+  age_years: float
+  device: str
+  view: str
+  site: str
+  quality: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+  """When frames are taken and what the heart does then.
+
+  Attributes:
+    frame_time_ms: [T] from the first frame.
+    r_wave_ms: R waves, one before the first frame and one after the last.
+    poses: [T] of heart.Pose.
+  """
+
+  frame_time_ms: np.ndarray
+  r_wave_ms: np.ndarray
+  poses: tuple[heart.Pose, ...]
+
+
+def make_timeline(
+  study: Study, ventricle: heart.Ventricle, duration_s: float | int, clip: int
+) -> Timeline:
+  """Frame times of the device and the heart's pose at each."""
+  rng = study.rng(RHYTHM, clip)
+  state, device = study.heart, study.device
+  r_wave_ms = electrics.draw_r_waves(rng, state.heart_rate_bpm, duration_s)
+  count = max(1, math.ceil(duration_s * device.frame_hz - 1e-9))
+  time = np.arange(count) * (1000 / device.frame_hz)
+  jitter = np.clip(rng.normal(size=count), -3, 3) * device.frame_jitter_ms
+  jitter[0] = 0.0
+  time = time + jitter
+  poses = []
+  for now in time.tolist():
+    beat = int(np.searchsorted(r_wave_ms, now, side="right")) - 1
+    start, end = r_wave_ms[beat : beat + 2].tolist()
+    phases = electrics.make_beat((end - start) / 1000)
+    since = (now - start) / 1000
+    share = electrics.ejected_share(phases, since, state.early_filling_share)
+    opening = electrics.valve_opening(phases, since)
+    poses.append(heart.pose_at(ventricle, share, opening, opening))
+  return Timeline(time, r_wave_ms, tuple(poses))
+
+
+def find_extremes(
+  timeline: Timeline, volume_ml: Float[np.ndarray, "T"]
+) -> tuple[int, int]:
+  """ED and ES frame of the first complete beat, or (-1, -1)."""
+  time = timeline.frame_time_ms
+  inside = timeline.r_wave_ms
+  inside = inside[(inside >= 0) & (inside <= time[-1])]
+  if inside.size < 2:
+    return -1, -1
+  first, last = np.searchsorted(time, inside[:2])
+  beat = volume_ml[first:last]
+  return int(first + np.argmax(beat)), int(first + np.argmin(beat))
+
+
+def move_heart(
+  study: Study,
+  place: scanner.Placement,
+  ventricle: heart.Ventricle,
+  pose: heart.Pose,
+  time_ms: float,
+) -> scanner.Placement:
+  """Axes of the LV now: the outer apex stays, but for breath and rocking."""
+  window = study.window
+  breath = math.sin(2 * math.pi * 0.23 * time_ms / 1000 + window.gap_u * 9)
+  tilt = place.tilt_rad + math.radians(window.rock_deg) * pose.ejected
+  cap = heart.CAP_SHARE * pose.length_mm
+  return dataclasses.replace(
+    place,
+    apex_x_mm=place.apex_x_mm
+    + 0.6 * window.sway_mm * breath
+    + cap * math.sin(tilt),
+    apex_z_mm=place.apex_z_mm + window.sway_mm * breath + cap * math.cos(tilt),
+    tilt_rad=tilt,
+  )
+
+
+class Artist:
+  """Per-clip constants of the picture, so that a frame does little."""
+
+  def __init__(self, study, ventricle, place, grid, clip):
+    device, window = study.device, study.window
+    layout = study.rng(PICTURE)
+    speckle = study.rng(PICTURE, 1, clip)
+    self.ventricle, self.grid, self.device = ventricle, grid, device
+    self.chest = tissue.paint_chest(ventricle, window, layout, speckle)
+    gain = scanner.sensitivity(grid, device, window)
+    self.gain = np.repeat(gain[..., None], 2, axis=-1)
+    self.static = scanner.near_field(grid, window, layout)
+    self.haze = scanner.haze(grid, window, layout)
+    self.receiver = scanner.make_receiver(grid, device)
+    shape = (scanner.DEPTHS + 64, scanner.BEAMS + 64, 2)
+    self.pool = speckle.standard_normal(shape, dtype=np.float32)
+    level = scanner.blood_level(grid, device, window)
+    self.blood = np.broadcast_to(level[..., None], self.gain.shape).copy()
+    self.rng = speckle
+    self.depth_mm = place.depth_mm
+    self.page = scanner.burned_in(device, grid, place.depth_mm)
+
+  def draw(self, pose, axes):
+    """One grey frame."""
+    x, w = axes.heart_axes(self.grid.x_mm, self.grid.z_mm)
+    where = heart.reference_coordinates(self.ventricle, pose, x, w)
+    field = self.chest.sample(*where)
+    field *= self.gain
+    field[..., 0] += self._valves(pose, axes)
+    down, along = self.rng.integers(0, 64, size=2).tolist()
+    field += self.blood * self.pool[
+      down : down + scanner.DEPTHS, along : along + scanner.BEAMS
+    ]
+    field += self.static
+    polar = scanner.detect(self.receiver, field, self.haze)
+    return cv2.add(scanner.scan_convert(self.grid, polar), self.page)
+
+  def _valves(self, pose, axes):
+    """Amplitude of the leaflets, drawn as thin lines on the polar grid."""
+    canvas = np.zeros((scanner.DEPTHS, scanner.BEAMS), np.uint8)
+    face = self.device.face_radius_mm
+    half = math.radians(self.device.half_angle_deg)
+    mitral = heart.mitral_leaflets_mm(self.ventricle, pose)
+    right = heart.tricuspid_leaflets_mm(self.ventricle, pose)
+    for leaflets, level in ((mitral, 255), (right, 110)):
+      x, z = axes.probe_axes(leaflets[..., 0], leaflets[..., 1])
+      far = np.hypot(x, z + face) - face
+      turn = np.arctan2(x, z + face)
+      beam = (turn / half + 1) / 2 * (scanner.BEAMS - 1)
+      depth = far / self.depth_mm * (scanner.DEPTHS - 1)
+      points = np.rint(np.stack([beam, depth], axis=-1) * 16)
+      lines = list(points.astype(np.int32))
+      cv2.polylines(canvas, lines, False, level, 1, cv2.LINE_AA, 4)
+    scale = 10 ** (LEAFLET_DB / 20) / 255
+    return canvas * np.float32(scale) * self.gain[..., 0]
+
+
+def simulate_video(
+  study: Study, *, size: int = 112, duration_s: float | int = 2.0, clip: int = 0
+) -> SimulatedVideo:
+  """Renders one apical four-chamber cine with its truth.
+
+  Args:
+    study: from `draw_study`.
+    size: height and width of the picture in pixels, at least 32.
+    duration_s: length in seconds; one complete beat is inside from
+      60 / heart rate upwards, nearly.
+    clip: another recording of the same heart: other beats, other speckle.
+
+  Raises:
+    ValueError: the size or the duration cannot be drawn.
+  """
+  if size < 32 or duration_s <= 0 or clip < 0:
+    raise ValueError(
+      f"need size >= 32 px, duration > 0 s and clip >= 0, "
+      f"not {size} px, {duration_s} s, clip {clip}"
+    )
+  ventricle = heart.build_ventricle(study.heart)
+  timeline = make_timeline(study, ventricle, duration_s, clip)
+  rest = heart.pose_at(ventricle, 0.0)
+  cap = heart.CAP_SHARE * ventricle.length_mm
+  place = scanner.place_heart(ventricle, rest, cap, study.device, study.window)
+  grid = scanner.make_grid(study.device, place.depth_mm, size)
+  artist = Artist(study, ventricle, place, grid, clip)
+  count = len(timeline.poses)
+  frames = np.empty((count, size, size), np.uint8)
+  masks = np.empty((count, size, size), bool)
+  volume = np.empty(count, np.float32)
+  moments = zip(timeline.poses, timeline.frame_time_ms.tolist(), strict=True)
+  for i, (pose, now) in enumerate(moments):
+    axes = move_heart(study, place, ventricle, pose, now)
+    frames[i] = artist.draw(pose, axes)
+    across, along = axes.heart_axes(*scanner.pixel_mm(grid))
+    masks[i] = heart.in_cavity(ventricle, pose, across, along) & grid.sector
+    volume[i] = heart.cavity_volume_ml(ventricle, pose)
+  return _record(study, timeline, grid, frames, masks, volume)
+
+
+def _record(study, timeline, grid, frames, masks, volume) -> SimulatedVideo:
+  """Frames and truth as one record."""
+  ed_frame, es_frame = find_extremes(timeline, volume)
+  times, waves = timeline.frame_time_ms, timeline.r_wave_ms
+  person, state = study.patient, study.heart
+  return SimulatedVideo(
+    frames=frames,
+    frame_time_ms=times.astype(np.float32),
+    spacing_mm=np.asarray(grid.spacing_mm, np.float32),
+    sector=grid.sector.copy(),
+    lv_mask=masks,
+    volume_ml=volume,
+    edv_ml=state.edv_ml,
+    esv_ml=state.esv_ml,
+    ef_pct=state.ef_pct,
+    ef_method="simulated",
+    ed_frame=ed_frame,
+    es_frame=es_frame,
+    r_wave_ms=waves[(waves >= 0) & (waves <= times[-1])].astype(np.float32),
+    heart_rate_bpm=state.heart_rate_bpm,
+    sex=person.sex,
+    age_years=person.age_years,
+    device=study.device.name,
+    view=study.view,
+    site=person.site,
+    quality=study.quality,
+  )

@@ -1,0 +1,153 @@
+"""The training loop, always in one order: step, log, evaluate, save."""
+
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+
+from echo_jax.data.pipeline import arrays_of
+from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.state import TrainState
+from echo_jax.training.step import TrainStep
+from echo_jax.training.writers import Writers
+
+
+class Diverged(ValueError):
+  """The loss is not a number; the message names the step and the clips."""
+
+
+class Stopped(Exception):
+  """The run was asked to end (SIGTERM) and has saved its state."""
+
+
+@dataclass(frozen=True)
+class Pace:
+  """How long a run is and when it logs, validates and saves (in steps)."""
+
+  steps: int
+  log_every: int = 20
+  validate_every: int = 100
+  save_every: int = 100
+  keep: int = 2
+
+
+def fit(
+  state: TrainState,
+  train_step: TrainStep,
+  batches: Callable[[int], Iterator[Mapping[str, Any]]],
+  workdir: Path,
+  pace: Pace,
+  *,
+  validate: Callable[[TrainState], dict[str, float]],
+  metric: str = "loss",
+  tensorboard: bool = False,
+  progress: bool = True,
+) -> TrainState:
+  """Trains from the newest checkpoint in `workdir`, or from `state`.
+
+  Args:
+    state: where a new run starts.
+    train_step: (state, batch arrays) -> (state, metrics).
+    batches: from a step number to the batches from there on.
+    workdir: gets `checkpoints/` and `log.jsonl`.
+    pace: length of the run and intervals.
+    validate: numbers of the validation split; holds `metric`.
+    metric: which of them ranks checkpoints; lower is better.
+
+  Raises:
+    Diverged: a loss is not finite; nothing of that stretch was saved.
+    Stopped: SIGTERM came; the state was saved.
+  """
+  with (
+    Checkpoints(workdir / "checkpoints", metric, pace.keep) as checkpoints,
+    StopSignal() as stop,
+  ):
+    # ---- restore
+    newest = checkpoints.newest()
+    if newest is not None:
+      state = checkpoints.restore(newest, state)
+    first = int(state.step)
+    with Writers(
+      workdir, first, pace.steps, tensorboard=tensorboard, progress=progress
+    ) as writers:
+      pending = Pending(writers)
+      for step, batch in zip(
+        range(first + 1, pace.steps + 1), batches(first), strict=False
+      ):
+        # ---- step
+        state, metrics = train_step(state, arrays_of(batch))
+        pending.add(step, batch["video_id"], metrics)
+        last = step == pace.steps or stop.asked
+        # ---- log
+        if last or step % pace.log_every == 0:
+          pending.flush()
+        # ---- evaluate
+        scores = None
+        if step == pace.steps or step % pace.validate_every == 0:
+          pending.flush()
+          scores = validate(state)
+          writers.write(step, "validation", scores)
+        # ---- save
+        if last or step % pace.save_every == 0:
+          pending.flush()
+          checkpoints.save(state, scores)
+        if stop.asked:
+          raise Stopped(f"asked to stop; saved at step {step} of {pace.steps}")
+  return state
+
+
+class Pending:
+  """Metrics still on the device, with the clips they came from."""
+
+  def __init__(self, writers: Writers):
+    self._writers = writers
+    self._steps: list[tuple[int, list[str], Mapping[str, jax.Array]]] = []
+
+  def add(
+    self, step: int, video_ids: list[str], metrics: Mapping[str, jax.Array]
+  ) -> None:
+    """Keeps one step's metrics without waiting for them."""
+    self._steps.append((step, video_ids, metrics))
+
+  def flush(self) -> None:
+    """Writes what is pending; stops at the first loss that is no number."""
+    steps, self._steps = self._steps, []
+    for step, video_ids, metrics in steps:
+      numbers = {name: float(value) for name, value in metrics.items()}
+      if not math.isfinite(numbers["loss"]):
+        raise Diverged(
+          f"loss is {numbers['loss']} at step {step}; clips: "
+          f"{', '.join(video_ids)}. Lower the learning rate or look at them "
+          "with `echo-jax inspect`; the last checkpoint is from before"
+        )
+      self._writers.write(step, "train", numbers)
+    if steps:
+      self._writers.advance(steps[-1][0], numbers["loss"])
+
+
+class StopSignal:
+  """Notices SIGTERM, so that the loop can save before it ends."""
+
+  def __init__(self) -> None:
+    self.asked = False
+    self._before: Any = None
+
+  def _ask(self, number: int, frame: FrameType | None) -> None:
+    self.asked = True
+
+  def __enter__(self) -> "StopSignal":
+    self._before = signal.signal(signal.SIGTERM, self._ask)
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    signal.signal(signal.SIGTERM, self._before)

@@ -1,0 +1,1 @@
+"""One runnable file an experiment: get_config, build, sweep and tiny."""

@@ -1,0 +1,129 @@
+"""Fine-tuning on ejection fraction and volumes from one clip.
+
+Starts from a pre-training run (`--config.init_from=runs/mae`) or from scratch
+(empty).  Targets are standardised on the training split only.
+
+Example:
+  echo-jax train experiments/ef_finetune.py --workdir runs/ef --tiny
+  echo-jax train experiments/ef_finetune.py --workdir runs/ef \\
+    --config.init_from=runs/mae --config.optimizer.freeze=^encoder/
+"""
+
+from collections.abc import Iterator
+
+import jax
+from ml_collections import ConfigDict
+from pandas import DataFrame
+
+from echo_jax.data.pipeline import (
+  Batch,
+  ClipMaker,
+  Subset,
+  evaluation_batches,
+  training_batches,
+)
+from echo_jax.evaluation.predict import make_predict_step, validation_losses
+from echo_jax.experiment import Experiment, load_subtree
+from echo_jax.models.predictor import Predictor
+from echo_jax.objectives.supervised import make_supervised, standardise_from
+from echo_jax.training.optimizers import make_adamw
+from experiments import parts
+
+
+def get_config() -> ConfigDict:
+  """ViT-B with STF-Net on EF, EDV and ESV together."""
+  config = ConfigDict()
+  config.init_from = ""
+  config.targets = ("ef_pct", "edv_ml", "esv_ml")
+  config.loss = "huber"
+  config.input = parts.input_config()
+  config.data = parts.data_config()
+  config.encoder = parts.encoder_config("B")
+  config.head = parts.head_config()
+  config.optimizer = parts.optimizer_config(rate=1e-4)
+  config.run = parts.run_config(steps=20_000, batch_size=16)
+  return config.lock()
+
+
+def sweep() -> Iterator[dict[str, object]]:
+  """Heads, from scratch and frozen or not, as flat overrides."""
+  for head in ("stf", "moments", "max", "mean", "gru"):
+    for freeze in ("", "^encoder/"):
+      yield {"head.name": head, "optimizer.freeze": freeze}
+
+
+def tiny(config: ConfigDict) -> None:
+  """Seconds on two cores; the same code paths."""
+  config.update_from_flattened_dict(
+    {
+      "input.size": 32,
+      "input.channels": 1,
+      "encoder.width": 32,
+      "encoder.depth": 1,
+      "encoder.heads": 2,
+      "head.slice_mixer": "pool_dense",
+      "head.hidden": 16,
+      "run.steps": 8,
+      "run.batch_size": 4,
+    }
+  )
+
+
+def build(config: ConfigDict) -> Experiment:
+  """Unpacks the settings; nothing below sees a config."""
+  contract = parts.make_contract(config)
+  normalise = parts.make_normalise(contract)
+  targets = parts.make_targets(config)
+  train = parts.open_split(config, config.data.train_split, targets)
+  validation = parts.open_split(config, config.data.validation_split, targets)
+  scale = standardise_from(targets, parts.truths(train.index, targets))
+  model = Predictor(
+    parts.make_encoder(config), parts.make_head(config), len(targets)
+  )
+  plain = ClipMaker(contract, targets)
+  augmented = ClipMaker(contract, targets, parts.make_augmentation(config))
+  run = config.run
+
+  def init(key: jax.Array) -> dict:
+    variables = model.init(key, **parts.example_clip(contract))
+    if not config.init_from:
+      return variables
+    encoder = load_subtree(config.init_from, "encoder", contract)
+    return parts.replace_subtree(variables, "encoder", encoder)
+
+  def clips_of(videos: Subset, clips: int) -> Iterator[Batch]:
+    return evaluation_batches(
+      videos, plain, batch_size=run.batch_size, clips_per_video=clips,
+      threads=config.data.threads,
+    )  # fmt: skip
+
+  def open_clips(split: str, clips: int) -> tuple[DataFrame, Iterator[Batch]]:
+    videos = parts.open_split(config, split, targets)
+    return videos.index, clips_of(videos, clips)
+
+  predict_step = make_predict_step(model, normalise, targets, scale)
+  return Experiment(
+    config=config.to_dict(),
+    contract=contract,
+    model=model,
+    init=init,
+    objective=make_supervised(model, normalise, targets, scale, config.loss),
+    optimizer=make_adamw(parts.make_adamw_rule(config)),
+    batches=lambda first: training_batches(
+      train, augmented, seed=run.seed, batch_size=run.batch_size,
+      first_step=first, threads=config.data.threads,
+    ),
+    validate=validation_losses(
+      predict_step, lambda: clips_of(validation, run.validation_clips),
+      targets, scale,
+    ),
+    predict_step=predict_step,
+    open_clips=open_clips,
+    pace=parts.make_pace(config),
+    data=parts.data_record(config),
+    targets=targets,
+    scale=scale,
+    seed=run.seed,
+    average_decay=run.average_decay,
+    tensorboard=run.tensorboard,
+  )  # fmt: skip

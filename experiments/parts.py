@@ -1,0 +1,264 @@
+"""Parts that experiments are put together from: config sections to objects."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict, config_dict
+
+from echo_jax.data.contract import InputContract, normalise
+from echo_jax.data.pipeline import Subset
+from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
+from echo_jax.data.transforms import Augmentation
+from echo_jax.models.heads import MaxPool, MeanPool, Moments
+from echo_jax.models.recurrent import GRUHead
+from echo_jax.models.stf_net import STFNet
+from echo_jax.models.video_vit import SIZES, VideoViT
+from echo_jax.targets import Target, target_named, truth_of
+from echo_jax.training.loop import Pace
+from echo_jax.training.optimizers import AdamWRule
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def input_config() -> ConfigDict:
+  """The clip of the paper's size, drawn in seconds."""
+  return ConfigDict(
+    {
+      "frames": 16,
+      "span_s": 1.4,
+      "size": 224,
+      "channels": 3,
+      "mean": 0.0,
+      "std": 1.0,
+    }
+  )
+
+
+def encoder_config(size: str = "B") -> ConfigDict:
+  """A VideoViT of a standard size with 2 x 16 x 16 tubelets."""
+  shape = SIZES[size]._asdict()
+  return ConfigDict(shape | {"patch": 16, "tubelet": 2, "mlp_ratio": 4.0})
+
+
+def head_config() -> ConfigDict:
+  """STF-Net as described; `hidden` is the width of its attention (or GRU)."""
+  return ConfigDict(
+    {
+      "name": "stf",
+      "axes": "described",
+      "norm": "group",
+      "time": "seconds",
+      "slice_mixer": "whole",
+      "hidden": 1024,
+    }
+  )
+
+
+def data_config() -> ConfigDict:
+  """Where records come from and what happens to clips in training."""
+  return ConfigDict(
+    {
+      "dir": "data",
+      "name": "synthetic_echo",
+      "train_split": "train",
+      "validation_split": "validation",
+      "train_videos": 0,  # 0: all; else the first so many, for label studies
+      "kinds": ("cine",),  # empty: any
+      "views": ("A4C",),  # empty: any
+      "threads": 2,
+      "shift_px": 0,
+      "gain": 0.0,
+      "flip_horizontal": 0.0,
+      "flip_vertical": 0.0,
+    }
+  )
+
+
+def optimizer_config(rate: float) -> ConfigDict:
+  """AdamW; `freeze` is a regular expression of parameter names."""
+  return ConfigDict(
+    {
+      "rate": rate,
+      "warmup_steps": 0,
+      "start_rate": 0.0,
+      "end_rate": 0.0,
+      "betas": (0.9, 0.95),
+      "weight_decay": 0.05,
+      "clip_norm": 1.0,
+      "layer_decay": 1.0,
+      "freeze": "",
+    }
+  )
+
+
+def run_config(steps: int, batch_size: int) -> ConfigDict:
+  """Length of a run and its intervals, in steps."""
+  return ConfigDict(
+    {
+      "seed": 0,
+      "steps": steps,
+      "batch_size": batch_size,
+      "log_every": 20,
+      "validate_every": config_dict.placeholder(int),
+      "save_every": config_dict.placeholder(int),
+      "validation_clips": 1,
+      "average_decay": 0.0,
+      "dtype": "float32",
+      "tensorboard": False,
+    }
+  )
+
+
+def make_contract(config: ConfigDict) -> InputContract:
+  """The input contract of `config.input`."""
+  return InputContract(**config.input)
+
+
+def make_normalise(contract: InputContract):
+  """The device side of a contract as a function of raw video."""
+  return partial(normalise, contract=contract)
+
+
+def make_encoder(config: ConfigDict) -> VideoViT:
+  """The encoder of `config.encoder`, for the contract's token grid."""
+  clip, model = config.input, config.encoder
+  grid = (
+    clip.frames // model.tubelet,
+    clip.size // model.patch,
+    clip.size // model.patch,
+  )
+  return VideoViT(
+    **model, channels=clip.channels, grid=grid, dtype=DTYPES[config.run.dtype]
+  )
+
+
+def make_head(config: ConfigDict) -> nn.Module:
+  """The pooling head that `config.head.name` asks for."""
+  head = config.head
+  match head.name:
+    case "stf":
+      return STFNet(
+        axes=head.axes, norm=head.norm, time=head.time,
+        slice_mixer=head.slice_mixer, attention_hidden=head.hidden,
+        dtype=DTYPES[config.run.dtype],
+      )  # fmt: skip
+    case "moments":
+      return Moments()
+    case "max":
+      return MaxPool()
+    case "mean":
+      return MeanPool()
+    case "gru":
+      return GRUHead(width=head.hidden)
+  raise ValueError(f"no head {head.name!r}: stf, moments, max, mean or gru")
+
+
+def make_augmentation(config: ConfigDict) -> Augmentation:
+  """What `config.data` says may happen to a training clip."""
+  data = config.data
+  return Augmentation(
+    data.shift_px, data.gain, data.flip_horizontal, data.flip_vertical
+  )
+
+
+def make_adamw_rule(config: ConfigDict) -> AdamWRule:
+  """The optimiser of `config.optimizer` for the run's length."""
+  return AdamWRule(
+    steps=config.run.steps, encoder_depth=config.encoder.depth,
+    **config.optimizer,
+  )  # fmt: skip
+
+
+def make_pace(config: ConfigDict) -> Pace:
+  """Intervals; unset ones are a tenth of the run."""
+  run = config.run
+  tenth = max(run.steps // 10, 1)
+  return Pace(
+    run.steps, min(run.log_every, tenth), run.validate_every or tenth,
+    run.save_every or run.validate_every or tenth,
+  )  # fmt: skip
+
+
+def open_split(
+  config: ConfigDict, split: str, targets: Sequence[Target] = ()
+) -> Subset:
+  """Videos of a split that the experiment can use; says what it left out.
+
+  A video is used if its kind and view are asked for, its frame times are
+  known (unless clips are whole videos) and one target at least is known.
+  """
+  data = config.data
+  source = VideoSource(find_dataset(Path(data.dir), data.name), split)
+  index = source.index
+  usable = np.ones(len(index), bool)
+  for column, wanted in (("kind", data.kinds), ("view", data.views)):
+    if wanted:
+      usable &= index[column].isin(wanted)
+  if config.input.span_s:
+    usable &= index["span_ms"].notna()
+  if targets:
+    usable &= ~np.isnan(truths(index, targets)).all(axis=1)
+  positions = np.flatnonzero(usable)
+  print(
+    f"{data.name} {split}: {len(index)} videos, {len(positions)} used, "
+    f"{len(index) - len(positions)} left out (kind, view, time or label)"
+  )
+  return Subset(source, positions.tolist())
+
+
+def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:
+  """Truth of every target for every row of an index: N o."""
+  rows = index.to_dict("records")
+  return np.asarray(
+    [[truth_of(target, row) for target in targets] for row in rows],
+    np.float32,
+  ).reshape(len(rows), len(targets))
+
+
+def make_targets(config: ConfigDict) -> tuple[Target, ...]:
+  """The targets that `config.targets` names."""
+  return tuple(target_named(name) for name in config.targets)
+
+
+def data_record(config: ConfigDict) -> list[dict[str, str]]:
+  """Fingerprint of the experiment's data set."""
+  return [fingerprint(find_dataset(Path(config.data.dir), config.data.name))]
+
+
+def example_clip(contract: InputContract, clips: int = 1) -> dict[str, Any]:
+  """A black clip of the contract's shape, to initialise models with."""
+  times = np.arange(contract.frames, dtype=np.float32)[None]
+  return {
+    "video": jnp.zeros((clips, *contract.shape), jnp.float32),
+    "frame_time_s": jnp.asarray(times.repeat(clips, 0)),
+    "frame_index": jnp.asarray(times.repeat(clips, 0).astype(np.int32)),
+  }
+
+
+def replace_subtree(variables: dict, name: str, subtree: Any) -> dict:
+  """Parameters with one top-level module's weights taken from elsewhere.
+
+  Raises:
+    ValueError: the shapes differ; names the leaves.
+  """
+  ours = variables["params"][name]
+  if jax.tree.structure(ours) != jax.tree.structure(subtree):
+    raise ValueError(f"weights for {name} are of another architecture")
+  unequal = [
+    f"{jax.tree_util.keystr(path)} {new.shape}, wanted {old.shape}"
+    for (path, old), new in zip(
+      jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(subtree),
+      strict=True,
+    )
+    if old.shape != new.shape
+  ]  # fmt: skip
+  if unequal:
+    raise ValueError(f"weights for {name} do not fit: {'; '.join(unequal)}")
+  params = variables["params"] | {name: jax.tree.map(jnp.asarray, subtree)}
+  return variables | {"params": params}

@@ -1,0 +1,172 @@
+"""Encoder: what it sees, what it must not see, and how it is computed."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from echo_jax.models.layers import Attention
+from echo_jax.models.tokens import take_tokens
+from echo_jax.models.video_vit import SIZES, VideoViT
+from echo_jax.trees import count_parameters
+
+TINY = functools.partial(VideoViT, width=24, depth=2, heads=2, patch=8)
+
+
+@pytest.fixture(scope="module")
+def video():
+  return np.random.default_rng(0).random((2, 4, 16, 16, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def params(video):
+  return jax.jit(TINY().init)(jax.random.key(0), video)["params"]
+
+
+def run(model, params, *args):
+  return jax.jit(lambda p, *a: model.apply({"params": p}, *a))(params, *args)
+
+
+@pytest.fixture(scope="module")
+def whole(params, video):
+  return run(TINY(), params, video)
+
+
+def test_jit_and_eager_agree(params, video, whole):
+  tokens, features = TINY().apply({"params": params}, video)
+  assert tokens.shape == (2, 8, 24)
+  assert set(features) == {"block_0", "block_1", "tokens"}
+  np.testing.assert_allclose(tokens, whole[0], atol=1e-5)
+
+
+def test_kept_everything_is_the_whole_in_that_order(params, video, whole):
+  order = np.random.default_rng(1).permuted(
+    np.tile(np.arange(8, dtype=np.int32), (2, 1)), axis=1
+  )
+  tokens, _ = run(TINY(), params, video, order)
+  np.testing.assert_allclose(tokens, take_tokens(whole[0], order), atol=1e-5)
+
+
+def test_a_token_left_out_is_a_token_not_attended_to(params, video, whole):
+  """Keeping a subset equals masking the rest and gathering the subset."""
+  kept = np.array([[0, 3, 5], [1, 2, 7]], np.int32)
+  valid = np.zeros((2, 8), bool)
+  np.put_along_axis(valid, kept, True, axis=1)
+  subset, _ = run(TINY(), params, video, kept)
+  masked, _ = run(TINY(), params, video, None, valid)
+  np.testing.assert_allclose(subset, take_tokens(masked, kept), atol=1e-5)
+  assert np.abs(subset - take_tokens(whole[0], kept)).max() > 1e-3
+
+
+def test_final_norm_is_the_only_difference(params, video, whole):
+  bare = {k: v for k, v in params.items() if k != "norm"}
+  tokens, _ = run(TINY(final_norm=False), bare, video)
+  centred = tokens - tokens.mean(-1, keepdims=True)
+  np.testing.assert_allclose(
+    centred / centred.std(-1, keepdims=True), whole[0], atol=1e-4
+  )
+
+
+def test_remat_gives_the_same_gradients(params, video):
+  def slope(remat):
+    model = TINY(remat=remat)
+    return jax.jit(
+      jax.grad(lambda p: model.apply({"params": p}, video)[0][..., 0].sum())
+    )(params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
+    slope(False),
+    slope(True),
+  )
+
+
+def test_bfloat16_computes_on_float32_parameters(video, params, whole):
+  model = TINY(dtype=jnp.bfloat16)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), video)
+  assert {x.dtype for x in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+  tokens, _ = run(model, params, video)
+  assert tokens.dtype == jnp.bfloat16
+  np.testing.assert_allclose(tokens.astype("float32"), whole[0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+  "c, patch, tubelet, n", [(1, 8, 2, 8), (3, 4, 1, 64), (1, 16, 4, 1)]
+)
+def test_channels_patch_and_tubelet_are_free(c, patch, tubelet, n):
+  model = VideoViT(
+    width=12, depth=1, heads=1, patch=patch, tubelet=tubelet, channels=c
+  )
+  shape = jax.ShapeDtypeStruct((1, 4, 16, 16, c), jnp.float32)
+  (tokens, _), variables = jax.eval_shape(
+    model.init_with_output, jax.random.key(0), shape
+  )
+  assert tokens.shape == (1, n, 12)
+  values = tubelet * patch**2 * c
+  assert variables["params"]["embed"]["kernel"].shape == (values, 12)
+
+
+def test_refusals(params, video):
+  with pytest.raises(ValueError, match="1 channels.*made for 3"):
+    TINY().apply({"params": params}, video[..., :1])
+  with pytest.raises(ValueError, match=r"\(2, 2, 2\).*\(2, 2, 4\)"):
+    TINY(grid=(2, 2, 4)).apply({"params": params}, video)
+  with pytest.raises(ValueError, match="does not divide into 5 heads"):
+    TINY(heads=5).apply({"params": params}, video)
+
+
+def test_attention_by_hand():
+  """One head; a reference in NumPy, with a key masked and q, v biases."""
+  rng = np.random.default_rng(2)
+  x = rng.normal(size=(1, 3, 4)).astype(np.float32)
+  valid = np.array([[True, True, False]])
+  model = Attention(heads=1)
+  params = model.init(jax.random.key(0), jnp.asarray(x))["params"]
+  params = jax.tree.map(
+    lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params
+  )
+  assert "bias" not in params["key"]
+  out, weight = model.apply(
+    {"params": params}, jnp.asarray(x), jnp.asarray(valid)
+  )
+  p = jax.tree.map(np.asarray, params)
+  q = x[0] @ p["query"]["kernel"] + p["query"]["bias"]
+  k = x[0] @ p["key"]["kernel"]
+  v = x[0] @ p["value"]["kernel"] + p["value"]["bias"]
+  score = np.exp((q @ k.T / 2)[:, :2])
+  share = score / score.sum(1, keepdims=True)
+  want = share @ v[:2] @ p["output"]["kernel"] + p["output"]["bias"]
+  np.testing.assert_allclose(weight[0, 0, :, :2], share, rtol=1e-4)
+  np.testing.assert_array_equal(weight[0, 0, :, 2], 0)
+  np.testing.assert_allclose(out[0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_constrain_sees_the_activations_of_every_block(params, video):
+  seen = []
+
+  def constrain(x):
+    seen.append(x.shape)
+    return x
+
+  TINY(constrain=constrain).apply({"params": params}, video)
+  assert seen == [(2, 8, 24)] * 2
+
+
+def test_keep_attention_adds_it_to_the_features(params, video):
+  _, features = TINY(keep_attention=True).apply({"params": params}, video)
+  weight = features["attention_1"]
+  assert weight.shape == (2, 2, 8, 8)
+  np.testing.assert_allclose(weight.sum(-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "size, millions", [("Ti", 5.64), ("S", 21.88), ("B", 86.23), ("L", 303.9)]
+)
+def test_parameter_counts(size, millions):
+  """The encoder of the paper, ViT-B, has 86.23 M parameters at 224 px."""
+  model = VideoViT(**SIZES[size]._asdict())
+  video = jax.ShapeDtypeStruct((1, 16, 224, 224, 3), jnp.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), video)
+  assert count_parameters(shapes) / 1e6 == pytest.approx(millions, rel=1e-3)
