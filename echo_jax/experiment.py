@@ -25,6 +25,8 @@ from flax import linen as nn
 
 import echo_jax
 from echo_jax.data.contract import InputContract
+from echo_jax.data.pipeline import ClipMaker
+from echo_jax.data.schema import Record
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predict import clip_rows, predict_clips
@@ -35,6 +37,7 @@ from echo_jax.evaluation.report import (
   report_estimates,
   write_report,
 )
+from echo_jax.evaluation.single import Finding, predict_record
 from echo_jax.objectives.objective import Objective
 from echo_jax.objectives.supervised import Standardisation
 from echo_jax.targets import Target
@@ -67,7 +70,8 @@ class Experiment:
     data: fingerprints of the data sets.
     targets, scale: what a supervised model predicts; empty for pre-training.
     predict_step: of a supervised model, see `make_predict_step`.
-    open_clips: (split, clips a video) -> the split's index and its batches.
+    open_clips: (split, clips a video, change=None) -> the split's index and
+      its batches, with a control of `data.controls` applied to each record.
     source: the experiment file it came from.
     seed, average_decay, metric, tensorboard: see `fit` and `make_train_step`.
   """
@@ -85,7 +89,7 @@ class Experiment:
   targets: tuple[Target, ...] = ()
   scale: Standardisation | None = None
   predict_step: Callable | None = None
-  open_clips: Callable[[str, int], tuple[pd.DataFrame, Iterator]] | None = None
+  open_clips: Callable[..., tuple[pd.DataFrame, Iterator]] | None = None
   source: str = ""
   seed: int = 0
   average_decay: float = 0.0
@@ -241,7 +245,8 @@ def evaluate(
   workdir, state = Path(workdir), load_best(experiment, workdir)
   found = {}
   for name in dict.fromkeys(("train", "validation", split)):
-    index, batches = experiment.open_clips(name, 1 if name == "train" else clips)
+    count = 1 if name == "train" else clips
+    index, batches = experiment.open_clips(name, count)
     found[name] = index, predict_clips(
       experiment.predict_step, state, batches, name=name, progress=progress
     )
@@ -266,6 +271,29 @@ def evaluate(
   intervals = fit_intervals(rows, experiment.targets)
   Reference(intervals, domain).save(workdir / "reference.npz")
   return estimates
+
+
+def single_predictor(
+  workdir: Path, *, clips: int = 4
+) -> Callable[[Record], Finding]:
+  """A function of one video record, from an evaluated run.
+
+  Raises:
+    FileNotFoundError: the run has no checkpoint or was not evaluated.
+  """
+  path = Path(workdir) / "reference.npz"
+  if not path.exists():
+    raise FileNotFoundError(
+      f"{workdir} has no reference.npz; run `echo-jax evaluate {workdir}` "
+      "first, which measures intervals and the training domain"
+    )
+  experiment = rebuild(workdir)
+  state, reference = load_best(experiment, workdir), Reference.load(path)
+  maker = ClipMaker(experiment.contract, experiment.targets)
+  return lambda record: predict_record(
+    record, maker, experiment.predict_step, state, experiment.targets,
+    reference, clips=clips,
+  )  # fmt: skip
 
 
 def load_module(name: str) -> ModuleType:

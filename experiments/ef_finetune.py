@@ -9,16 +9,16 @@ Example:
     --config.init_from=runs/mae --config.optimizer.freeze=^encoder/
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 from ml_collections import ConfigDict
 from pandas import DataFrame
 
+from echo_jax.data.controls import Change
 from echo_jax.data.pipeline import (
   Batch,
   ClipMaker,
-  Subset,
   evaluation_batches,
   training_batches,
 )
@@ -91,14 +91,16 @@ def build(config: ConfigDict) -> Experiment:
     encoder = load_subtree(config.init_from, "encoder", contract)
     return parts.replace_subtree(variables, "encoder", encoder)
 
-  def clips_of(videos: Subset, clips: int) -> Iterator[Batch]:
+  def clips_of(videos: Sequence, clips: int) -> Iterator[Batch]:
     return evaluation_batches(
       videos, plain, batch_size=run.batch_size, clips_per_video=clips,
       threads=config.data.threads,
     )  # fmt: skip
 
-  def open_clips(split: str, clips: int) -> tuple[DataFrame, Iterator[Batch]]:
-    videos = parts.open_split(config, split, targets)
+  def open_clips(
+    split: str, clips: int, change: Change | None = None
+  ) -> tuple[DataFrame, Iterator[Batch]]:
+    videos = parts.open_split(config, split, targets, change)
     return videos.index, clips_of(videos, clips)
 
   predict_step = make_predict_step(model, normalise, targets, scale)

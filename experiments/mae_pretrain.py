@@ -6,13 +6,16 @@ Example:
     --config.data.dir=data --config.mask.ratio=0.75
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
+from pandas import DataFrame
 
+from echo_jax.data.controls import Change
 from echo_jax.data.pipeline import (
+  Batch,
   ClipMaker,
   evaluation_batches,
   training_batches,
@@ -100,6 +103,18 @@ def build(config: ConfigDict) -> Experiment:
     mask = make_mask(key, rule, grid, 1, inside=ones)
     return model.init(key, parts.example_clip(contract)["video"], mask)
 
+  def clips_of(videos: Sequence, clips: int) -> Iterator[Batch]:
+    return evaluation_batches(
+      videos, plain, batch_size=run.batch_size, clips_per_video=clips,
+      threads=config.data.threads,
+    )  # fmt: skip
+
+  def open_clips(
+    split: str, clips: int, change: Change | None = None
+  ) -> tuple[DataFrame, Iterator[Batch]]:
+    videos = parts.open_split(config, split, change=change)
+    return videos.index, clips_of(videos, clips)
+
   return Experiment(
     config=config.to_dict(),
     contract=contract,
@@ -113,11 +128,9 @@ def build(config: ConfigDict) -> Experiment:
     ),
     validate=mean_loss(
       make_loss_step(objective, seed=run.seed),
-      lambda: evaluation_batches(
-        validation, plain, batch_size=run.batch_size,
-        clips_per_video=run.validation_clips, threads=config.data.threads,
-      ),
+      lambda: clips_of(validation, run.validation_clips),
     ),
+    open_clips=open_clips,
     pace=parts.make_pace(config),
     data=parts.data_record(config),
     seed=run.seed,

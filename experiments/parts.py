@@ -12,6 +12,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict, config_dict
 
 from echo_jax.data.contract import InputContract, normalise
+from echo_jax.data.controls import CHANGES, Change, Changed
 from echo_jax.data.pipeline import Subset
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.transforms import Augmentation
@@ -68,7 +69,8 @@ def data_config() -> ConfigDict:
       "name": "synthetic_echo",
       "train_split": "train",
       "validation_split": "validation",
-      "train_videos": 0,  # 0: all; else the first so many, for label studies
+      "train_videos": 0,  # 0: all; else so many, for label studies
+      "change": "",  # a control of echo_jax/data/controls.py, "" for none
       "kinds": ("cine",),  # empty: any
       "views": ("A4C",),  # empty: any
       "threads": 2,
@@ -186,12 +188,16 @@ def make_pace(config: ConfigDict) -> Pace:
 
 
 def open_split(
-  config: ConfigDict, split: str, targets: Sequence[Target] = ()
-) -> Subset:
+  config: ConfigDict,
+  split: str,
+  targets: Sequence[Target] = (),
+  change: Change | None = None,
+) -> Subset | Changed:
   """Videos of a split that the experiment can use; says what it left out.
 
   A video is used if its kind and view are asked for, its frame times are
   known (unless clips are whole videos) and one target at least is known.
+  `change` goes before the one that `config.data.change` names.
   """
   data = config.data
   source = VideoSource(find_dataset(Path(data.dir), data.name), split)
@@ -205,11 +211,18 @@ def open_split(
   if targets:
     usable &= ~np.isnan(truths(index, targets)).all(axis=1)
   positions = np.flatnonzero(usable)
+  if split == data.train_split and data.train_videos:
+    # Spread over the split: its order may follow patients or dates.
+    chosen = np.linspace(0, len(positions) - 1, data.train_videos)
+    positions = positions[np.unique(chosen.astype(int))]
   print(
     f"{data.name} {split}: {len(index)} videos, {len(positions)} used, "
-    f"{len(index) - len(positions)} left out (kind, view, time or label)"
+    f"{len(index) - len(positions)} left out (kind, view, time, label, count)"
   )
-  return Subset(source, positions.tolist())
+  videos = Subset(source, positions.tolist())
+  for each in (change, CHANGES[data.change] if data.change else None):
+    videos = Changed(videos, each) if each else videos
+  return videos
 
 
 def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:

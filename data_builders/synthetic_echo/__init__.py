@@ -8,7 +8,7 @@ Example:
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -17,9 +17,10 @@ from echo_jax import simulate
 from echo_jax.data import frames as coding
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
+from echo_jax.data.splits import check_shares, parse_shares
 
 VERSION = "1.0.0"
-SHARES = (0.4, 0.35, 0.1, 0.15)  # pretrain, train, validation, test
+SHARES = {"pretrain": 0.4, "train": 0.35, "validation": 0.1, "test": 0.15}
 GRADES = ((0.4, "poor"), (0.7, "medium"), (1.01, "good"))
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -40,23 +41,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     "--codec", choices=schema.CODECS, default="png",
     help="png is lossless; raw is larger and faster to read",
   )  # fmt: skip
+  shares = ",".join(f"{name}={share}" for name, share in SHARES.items())
   parser.add_argument(
-    "--shares", type=float, nargs=4, default=SHARES,
-    metavar=("PRETRAIN", "TRAIN", "VALIDATION", "TEST"),
-    help="of the patients in each split; must add up to 1",
-  )  # fmt: skip
+    "--splits", default=shares, help=f"shares of the patients ({shares})"
+  )
 
 
-def from_options(options: argparse.Namespace) -> Dataset:
+def from_options(args: argparse.Namespace) -> Dataset:
   """The data set that the command line asks for."""
-  return make_dataset(
-    name=options.name, cohort=options.cohort, patients=options.patients,
-    seed=options.seed, size=options.size, duration_s=options.duration_s,
-    clips=options.clips, codec=options.codec, shares=tuple(options.shares),
+  return dataset(
+    name=args.name, cohort=args.cohort, patients=args.patients,
+    seed=args.seed, size=args.size, duration_s=args.duration_s,
+    clips=args.clips, codec=args.codec, shares=parse_shares(args.splits),
   )  # fmt: skip
 
 
-def make_dataset(
+def dataset(
   *,
   name: str = "synthetic_echo",
   cohort: str = "independent",
@@ -66,7 +66,7 @@ def make_dataset(
   duration_s: float | int = 2.0,
   clips: int = 1,
   codec: str = "png",
-  shares: Sequence[float] = SHARES,
+  shares: Mapping[str, float] = SHARES,
 ) -> Dataset:
   """Lists a virtual cohort; nothing is simulated before it is read.
 
@@ -79,7 +79,7 @@ def make_dataset(
     duration_s: length of a video.
     clips: videos a study.
     codec: raw, jpeg or png.
-    shares: of the patients in pretrain, train, validation and test.
+    shares: of the patients for each split, in sum 1.
 
   Raises:
     ValueError: shares that do not add up, or too few patients to fill them.
@@ -94,7 +94,7 @@ def make_dataset(
   settings = {
     "cohort": cohort, "patients": patients, "seed": seed, "size": size,
     "duration_s": duration_s, "clips": clips, "codec": codec,
-    "shares": list(shares),
+    "shares": dict(shares),
   }  # fmt: skip
   return Dataset(
     name=name,
@@ -115,24 +115,23 @@ def person_name(cohort: str, seed: int, patient: int) -> str:
   return f"{cohort}-{seed}-p{patient:05d}"
 
 
-def split_patients(count: int, shares: Sequence[float]) -> list[str]:
+def split_patients(count: int, shares: Mapping[str, float]) -> list[str]:
   """Split of every patient; adding patients moves nobody.
 
   Numbers k * golden ratio modulo 1 fill [0, 1) evenly for every count, so
   splits have their shares even in a small cohort.  Patients are drawn alike
   whatever their number, so this order carries no information about them.
   """
-  if len(shares) != 4 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-    raise ValueError(f"shares {tuple(shares)}: want four that add up to 1")
-  edges = np.cumsum(shares)
-  edges[-1] = 1.0
+  check_shares(shares)
+  names = [name for name in schema.SPLITS if shares.get(name)]
+  edges = np.cumsum([shares[name] for name in names])[:-1]
   place = (np.arange(count) + 0.5) * _GOLDEN % 1
-  splits = [schema.SPLITS[i] for i in np.searchsorted(edges, place, "right")]
-  for split, share in zip(schema.SPLITS, shares, strict=True):
-    if share and split not in splits:
+  splits = [names[i] for i in np.searchsorted(edges, place, "right")]
+  for name in names:
+    if name not in splits:
       raise ValueError(
-        f"{count} patients leave {split} empty at a share of {share:g}; "
-        f"ask for at least {math.ceil(2 / share)} patients or a share of 0"
+        f"{count} patients leave {name} empty at a share of "
+        f"{shares[name]:g}; ask for at least {math.ceil(2 / shares[name])}"
       )
   return splits
 

@@ -6,7 +6,7 @@ of Okabe and Ito (2008), told apart by the colour-blind.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,8 +69,9 @@ def bland_altman_figure(
     if np.isfinite(value):
       axes.axhline(value, color=RED, linestyle=style, linewidth=1.4)
       axes.annotate(
-        f"{name}: {value:.1f}".replace("-", "−"), (1, value), xycoords=axes.get_yaxis_transform(),
-        xytext=(-4, 3), textcoords="offset points", ha="right", va="bottom",
+        f"{name}: {value:.1f}".replace("-", "−"), (1, value),
+        xycoords=axes.get_yaxis_transform(), xytext=(-4, 3),
+        textcoords="offset points", ha="right", va="bottom",
         color=RED, fontsize=9, bbox=_PLATE,
       )  # fmt: skip
   top = 1.15 * np.nanmax([np.abs(error).max(), abs(bias) + reach, 1e-9])
@@ -158,7 +159,7 @@ def reliability_figure(
 
 
 def learning_figure(
-  curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *,
+  curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *,
   title: str = "Learning", x_label: str = "Step", y_label: str = "Loss",
   log: bool = False, note: str = "",
 ) -> Figure:  # fmt: skip
@@ -178,7 +179,7 @@ def learning_figure(
     axes.plot(
       steps, values, color=COLOURS[k % len(COLOURS)], label=name,
       linewidth=1.8, marker=MARKERS[k % len(MARKERS)], markersize=4,
-      markevery=max(1, len(steps) // 8),
+      markevery=max(1, np.size(steps) // 8),
     )  # fmt: skip
   if log:
     axes.set_yscale("log")
@@ -188,7 +189,7 @@ def learning_figure(
 
 
 def encode_png(figure: Figure, dpi: int = 110) -> bytes:
-  """The figure as a PNG file's bytes, the same on every call."""
+  """The figure as a PNG file's bytes; figures drawn alike give the same."""
   held = io.BytesIO()
   figure.savefig(held, format="png", dpi=dpi, metadata={"Software": None})
   return held.getvalue()
@@ -201,7 +202,7 @@ def _frame(
   *, title: str, note: str, size: tuple[float, float] = (5.2, 5.0)
 ) -> tuple[Figure, Axes]:
   figure = Figure(figsize=size, layout="constrained")
-  figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)
+  figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08)
   axes = figure.add_subplot()
   figure.suptitle(title, fontsize=12)
   if note:

@@ -28,9 +28,9 @@ Seeds = Float[np.ndarray, "s n"]
 def paired_difference(
   truth: ArrayLike, pred_a: ArrayLike, pred_b: ArrayLike,
   patient_id: ArrayLike | Sequence[str], metric: str, *,
-  names: tuple[str, str] = ("a", "b"), threshold: float | int = 0.5, unit: str = "",
-  target: str = "", protocol: str = "", seed: int = 0, resamples: int = 2000,
-  level: float = 0.95,
+  names: tuple[str, str] = ("a", "b"), threshold: float | int = 0.5,
+  unit: str = "", target: str = "", protocol: str = "", seed: int = 0,
+  resamples: int = 2000, level: float = 0.95,
 ) -> Estimate:  # fmt: skip
   """Metric of a minus metric of b, with interval and two-sided p.
 

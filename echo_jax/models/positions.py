@@ -8,7 +8,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 BASE = 10_000.0  # Vaswani et al. 2017
 
@@ -29,7 +29,7 @@ def sinusoid_table(n: int, width: int) -> Float[np.ndarray, "n d"]:
 
 
 def sinusoid(
-  position: Float[Array, "*n"], width: int
+  position: Real[Array, "*n"], width: int
 ) -> Float[Array, "*n d"]:
   """The same code of any real positions (frame numbers, scaled seconds)."""
   column = np.arange(width)

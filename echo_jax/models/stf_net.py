@@ -40,13 +40,13 @@ def he_uniform(fan_in: int) -> Callable:
 class GatedAttention(nn.Module):
   """Weighted mean of tokens; weights from tanh(xV) * sigmoid(xU) (Ilse 2018).
 
-  `init="fan_in"` scales the score vector W by its length.  "released" draws
+  `start="fan_in"` scales the score vector W by its length.  "released" draws
   it as the public code does, where the fan-in of W is read as 1: scores then
   spread over tens of units and softmax starts almost one-hot.
   """
 
   hidden: int = 1024
-  init: Literal["fan_in", "released"] = "fan_in"
+  start: Literal["fan_in", "released"] = "fan_in"
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -56,7 +56,7 @@ class GatedAttention(nn.Module):
     he, shape = he_uniform(x.shape[-1]), (x.shape[-1], self.hidden)
     value = self.param("value", he, shape).astype(self.dtype)
     gate = self.param("gate", he, shape).astype(self.dtype)
-    fan_in = 1 if self.init == "released" else self.hidden
+    fan_in = 1 if self.start == "released" else self.hidden
     score = self.param("score", he_uniform(fan_in), (self.hidden,))
     x = x.astype(self.dtype)
     flat = x.reshape(-1, x.shape[-1])  # as in layers.Linear

@@ -102,6 +102,11 @@ class Study:
     return make_rng(person.seed, person.patient, self.study, stream, *more)
 
 
+def _check_cohort(cohort: str) -> None:
+  if cohort not in COHORTS:
+    raise ValueError(f"cohort {cohort!r} is none of {', '.join(COHORTS)}")
+
+
 def _reflect(value: float, low: float, high: float) -> float:
   """Folds `value` back into [low, high]; keeps a uniform law uniform."""
   span = high - low
@@ -113,7 +118,7 @@ def _clipped_normal(rng, mean, spread, low, high) -> float:
   return float(np.clip(rng.normal(mean, spread), low, high))
 
 
-def _draw_body(seed: int, patient: int, cohort: str) -> dict:
+def _draw_body(seed: int, patient: int) -> dict:
   """Sex, age and size of one person, and the site that sees them."""
   rng = make_rng(seed, patient, 0, BODY)
   male = bool(rng.random() < 0.5)
@@ -181,9 +186,8 @@ def _draw_anatomy(seed: int, patient: int, cohort: str, ef: float) -> Anatomy:
 
 def draw_patient(seed: int, patient: int, cohort: str) -> Patient:
   """Patient number `patient` of a cohort ("independent" or "clinic_like")."""
-  if cohort not in COHORTS:
-    raise ValueError(f"cohort {cohort!r} is none of {', '.join(COHORTS)}")
-  body = _draw_body(seed, patient, cohort)
+  _check_cohort(cohort)
+  body = _draw_body(seed, patient)
   ef, edv, rate = _draw_baseline(seed, patient, cohort, body)
   return Patient(
     seed=seed,
@@ -199,7 +203,7 @@ def draw_patient(seed: int, patient: int, cohort: str) -> Patient:
 
 def count_studies(seed: int, patient: int, cohort: str) -> int:
   """How many studies this patient has: 1 to 3."""
-  draw_patient(seed, patient, cohort)
+  _check_cohort(cohort)
   rng = make_rng(seed, patient, 0, COUNT)
   return int(rng.choice(3, p=[0.5, 0.3, 0.2])) + 1
 
@@ -246,7 +250,7 @@ def _draw_window(person: Patient, study: int, quality: float) -> Window:
     tilt_deg=float(rng.uniform(-4, 9)),
     gain_db=float(rng.uniform(-9, -3)),
     clutter_db=float(rng.uniform(-36, -30) + 7 * poor),
-    haze_db=float(rng.uniform(-38, -30) + 6 * poor),
+    haze_db=float(rng.uniform(-33, -25) + 4 * poor),
     lateral_loss_db=float(rng.uniform(4, 9) + 7 * poor),
     apex_loss_db=float(rng.uniform(3, 8) + 6 * poor),
     rv_loss_db=float(rng.uniform(0, 14)),

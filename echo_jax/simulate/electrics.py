@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 ISOVOLUMIC_CONTRACTION_S = 0.045
+FRAME_S = 0.04  # longer than a frame of the slowest device
 RATE_SPREAD = 0.02  # relative standard deviation of RR intervals
 
 
@@ -118,7 +119,7 @@ def draw_r_waves(
   count = int(duration_s / (0.9 * mean_s)) + 4
   spread = np.clip(rng.normal(size=count), -2.5, 2.5)
   intervals = mean_s * (1 + RATE_SPREAD * spread)
-  room = max(duration_s - intervals[1] - 0.002, 0.05 * mean_s)
+  room = max(duration_s - intervals[1] - FRAME_S, 0.05 * mean_s)
   first = rng.uniform(0, min(float(intervals[0]), room))
   times = first - intervals[0] + np.concatenate([[0], np.cumsum(intervals)])
   last = int(np.searchsorted(times, duration_s, side="right"))

@@ -13,12 +13,12 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from echo_jax.simulate.heart import Ventricle, radius_squared_mm2
 
 DEPTHS, BEAMS = 160, 96  # samples of the polar grid
-HEADROOM_DB = 9.0  # an echo of 0 dB is this far below white
+HEADROOM_DB = 16.0  # an echo of 0 dB is this far below white
 MARGIN_DEG = 1.5  # the cavity stays this far inside the sector
 
 
@@ -29,7 +29,7 @@ class Device:
   Attributes:
     name: "device-a", "device-b", "device-c".
     frame_hz, frame_jitter_ms: frame rate, spread of a frame's moment.
-    depth_mm: smallest depth shown; deeper in steps of 20 mm for big hearts.
+    depth_mm: smallest depth shown; deeper in steps of 10 mm for big hearts.
     half_angle_deg: half the sector's opening.
     face_radius_mm: radius of the rounded probe face.
     lateral_beams, axial_samples: point spread (Gaussian sigma) on the grid.
@@ -37,6 +37,7 @@ class Device:
     range_db: dynamic range of the log compression.
     gamma: exponent of the grey map.
     pixel_aspect: column spacing over row spacing.
+    width_shown: share of the sector's width that the picture holds.
     layout: where marks are burned in: 0, 1 or 2.
   """
 
@@ -52,6 +53,7 @@ class Device:
   range_db: float
   gamma: float
   pixel_aspect: float
+  width_shown: float
   layout: int
 
 
@@ -61,44 +63,47 @@ DEVICES = (
     frame_hz=48.7,
     frame_jitter_ms=0.0,
     depth_mm=145.0,
-    half_angle_deg=36.0,
+    half_angle_deg=35.0,
     face_radius_mm=9.0,
     lateral_beams=1.0,
     axial_samples=0.65,
     focus_mm=80.0,
-    range_db=46.0,
-    gamma=1.15,
+    range_db=52.0,
+    gamma=1.0,
     pixel_aspect=1.0,
+    width_shown=1.0,
     layout=0,
   ),
   Device(
     name="device-b",
     frame_hz=39.4,
     frame_jitter_ms=0.12,
-    depth_mm=160.0,
-    half_angle_deg=43.0,
+    depth_mm=155.0,
+    half_angle_deg=42.0,
     face_radius_mm=14.0,
     lateral_beams=1.2,
     axial_samples=0.9,
     focus_mm=95.0,
-    range_db=50.0,
-    gamma=1.35,
+    range_db=56.0,
+    gamma=1.15,
     pixel_aspect=1.0,
+    width_shown=0.85,
     layout=1,
   ),
   Device(
     name="device-c",
     frame_hz=31.8,
     frame_jitter_ms=0.05,
-    depth_mm=175.0,
-    half_angle_deg=39.0,
+    depth_mm=165.0,
+    half_angle_deg=38.0,
     face_radius_mm=5.0,
     lateral_beams=1.4,
     axial_samples=1.0,
     focus_mm=70.0,
-    range_db=45.0,
-    gamma=1.1,
+    range_db=50.0,
+    gamma=0.95,
     pixel_aspect=1.1,
+    width_shown=1.0,
     layout=2,
   ),
 )
@@ -197,8 +202,8 @@ def place_heart(
           np.all(np.abs(px) < np.tan(limit) * (pz + device.face_radius_mm))
           for px, pz in edge
         ):
-          need = place.apex_z_mm + ventricle.roof_mm + 5 - device.depth_mm
-          deeper = 20 * max(0, math.ceil(need / 20))
+          need = place.apex_z_mm + ventricle.roof_mm + 8 - device.depth_mm
+          deeper = 10 * max(0, math.ceil(need / 10))
           return dataclasses.replace(place, depth_mm=device.depth_mm + deeper)
   raise ValueError(
     f"an LV of {ventricle.length_mm:.0f} x {2 * ventricle.radius_mm:.0f} mm "
@@ -239,7 +244,8 @@ def make_grid(device: Device, depth_mm: float, size: int) -> Grid:
   rho = face + np.linspace(0, depth_mm, DEPTHS)[:, None]
   angle = np.linspace(-half, half, BEAMS)[None]
   top = face * math.cos(half) - face
-  height, width = depth_mm - top, 2 * (face + depth_mm) * math.sin(half)
+  height = depth_mm - top
+  width = 2 * (face + depth_mm) * math.sin(half) * device.width_shown
   row = max(height / 0.93, width / 0.97 / device.pixel_aspect) / size
   column = row * device.pixel_aspect
   first = top - 0.4 * (size * row - height)  # of the free rows, 40 % on top
@@ -293,7 +299,7 @@ def sensitivity(
   db = window.gain_db - window.edge_loss_db * edge**2.5
   depth = grid.range_mm
   db = db - 0.03 * np.maximum(depth - device.focus_mm, 0)
-  db = db - 7 * (1 - _ramp(depth, 8, 45))
+  db = db - 9 * (1 - _ramp(depth, 8, 50))
   shadow = (grid.angle_rad - math.radians(window.shadow_deg)) / 0.07
   # a rib lies near the skin: full shadow from a few centimetres on
   db = db - window.shadow_db * np.exp(-(shadow**2)) * _ramp(depth, 5, 40)
@@ -309,11 +315,11 @@ def near_field(
   spread = cv2.GaussianBlur(spread, (0, 0), sigmaX=4.0, sigmaY=0.7)
   spread *= 4.5
   wall_mm = rng.uniform(11, 17)
-  ghost = 10 ** ((window.clutter_db - 3 - 0.25 * depth) / 20)
-  chest = 10 ** ((window.clutter_db + 4) / 20) * np.exp(
+  ghost = 10 ** ((window.clutter_db - 5 - 0.25 * depth) / 20)
+  chest = 10 ** ((window.clutter_db + 1) / 20) * np.exp(
     -(((depth - wall_mm) / 5) ** 2)
   )
-  layer = 10 ** ((window.clutter_db + 8) / 20) * np.exp(
+  layer = 10 ** ((window.clutter_db + 5) / 20) * np.exp(
     -(((depth - wall_mm - 2) / 1.2) ** 2)
   )
   half = float(grid.angle_rad[0, -1])
@@ -340,7 +346,7 @@ def haze(
 
 
 def blood_level(
-  grid: Grid, device: Device, window: Window
+  grid: Grid, window: Window
 ) -> Float[np.ndarray, "depth 1"]:
   """Amplitude of the part that is new in every frame: blood and noise."""
   depth = grid.range_mm
@@ -351,7 +357,15 @@ def blood_level(
 
 @dataclasses.dataclass(frozen=True)
 class Receiver:
-  """What turns summed scatterers into a grey polar picture."""
+  """What turns summed scatterers into a grey polar picture.
+
+  Attributes:
+    narrow: point spread in focus, along beams and along depth.
+    wide: what defocus adds across beams.
+    defocus: [depth, 1, 1] share of the widened picture.
+    scale, offset: from the logarithm of power to 0..255.
+    curve: [256] grey map.
+  """
 
   narrow: tuple[np.ndarray, np.ndarray]
   wide: np.ndarray
@@ -370,15 +384,13 @@ def _gauss(sigma: float) -> np.ndarray:
 
 def make_receiver(grid: Grid, device: Device) -> Receiver:
   """Point spread, detection and grey map of a device."""
-  grey = np.linspace(0, 1, 256)
-  grey = grey**device.gamma
-  curve = 255 * grey
+  curve = 255 * np.linspace(0, 1, 256) ** device.gamma
   away = grid.range_mm / device.focus_mm - 1
-  far = np.where(away < 0, away * away, 0.5 * away)
+  far = np.where(away < 0, away * away, 0.3 * away)
   decibel = 10 / math.log(10)
   return Receiver(
     narrow=(_gauss(device.lateral_beams), _gauss(device.axial_samples)),
-    wide=_gauss(1.6 * device.lateral_beams),
+    wide=_gauss(2.4 * device.lateral_beams),
     defocus=np.clip(far, 0, 1)[..., None].astype(np.float32),
     scale=255 / device.range_db * decibel,
     offset=255 * (1 - HEADROOM_DB / device.range_db),
@@ -421,11 +433,6 @@ def scan_convert(
   return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def pixel_mm(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-  """(x, z) of every pixel centre in probe coordinates."""
-  return grid.pixel_x_mm, grid.pixel_z_mm
-
-
 def burned_in(
   device: Device, grid: Grid, depth_mm: float
 ) -> UInt8[np.ndarray, "H W"]:
@@ -464,10 +471,3 @@ def burned_in(
   small = cv2.resize(page, (size, size), interpolation=cv2.INTER_AREA)
   small[grid.sector] = 0
   return small
-
-
-def cavity_is_inside(
-  mask: Bool[np.ndarray, "T H W"], sector: Bool[np.ndarray, "H W"]
-) -> bool:
-  """Whether no pixel of the cavity lies outside the sector."""
-  return not bool(np.any(mask & ~sector))

@@ -147,7 +147,7 @@ def paint_levels(
 
   # surroundings: lung and fat, brighter beside the lateral wall
   beyond = np.maximum(r - outer, 0)
-  db = -29 + right * (13 - 0.40 * beyond) + 5 * broad + 3 * soft
+  db = -26 + right * (12 - 0.35 * beyond) + 5 * broad + 3 * soft
   db = db + 4 * _bell(w, -25, 22)
   la, ra = _atria_mm(a, length, base, x, w)
   db = _over(db, below, _behind(ventricle, x, w, np.minimum(la, ra), broad))
@@ -158,9 +158,13 @@ def paint_levels(
   db = _over(db, _step(gap - beyond, 3) * (1 - right) * (1 - below), BLACK_DB)
   db = _over(db, _band(a, u, beyond, gap, x), -25)
   wall = _step(outer - r) * _step(1.02 - u, 0.02) * _step(u + CAP_SHARE, 0.02)
-  db = _over(db, wall, _muscle(window, u, r, inner, outer, right, soft + beads, broad))
-  cavity = _step(inner - r - 0.5) * _step(w, 3) * _step(length - w, 3)
-  db = _over(db, cavity, BLACK_DB)
+  part = np.clip((r - inner) / np.maximum(outer - inner, 1), 0, 1)
+  muscle = _muscle(window, u, part, right, soft + beads, broad)
+  db = _over(db, wall, muscle)
+  hollow = _step(inner - r - 0.4 - 0.7 * beads)  # trabeculae roughen it
+  db = _over(db, hollow * _step(w, 3) * _step(length - w, 3), BLACK_DB)
+  muscle = rng.uniform(0, 1) * _papillary(ventricle, rng, x, u, inner)
+  db = _over(db, muscle, -16 - 0.5 * window.lateral_loss_db + 4 * beads)
   db = _over(db, _step(-np.minimum(la, ra)), BLACK_DB)
   return _hinges(ventricle, base, db, x, w, soft)
 
@@ -181,9 +185,16 @@ def _band(a: Anatomy, u, beyond, gap, x):
   return 0.8 * along * _step(gap - beyond) * (x < 0) * (beyond > 0)
 
 
-def _muscle(window: Window, u, r, inner, outer, right, soft, broad):
+def _papillary(ventricle, rng, x, u, inner):
+  """Weight of a papillary muscle: beside the lateral wall, in the cavity."""
+  height, thick = rng.uniform(0.35, 0.5), rng.uniform(3, 5.5)
+  far_x = (x - inner + 0.8 * thick) * (1 / thick)
+  far_w = (u - height) * ventricle.length_mm * (1 / 11)
+  return np.clip(1.6 - 1.4 * (far_x**2 + far_w**2), 0, 1)
+
+
+def _muscle(window: Window, u, part, right, soft, broad):
   """LV wall in dB: bright septum, lateral wall and apex that drop out."""
-  part = np.clip((r - inner) / np.maximum(outer - inner, 1), 0, 1)
   septum = -8 + 2.8 * soft + 2.0 * broad - 6 * _bell(u, 0.2, 0.25)
   loss = window.lateral_loss_db * (0.6 + 0.4 * _bell(u, 0.45, 0.3))
   loss = loss + window.gap_db * _bell(u, window.gap_u, 0.13)

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, UInt8
 from echo_jax.simulate import electrics, heart, scanner, tissue
 from echo_jax.simulate.cohort import PICTURE, RHYTHM, Study
 
-LEAFLET_DB = -13.0
+LEAFLET_DB = -17.0
+POOL_SHIFT = 64  # samples by which the blood noise may be displaced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,61 +134,115 @@ def move_heart(
   )
 
 
-class Artist:
-  """Per-clip constants of the picture, so that a frame does little."""
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """Everything of a clip's picture that does not change between frames.
 
-  def __init__(self, study, ventricle, place, grid, clip):
-    device, window = study.device, study.window
-    layout = study.rng(PICTURE)
-    speckle = study.rng(PICTURE, 1, clip)
-    self.ventricle, self.grid, self.device = ventricle, grid, device
-    self.chest = tissue.paint_chest(ventricle, window, layout, speckle)
-    gain = scanner.sensitivity(grid, device, window)
-    self.gain = np.repeat(gain[..., None], 2, axis=-1)
-    self.static = scanner.near_field(grid, window, layout)
-    self.haze = scanner.haze(grid, window, layout)
-    self.receiver = scanner.make_receiver(grid, device)
-    shape = (scanner.DEPTHS + 64, scanner.BEAMS + 64, 2)
-    self.pool = speckle.standard_normal(shape, dtype=np.float32)
-    level = scanner.blood_level(grid, device, window)
-    self.blood = np.broadcast_to(level[..., None], self.gain.shape).copy()
-    self.rng = speckle
-    self.depth_mm = place.depth_mm
-    self.page = scanner.burned_in(device, grid, place.depth_mm)
+  Attributes:
+    ventricle, device, grid: what is looked at, and with what.
+    depth_mm: depth shown.
+    chest: scatterers at end-diastole.
+    gain, blood: [depth, beam, 2] amplitude of tissue, and of what is new in
+      every frame.
+    static: [depth, beam, 2] echoes that stand still.
+    haze: [depth, beam] power without speckle.
+    pool: normal noise, from which every frame cuts its blood.
+    glint: [depth, beam] amplitude of a leaflet over its drawn brightness.
+    receiver: from scatterers to grey.
+    page: [H, W] burned-in marks.
+  """
 
-  def draw(self, pose, axes):
-    """One grey frame."""
-    x, w = axes.heart_axes(self.grid.x_mm, self.grid.z_mm)
-    where = heart.reference_coordinates(self.ventricle, pose, x, w)
-    field = self.chest.sample(*where)
-    field *= self.gain
-    field[..., 0] += self._valves(pose, axes)
-    down, along = self.rng.integers(0, 64, size=2).tolist()
-    field += self.blood * self.pool[
-      down : down + scanner.DEPTHS, along : along + scanner.BEAMS
-    ]
-    field += self.static
-    polar = scanner.detect(self.receiver, field, self.haze)
-    return cv2.add(scanner.scan_convert(self.grid, polar), self.page)
+  ventricle: heart.Ventricle
+  device: scanner.Device
+  grid: scanner.Grid
+  depth_mm: float
+  chest: tissue.Chest
+  gain: np.ndarray
+  blood: np.ndarray
+  static: np.ndarray
+  haze: np.ndarray
+  pool: np.ndarray
+  glint: np.ndarray
+  receiver: scanner.Receiver
+  page: np.ndarray
 
-  def _valves(self, pose, axes):
-    """Amplitude of the leaflets, drawn as thin lines on the polar grid."""
-    canvas = np.zeros((scanner.DEPTHS, scanner.BEAMS), np.uint8)
-    face = self.device.face_radius_mm
-    half = math.radians(self.device.half_angle_deg)
-    mitral = heart.mitral_leaflets_mm(self.ventricle, pose)
-    right = heart.tricuspid_leaflets_mm(self.ventricle, pose)
-    for leaflets, level in ((mitral, 255), (right, 110)):
-      x, z = axes.probe_axes(leaflets[..., 0], leaflets[..., 1])
-      far = np.hypot(x, z + face) - face
-      turn = np.arctan2(x, z + face)
-      beam = (turn / half + 1) / 2 * (scanner.BEAMS - 1)
-      depth = far / self.depth_mm * (scanner.DEPTHS - 1)
-      points = np.rint(np.stack([beam, depth], axis=-1) * 16)
-      lines = list(points.astype(np.int32))
-      cv2.polylines(canvas, lines, False, level, 1, cv2.LINE_AA, 4)
-    scale = 10 ** (LEAFLET_DB / 20) / 255
-    return canvas * np.float32(scale) * self.gain[..., 0]
+
+def prepare_scene(
+  study: Study,
+  ventricle: heart.Ventricle,
+  place: scanner.Placement,
+  grid: scanner.Grid,
+  rng: np.random.Generator,
+) -> Scene:
+  """Paints what is fixed; `rng` brings the scatterers of this clip."""
+  device, window = study.device, study.window
+  layout = study.rng(PICTURE)
+  chest = tissue.paint_chest(ventricle, window, layout, rng)
+  static = scanner.near_field(grid, window, layout)
+  haze = scanner.haze(grid, window, layout)
+  gain = scanner.sensitivity(grid, device, window)
+  blood = scanner.blood_level(grid, window)
+  depths, beams = gain.shape
+  pool = rng.standard_normal(
+    (depths + POOL_SHIFT, beams + POOL_SHIFT, 2), dtype=np.float32
+  )
+  # a leaflet is thin and catches the beam here and there
+  grain = 0.5 + 0.6 * np.abs(pool[:depths, :beams, 0])
+  return Scene(
+    ventricle=ventricle,
+    device=device,
+    grid=grid,
+    depth_mm=place.depth_mm,
+    chest=chest,
+    gain=np.repeat(gain[..., None], 2, axis=-1),
+    blood=np.broadcast_to(blood[..., None], (depths, beams, 2)).copy(),
+    static=static,
+    haze=haze,
+    pool=pool,
+    glint=10 ** (LEAFLET_DB / 20) / 255 * gain * grain,
+    receiver=scanner.make_receiver(grid, device),
+    page=scanner.burned_in(device, grid, place.depth_mm),
+  )
+
+
+def draw_frame(
+  scene: Scene,
+  pose: heart.Pose,
+  axes: scanner.Placement,
+  rng: np.random.Generator,
+) -> UInt8[np.ndarray, "H W"]:
+  """One grey frame of the heart at `pose`, lying along `axes`."""
+  x, w = axes.heart_axes(scene.grid.x_mm, scene.grid.z_mm)
+  where = heart.reference_coordinates(scene.ventricle, pose, x, w)
+  field = scene.chest.sample(*where)
+  field *= scene.gain
+  field[..., 0] += _draw_valves(scene, pose, axes)
+  i, j = rng.integers(0, POOL_SHIFT, size=2).tolist()
+  depths, beams = scene.glint.shape
+  field += scene.blood * scene.pool[i : i + depths, j : j + beams]
+  field += scene.static
+  polar = scanner.detect(scene.receiver, field, scene.haze)
+  return cv2.add(scanner.scan_convert(scene.grid, polar), scene.page)
+
+
+def _draw_valves(scene, pose, axes):
+  """Amplitude of the leaflets, drawn as thin lines on the polar grid."""
+  depths, beams = scene.glint.shape
+  canvas = np.zeros((depths, beams), np.uint8)
+  face = scene.device.face_radius_mm
+  half = math.radians(scene.device.half_angle_deg)
+  mitral = heart.mitral_leaflets_mm(scene.ventricle, pose)
+  right = heart.tricuspid_leaflets_mm(scene.ventricle, pose)
+  for leaflets, level in ((mitral, 255), (right, 110)):
+    x, z = axes.probe_axes(leaflets[..., 0], leaflets[..., 1])
+    range_mm = np.hypot(x, z + face) - face
+    angle = np.arctan2(x, z + face)
+    beam = (angle / half + 1) / 2 * (beams - 1)
+    depth = range_mm / scene.depth_mm * (depths - 1)
+    points = np.rint(np.stack([beam, depth], axis=-1) * 16)  # 4 binary places
+    lines = list(points.astype(np.int32))
+    cv2.polylines(canvas, lines, False, level, 1, cv2.LINE_AA, 4)
+  return canvas * scene.glint
 
 
 def simulate_video(
@@ -216,7 +271,8 @@ def simulate_video(
   cap = heart.CAP_SHARE * ventricle.length_mm
   place = scanner.place_heart(ventricle, rest, cap, study.device, study.window)
   grid = scanner.make_grid(study.device, place.depth_mm, size)
-  artist = Artist(study, ventricle, place, grid, clip)
+  rng = study.rng(PICTURE, 1, clip)
+  scene = prepare_scene(study, ventricle, place, grid, rng)
   count = len(timeline.poses)
   frames = np.empty((count, size, size), np.uint8)
   masks = np.empty((count, size, size), bool)
@@ -224,8 +280,8 @@ def simulate_video(
   moments = zip(timeline.poses, timeline.frame_time_ms.tolist(), strict=True)
   for i, (pose, now) in enumerate(moments):
     axes = move_heart(study, place, ventricle, pose, now)
-    frames[i] = artist.draw(pose, axes)
-    across, along = axes.heart_axes(*scanner.pixel_mm(grid))
+    frames[i] = draw_frame(scene, pose, axes, rng)
+    across, along = axes.heart_axes(grid.pixel_x_mm, grid.pixel_z_mm)
     masks[i] = heart.in_cavity(ventricle, pose, across, along) & grid.sector
     volume[i] = heart.cavity_volume_ml(ventricle, pose)
   return _record(study, timeline, grid, frames, masks, volume)

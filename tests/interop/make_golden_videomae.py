@@ -38,8 +38,8 @@ def make_video(*shape: int) -> np.ndarray:
   ) / np.float32(255)
 
 
-def perturbed_model(config: dict, seed: int = 0):
-  """A VideoMAEForPreTraining with the library's weights + 0.05 N(0, 1)."""
+def perturbed_model(config: dict, scale: float = 0.05, seed: int = 0):
+  """A VideoMAEForPreTraining with the library's weights + scale N(0, 1)."""
   import torch
   from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
@@ -47,7 +47,7 @@ def perturbed_model(config: dict, seed: int = 0):
   model = VideoMAEForPreTraining(VideoMAEConfig(**config)).eval()
   with torch.no_grad():
     for parameter in model.parameters():
-      parameter.add_(0.05 * torch.randn_like(parameter))
+      parameter.add_(scale * torch.randn_like(parameter))
   return model
 
 
@@ -76,9 +76,8 @@ def main() -> None:
   with_norm = perturbed_model({**CONFIG, "use_mean_pooling": False})
   without = perturbed_model({**CONFIG, "use_mean_pooling": True})
   state = state_of(with_norm)
-  without.load_state_dict(
-    {k: v for k, v in with_norm.state_dict().items() if k in without.state_dict()}
-  )
+  shared = without.state_dict().keys()
+  without.load_state_dict({k: with_norm.state_dict()[k] for k in shared})
   np.savez_compressed(
     GOLDEN,
     hidden=hidden,

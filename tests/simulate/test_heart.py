@@ -22,7 +22,8 @@ def _voxels_ml(where, ventricle, pose, step=1.0):
   """Volume by counting cubes of `step` mm."""
   half = ventricle.radius_mm * 1.2 + 25
   across = np.arange(-half, half, step, np.float32)
-  along = np.arange(-25, ventricle.length_mm + 2, step, np.float32)
+  # cubes end at the annulus, so that its plane cuts none of them
+  along = np.arange(pose.length_mm - step / 2, -25, -step, np.float32)
   x, w, depth = np.meshgrid(across, along, across, indexing="ij")
   inside = where(ventricle, pose, x, w, depth)
   return np.count_nonzero(inside) * step**3 / 1000

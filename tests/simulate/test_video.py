@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from echo_jax.simulate import draw_study, heart, scanner, simulate_video, tissue
-from echo_jax.simulate.video import Artist, move_heart
+from echo_jax.simulate.video import draw_frame, move_heart, prepare_scene
 
 COHORT = "independent"
 
@@ -108,6 +108,24 @@ def test_truth_depends_on_neither_size_nor_picture():
   assert not np.array_equal(small.frames, dim.frames)
 
 
+def test_a_still_at_end_diastole_holds_nothing_about_ef():
+  """Two hearts that differ in EF alone give the same ED frame, bit for bit."""
+  study = _on(0)
+  videos = [
+    simulate_video(
+      dataclasses.replace(
+        study, heart=dataclasses.replace(study.heart, ef_pct=ef)
+      ),
+      size=64,
+      duration_s=1.4,
+    )
+    for ef in (20.0, 70.0)
+  ]
+  ed, es = videos[0].ed_frame, videos[0].es_frame
+  np.testing.assert_array_equal(videos[0].frames[ed], videos[1].frames[ed])
+  assert not np.array_equal(videos[0].frames[es], videos[1].frames[es])
+
+
 def test_blood_changes_and_the_sector_is_framed():
   video = simulate_video(_on(0), size=112, duration_s=0.3)
   outside = video.frames[:, ~cv2.dilate(
@@ -145,15 +163,17 @@ def _track(redraw: bool):
       ventricle, rest, cap, study.device, study.window
     )
     grid = scanner.make_grid(study.device, place.depth_mm, 320)
-    artist = Artist(study, ventricle, place, grid, 0)
+    rng = np.random.default_rng(0)
+    scene = prepare_scene(study, ventricle, place, grid, rng)
     # the volume falls by 4 % of EDV: a few frames of early ejection
     pose = heart.pose_at(ventricle, 4 / study.heart.ef_pct)
     axes = [move_heart(study, place, ventricle, p, 0.0) for p in (rest, pose)]
-    before = artist.draw(rest, axes[0])
+    before = draw_frame(scene, rest, axes[0], rng)
     if redraw:
       rngs = np.random.default_rng(1), np.random.default_rng(2)
-      artist.chest = tissue.paint_chest(ventricle, study.window, *rngs)
-    after = artist.draw(pose, axes[1])
+      chest = tissue.paint_chest(ventricle, study.window, *rngs)
+      scene = dataclasses.replace(scene, chest=chest)
+    after = draw_frame(scene, pose, axes[1], rng)
     for u in (0.35, 0.5, 0.65, 0.8):
       q = 0.5 * float(heart.wall_extent_mm2(ventricle, u))
       spots = []

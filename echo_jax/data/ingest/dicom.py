@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from jaxtyping import UInt8
-from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels
+from pydicom.uid import UID
 
 from echo_jax.data.ingest.header import Header
 from echo_jax.data.ingest.recording import (
@@ -50,13 +51,15 @@ MPEG = tuple(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109))
 
 # What pydicom raises on a file that is damaged or not as the standard says.
 FILE_ERRORS = (
-  InvalidDicomError, EOFError, OSError, ValueError, TypeError, KeyError,
-  AttributeError, NotImplementedError, OverflowError, struct.error, zlib.error,
+  InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError,
+  TypeError, KeyError, AttributeError, NotImplementedError, OverflowError,
+  struct.error, zlib.error,
 )  # fmt: skip
 # And what it and its decoders raise on damaged or unusual pixels.
 PIXEL_ERRORS = (
-  ValueError, AttributeError, RuntimeError, NotImplementedError, TypeError,
-  KeyError, IndexError, EOFError, OSError, struct.error,
+  BytesLengthException, ValueError, AttributeError, RuntimeError,
+  NotImplementedError, TypeError, KeyError, IndexError, EOFError, OSError,
+  OverflowError, struct.error,
 )  # fmt: skip
 COLOURED_LIMIT_PCT = 2.0
 LARGEST_BYTES = 4 * 2**30
@@ -68,6 +71,11 @@ def read_dicom(path: Path) -> Recording:
   Raises:
     Rejected: damaged, not ultrasound, without pixels or not decodable.
   """
+  with _quiet():  # values are converted, and complained of, when asked for
+    return _read(path)
+
+
+def _read(path: Path) -> Recording:
   header, dataset = open_dicom(path)
   _check_pixels(header, dataset)
   frames = _read_pixels(header, dataset)
@@ -89,7 +97,7 @@ def read_dicom(path: Path) -> Recording:
     device_name(header), read_r_waves(header, times),
     read_heart_rate_bpm(header), regions,
     header.text("PhotometricInterpretation"),
-    dataset.file_meta.TransferSyntaxUID.name, share, tuple(header.warnings),
+    transfer_syntax(dataset).name, share, tuple(header.warnings),
   )  # fmt: skip
 
 
@@ -145,8 +153,7 @@ def _quiet() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def _check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
-  meta = getattr(dataset, "file_meta", None)
-  stored = str(meta.get("MediaStorageSOPClassUID", "")) if meta else ""
+  stored = _meta(dataset).text("MediaStorageSOPClassUID")
   if stored == DIRECTORY or header.has("DirectoryRecordSequence"):
     raise Rejected("DICOMDIR: a list of files, not a recording")
   uid = header.text("SOPClassUID")
@@ -157,12 +164,21 @@ def _check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
     )
   if uid in ULTRASOUND:
     return
-  name = pydicom.uid.UID(uid).name if uid else "none"
+  name = UID(uid).name if UID(uid).is_valid else "none"
   if modality != "US":
-    raise Rejected(
-      f"not ultrasound: modality {modality or 'none'}, SOP class {name}"
-    )
+    shown = modality if modality.isalnum() else "none"
+    raise Rejected(f"not ultrasound: modality {shown}, SOP class {name}")
   header.warn(f"modality US stored under SOP class {name}")
+
+
+def transfer_syntax(dataset: FileDataset) -> UID:
+  """How the file is coded; an empty UID if it does not say."""
+  return UID(_meta(dataset).text("TransferSyntaxUID"))
+
+
+def _meta(dataset: FileDataset) -> Header:
+  """The file meta information (group 2), which old files lack."""
+  return Header(getattr(dataset, "file_meta", None) or Dataset())
 
 
 def _check_pixels(header: Header, dataset: FileDataset) -> None:
@@ -172,12 +188,11 @@ def _check_pixels(header: Header, dataset: FileDataset) -> None:
       "no pixels: the header has no PixelData (a report, or a file that was "
       "cut off in its header)"
     )
-  meta = getattr(dataset, "file_meta", None)
-  if meta is None or not meta.get("TransferSyntaxUID"):
+  syntax = transfer_syntax(dataset)
+  if not syntax.is_valid:
     raise Rejected(
       "transfer syntax missing: how the pixels are coded is not said"
     )
-  syntax = meta.TransferSyntaxUID
   if syntax in JPEG_XL:
     raise Rejected(
       f"codec not supported: JPEG XL (transfer syntax {syntax}); recompress "
@@ -227,7 +242,7 @@ def _read_pixels(
     except PIXEL_ERRORS as error:
       raise Rejected(
         f"damaged pixels: frame {len(frames)} of {count} cannot be decoded "
-        f"({type(error).__name__}, {dataset.file_meta.TransferSyntaxUID.name})"
+        f"({type(error).__name__}, {transfer_syntax(dataset).name})"
       ) from error
   if len(frames) != count:
     raise Rejected(

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 # What pydicom raises where it converts the bytes of one element.
 VALUE_ERRORS = (
-  ValueError, TypeError, KeyError, AttributeError, NotImplementedError,
-  OverflowError, struct.error,
+  BytesLengthException, ValueError, TypeError, KeyError, AttributeError,
+  NotImplementedError, OverflowError, struct.error,
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ def read_movie(path: Path) -> Recording:
   Raises:
     Rejected: damaged, without frames or not decodable.
   """
+  _check_whole(path)
   notes: list[str] = []
   frames, times, coding, photometric = _decode(path, notes)
   sector = find_sector(luminance(frames))
@@ -54,6 +55,18 @@ def is_grey(frames: UInt8[np.ndarray, "T H W c"]) -> bool:
     int((frame.max(-1) - frame.min(-1)).max()) <= GREY_TOLERANCE
     for frame in frames
   )
+
+
+def _check_whole(path: Path) -> None:
+  """Refuses an AVI that is shorter than its own RIFF header says."""
+  with path.open("rb") as file:
+    head = file.read(8)
+  says, has = int.from_bytes(head[4:], "little") + 8, path.stat().st_size
+  unset = says in (8, 2**32 + 7)  # a writer that never came back
+  if head[:4] == b"RIFF" and has < says and not unset:
+    raise Rejected(
+      f"truncated movie: {has} of {says} bytes are there; copy it again"
+    )
 
 
 def _decode(

@@ -11,7 +11,7 @@ from echo_jax.data.ledger import Rejected
 HEAD_BYTES = 132
 
 
-def read_recording(path: Path) -> Recording:
+def read_recording(path: str | Path) -> Recording:
   """Reads a DICOM, AVI, MP4 or MOV file by its content, not by its name.
 
   Raises:
@@ -25,7 +25,7 @@ def read_recording(path: Path) -> Recording:
   return read_movie(Path(path))
 
 
-def sniff(path: Path) -> str:
+def sniff(path: str | Path) -> str:
   """`dicom` or `movie`, from the first bytes.
 
   Raises:

@@ -1,0 +1,151 @@
+"""One video at a time: its values with intervals, and what may be shown.
+
+A number is shown as usable only where the model was trained on such input.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from echo_jax.data.clips import spread_starts_ms
+from echo_jax.data.pipeline import ClipMaker, stack
+from echo_jax.data.schema import Record
+from echo_jax.evaluation.predict import ClipPredictions, predict_clips
+from echo_jax.evaluation.report import Reference
+from echo_jax.targets import Target
+from echo_jax.training.state import TrainState
+
+NEEDS_SPACING = ("edv_ml", "esv_ml")
+INSIDE = "within the training domain"
+OUTSIDE = "outside the training domain: research only"
+UNCHECKED = "not checked against the training domain: research only"
+
+
+@dataclass(frozen=True)
+class Value:
+  """One predicted target; `low` and `high` hold 95 % of true values if the
+  video is like the validation ones.  `withheld` says why nothing is shown.
+  """
+
+  target: str
+  unit: str
+  value: float
+  low: float
+  high: float
+  withheld: str = ""
+
+  def __str__(self) -> str:
+    if self.withheld:
+      return f"{self.target}: withheld ({self.withheld})"
+    interval = (
+      f" (95 % interval {self.low:.1f} to {self.high:.1f})"
+      if np.isfinite(self.low)
+      else " (no interval: too few validation patients)"
+    )
+    return f"{self.target}: {self.value:.1f} {self.unit}{interval}"
+
+
+@dataclass(frozen=True)
+class Finding:
+  """What a model says of one video."""
+
+  record: Record
+  values: tuple[Value, ...]
+  distance: float | None
+  threshold: float | None
+  domain: str
+  clips: ClipPredictions
+
+  def __str__(self) -> str:
+    lines = [f"{self.record['video_id']}: {self.domain}"]
+    if self.distance is not None:
+      lines[0] += (
+        f" (distance {self.distance:.2f}, limit {self.threshold:.2f})"
+      )
+    return "\n".join(lines + [f"  {value}" for value in self.values])
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain values for JSON; what is not known is None."""
+    values = [
+      {k: None if v != v else v for k, v in dataclasses.asdict(value).items()}
+      for value in self.values
+    ]
+    return {
+      "video_id": self.record["video_id"], "domain": self.domain,
+      "distance": self.distance, "limit": self.threshold, "values": values,
+    }  # fmt: skip
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Video rows of the predictions table, of values that may be shown."""
+    names = (
+      "study_id", "patient_id", "site", "device", "view", "split", "sex",
+      "age_years", "quality",
+    )  # fmt: skip
+    about = {name: self.record[name] for name in names}
+    return [
+      {
+        "level": "video", "item_id": self.record["video_id"], **about,
+        "target": value.target, "unit": value.unit, "truth": np.nan,
+        "prediction": value.value, "low": value.low, "high": value.high,
+        "domain": self.domain,
+      }
+      for value in self.values
+      if not value.withheld
+    ]  # fmt: skip
+
+
+def predict_record(
+  record: Record,
+  maker: ClipMaker,
+  predict_step: Callable,
+  state: TrainState,
+  targets: Sequence[Target],
+  reference: Reference,
+  *,
+  clips: int = 4,
+) -> Finding:
+  """Mean prediction over evenly spread clips of one video.
+
+  Volumes are withheld where the spacing is unknown.
+
+  Raises:
+    ValueError: the video cannot be sampled (unknown frame times).
+  """
+  span_s = maker.contract.span_s
+  starts = spread_starts_ms(record["frame_time_ms"], span_s, clips)
+  rows = [
+    maker.at(record, start) | {"row_valid": np.True_} for start in starts
+  ]
+  found = predict_clips(predict_step, state, iter([stack(rows)]))
+  mean = found.prediction.mean(axis=0)
+  spaced = bool(np.isfinite(record["spacing_mm"]).all())
+  values = tuple(
+    _value(target, mean[column], reference.intervals, spaced)
+    for column, target in enumerate(targets)
+  )
+  distance, threshold, verdict = None, None, UNCHECKED
+  if reference.domain is not None:
+    embedding = found.embedding.mean(axis=0)[None]
+    distance = float(reference.domain.distance(embedding)[0])
+    threshold = reference.domain.threshold
+    verdict = OUTSIDE if distance > threshold else INSIDE
+  return Finding(record, values, distance, threshold, verdict, found)
+
+
+def _value(
+  target: Target, value: float, intervals: Mapping, spaced: bool
+) -> Value:
+  if target.name in NEEDS_SPACING and not spaced:
+    why = "pixel spacing unknown, so millilitres have no ground"
+    nan = float("nan")
+    return Value(target.name, target.unit, nan, nan, nan, why)
+  low, high = np.nan, np.nan
+  if target.name in intervals:
+    top = 100.0 if target.unit == "%" else np.inf
+    low, high = intervals[target.name].around(value, 0.0, top)
+  return Value(
+    target.name, target.unit, float(value), float(low), float(high)
+  )

@@ -1,0 +1,1 @@
+"""The demo: the whole main job on SynthEcho, small enough for a laptop."""

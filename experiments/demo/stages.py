@@ -1,0 +1,152 @@
+"""The stages of the demo, each of which can be run again or resumed.
+
+data -> pre-training -> fine-tuning (pre-trained, scratch) -> evaluation ->
+controls -> input that is not from the training domain.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from data_builders import synthetic_echo
+from echo_jax import experiment
+from echo_jax.data.build import build
+from echo_jax.data.controls import Change
+from echo_jax.data.sources import find_dataset, read_index
+from echo_jax.evaluation.aggregate import mean_over_clips
+from echo_jax.evaluation.estimate import Estimate
+from echo_jax.evaluation.paired import paired_difference
+from echo_jax.evaluation.predict import clip_rows, predict_clips
+from echo_jax.evaluation.score import score
+from experiments.demo.recipe import (
+  Recipe,
+  as_words,
+  finetune_settings,
+  pretrain_settings,
+  shared_settings,
+)
+
+TARGET = "ef_pct"
+
+
+@dataclass(frozen=True)
+class Arm:
+  """One row of the demo's table: video rows of EF on the test split."""
+
+  name: str
+  rows: pd.DataFrame
+
+
+def build_data(
+  recipe: Recipe, data_dir: Path, cohort: str, workers: int = 2
+) -> str:
+  """Builds the cohort unless it is there; returns the data set's name."""
+  name = f"synthetic_echo_{cohort}"
+  dataset = synthetic_echo.dataset(
+    name=name, cohort=cohort, patients=recipe.patients, size=recipe.size,
+    duration_s=recipe.duration_s, codec="raw",
+  )  # fmt: skip
+  if not (data_dir / name / dataset.version).exists():
+    print(build(dataset, data_dir, workers=workers))
+  return name
+
+
+def pretrain(
+  recipe: Recipe, data_dir: Path, dataset: str, workdir: Path, seed: int
+) -> None:
+  """Masked reconstruction on the training split."""
+  settings = shared_settings(recipe, data_dir, dataset, seed)
+  settings |= pretrain_settings(recipe)
+  prepared = experiment.prepare(
+    "experiments.mae_pretrain", as_words(settings)
+  )
+  experiment.run(prepared, workdir)
+
+
+def finetune(
+  recipe: Recipe, data_dir: Path, dataset: str, workdir: Path, seed: int,
+  *, head: str = "stf", init_from: str = "", change: str = "",
+) -> None:  # fmt: skip
+  """EF and volumes with one head, from a pre-training run or from scratch."""
+  settings = shared_settings(recipe, data_dir, dataset, seed)
+  settings |= finetune_settings(recipe, head, init_from)
+  settings |= {"data.change": change}
+  prepared = experiment.prepare("experiments.ef_finetune", as_words(settings))
+  experiment.run(prepared, workdir)
+
+
+def evaluate(recipe: Recipe, workdir: Path, name: str) -> Arm:
+  """Full report of a run on unseen patients; its EF rows as an arm."""
+  built = experiment.rebuild(workdir)
+  experiment.evaluate(built, workdir, clips=recipe.clips)
+  rows = pd.read_csv(workdir / "predictions.csv", keep_default_na=False)
+  return Arm(name, ef_videos(rows))
+
+
+def evaluate_changed(
+  recipe: Recipe, workdir: Path, change: Change, name: str
+) -> Arm:
+  """The same weights on test records that a control has changed."""
+  built = experiment.rebuild(workdir)
+  state = experiment.load_best(built, workdir)
+  index, batches = built.open_clips("test", recipe.clips, change)
+  clips = predict_clips(
+    built.predict_step, state, batches, name=name, progress=True
+  )
+  return Arm(name, ef_videos(clip_rows(clips, built.targets, index)))
+
+
+def ef_videos(rows: pd.DataFrame) -> pd.DataFrame:
+  """Test rows of EF, the mean over each video's clips, in a fixed order."""
+  rows = mean_over_clips(rows)
+  chosen = (rows["target"] == TARGET) & (rows["split"] == "test")
+  return rows[chosen].sort_values("item_id").reset_index(drop=True)
+
+
+def shortcut_arms(data_dir: Path, dataset: str, like: Arm) -> list[Arm]:
+  """What EF can be guessed from without looking at motion.
+
+  Quadratic regression on the training videos' true values, as a reader who
+  knew them exactly could do.
+  """
+  index = read_index(find_dataset(data_dir, dataset))
+  train = index[index["split"] == "train"]
+  test = index.set_index("video_id").loc[like.rows["item_id"]]
+  arms = [_arm_of(like, "training mean", np.full(len(test), train[TARGET].mean()))]
+  for name, columns in (
+    ("EDV and heart rate", ["edv_ml", "heart_rate_bpm"]),
+    ("ESV alone", ["esv_ml"]),
+  ):
+    model = make_pipeline(
+      StandardScaler(), PolynomialFeatures(2), LinearRegression()
+    )
+    model.fit(train[columns], train[TARGET])
+    arms.append(_arm_of(like, f"true {name}", model.predict(test[columns])))
+  return arms
+
+
+def _arm_of(like: Arm, name: str, prediction: np.ndarray) -> Arm:
+  return Arm(name, like.rows.assign(prediction=prediction))
+
+
+def arm_estimates(arm: Arm, resamples: int) -> dict[str, Estimate]:
+  """Estimates of one arm by metric name."""
+  found = score(arm.rows, level="video", resamples=resamples)
+  return {estimate.name: estimate for estimate in found}
+
+
+def compare(first: Arm, second: Arm, resamples: int) -> Estimate:
+  """MAE of the first minus MAE of the second, paired by patient."""
+  rows = first.rows
+  if list(rows["item_id"]) != list(second.rows["item_id"]):
+    raise ValueError(f"{first.name} and {second.name} judge other videos")
+  return paired_difference(
+    rows["truth"], rows["prediction"], second.rows["prediction"],
+    rows["patient_id"], "mae", names=(first.name, second.name), unit="%",
+    target=TARGET, resamples=resamples,
+  )  # fmt: skip

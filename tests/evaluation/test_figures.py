@@ -1,0 +1,72 @@
+"""Figures hold the numbers that they show."""
+
+import numpy as np
+import pytest
+
+from echo_jax.evaluation import figures
+
+
+@pytest.fixture
+def rows():
+  rng = np.random.default_rng(0)
+  truth = rng.uniform(20, 70, 80)
+  return truth, truth + rng.normal(1, 5, 80)
+
+
+def texts(figure):
+  axes = figure.axes[0]
+  return [text.get_text() for text in axes.texts]
+
+
+def test_agreement_figures(rows):
+  truth, prediction = rows
+  figure = figures.scatter_figure(
+    truth, prediction, label="Ejection fraction", unit="%", note="MAE 4 %"
+  )
+  axes = figure.axes[0]
+  assert axes.get_xlabel() == "True ejection fraction (%)"
+  assert axes.get_title() == "MAE 4 %"
+  shown = axes.collections[0].get_offsets()
+  np.testing.assert_allclose(shown, np.stack((truth, prediction), 1))
+  figure = figures.bland_altman_figure(truth, prediction, label="EF", unit="%")
+  error = prediction - truth
+  top = error.mean() + 1.96 * error.std(ddof=1)
+  assert f"bias: {error.mean():.1f}" in texts(figure)
+  assert f"+1.96 SD: {top:.1f}" in texts(figure)
+
+
+def test_curves(rows):
+  truth, prediction = rows
+  positive = (truth < 45).astype(float)
+  chance = 1 / (1 + np.exp((prediction - 45) / 5))
+  for draw in (figures.roc_figure, figures.precision_recall_figure):
+    figure = draw(positive, chance, label="EF below 45 %", threshold=0.4)
+    assert "threshold 0.4" in texts(figure)
+  first, second = (
+    figures.encode_png(
+      figures.reliability_figure(positive, chance, label="EF below 45 %")
+    )
+    for _ in range(2)
+  )
+  assert first[:4] == b"\x89PNG" and first == second
+  with pytest.raises(ValueError, match="both classes"):
+    figures.roc_figure(np.ones(80), chance, label="EF")
+
+
+def test_learning_figure():
+  figure = figures.learning_figure(
+    {"training": ([0, 10], [1.0, 0.5]), "validation": ([0], [1.1])}
+  )
+  legend = figure.axes[0].get_legend().get_texts()
+  assert [text.get_text() for text in legend] == ["training", "validation"]
+  with pytest.raises(ValueError, match="no curve"):
+    figures.learning_figure({})
+
+
+def test_figures_refuse_what_they_would_hide(rows):
+  truth, prediction = rows
+  with pytest.raises(ValueError, match="finite"):
+    figures.scatter_figure(np.where(truth > 60, np.nan, truth), prediction,
+                           label="EF")  # fmt: skip
+  with pytest.raises(ValueError, match="non-empty"):
+    figures.bland_altman_figure([], [], label="EF")
