@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--tiny", action="store_true", help="a minute or two; numbers mean nothing"
   )
   how_much.add_argument(
-    "--full", action="store_true", help="an hour: every head, three seeds"
+    "--full", action="store_true",
+    help="an hour or two: every head, both cohorts, three seeds",
   )
   parser.add_argument("--seed", type=int, default=0)
 
@@ -29,6 +30,11 @@ def run(args: argparse.Namespace) -> int:
   """Runs the demo and prints its table."""
   kind = "tiny" if args.tiny else "full" if args.full else "standard"
   workdir = args.workdir or Path("runs") / f"demo_{kind}"
+  if args.full:
+    full = importlib.import_module("experiments.demo.full")
+    print(full.format_results(full.run_full(workdir)))
+    print(f"table and results: {workdir}")
+    return 0
   demo = importlib.import_module("experiments.demo.run")
   result = demo.run_demo(workdir, tiny=args.tiny, seed=args.seed)
   print(demo.format_result(result))

@@ -118,7 +118,7 @@ def _curves(workdir: Path, runs: Mapping[str, Path]) -> str:
       page.learning_curves(
         {"pre-training": workdir / "mae"}, "loss", "Reconstruction error"
       ),
-      "Validation patients; 1 is what always guessing the tubelet's mean gives.",
+      "Validation patients; guessing every tubelet's mean would give 1.",
     ),
     page.figure(
       page.learning_curves(dict(runs), "mae_ef_pct", "MAE, EF points"),

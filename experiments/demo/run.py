@@ -7,15 +7,14 @@ frames held still, frames shuffled) and what could be guessed without motion.
 import dataclasses
 import json
 import platform
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from echo_jax.data.controls import hold_still, shuffle_frames
 from echo_jax.evaluation.estimate import Estimate
 from experiments.demo import stages
+from experiments.demo.clock import Clock
 from experiments.demo.outside import Outside, meet_other_input
 from experiments.demo.page_of_run import write_demo_page
 from experiments.demo.recipe import STANDARD, TINY, Recipe
@@ -84,7 +83,8 @@ def _comparisons(arms: list[Arm], resamples: int) -> dict[str, Estimate]:
   """Main model against each other arm, paired by patient."""
   main, *others = arms
   return {
-    other.name: stages.compare(main, other, resamples) for other in others
+    other.name: stages.compare([main], [other], resamples)
+    for other in others
   }
 
 
@@ -131,17 +131,3 @@ def _cell(estimate: Estimate, digits: int = 1) -> str:
     f"{estimate.value:.{digits}f} "
     f"({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
   )
-
-
-class Clock:
-  """Wall time of each stage, printed as it begins."""
-
-  def __init__(self) -> None:
-    self.seconds: dict[str, float] = {}
-
-  @contextmanager
-  def __call__(self, stage: str) -> Iterator[None]:
-    print(f"== {stage}", flush=True)
-    start = time.monotonic()
-    yield
-    self.seconds[stage] = time.monotonic() - start

@@ -117,7 +117,8 @@ def shortcut_arms(data_dir: Path, dataset: str, like: Arm) -> list[Arm]:
   index = read_index(find_dataset(data_dir, dataset))
   train = index[index["split"] == "train"]
   test = index.set_index("video_id").loc[like.rows["item_id"]]
-  arms = [_arm_of(like, "training mean", np.full(len(test), train[TARGET].mean()))]
+  constant = np.full(len(test), train[TARGET].mean())
+  arms = [_arm_of(like, "training mean", constant)]
   for name, columns in (
     ("EDV and heart rate", ["edv_ml", "heart_rate_bpm"]),
     ("ESV alone", ["esv_ml"]),
@@ -140,13 +141,23 @@ def arm_estimates(arm: Arm, resamples: int) -> dict[str, Estimate]:
   return {estimate.name: estimate for estimate in found}
 
 
-def compare(first: Arm, second: Arm, resamples: int) -> Estimate:
-  """MAE of the first minus MAE of the second, paired by patient."""
-  rows = first.rows
-  if list(rows["item_id"]) != list(second.rows["item_id"]):
-    raise ValueError(f"{first.name} and {second.name} judge other videos")
+def compare(
+  first: Sequence[Arm], second: Sequence[Arm], resamples: int
+) -> Estimate:
+  """MAE of the first minus MAE of the second, paired by patient.
+
+  Each is one arm a training seed; with several, seeds are resampled too.
+  """
+  rows = first[0].rows
+  for arm in (*first, *second):
+    if list(rows["item_id"]) != list(arm.rows["item_id"]):
+      raise ValueError(f"{first[0].name} and {arm.name} judge other videos")
+  predictions = [
+    np.stack([arm.rows["prediction"].to_numpy() for arm in arms])
+    for arms in (first, second)
+  ]
   return paired_difference(
-    rows["truth"], rows["prediction"], second.rows["prediction"],
-    rows["patient_id"], "mae", names=(first.name, second.name), unit="%",
-    target=TARGET, resamples=resamples,
+    rows["truth"], *predictions, rows["patient_id"], "mae",
+    names=(first[0].name, second[0].name), unit="%", target=TARGET,
+    resamples=resamples,
   )  # fmt: skip

@@ -32,12 +32,6 @@ def clip(frames):
   }
 
 
-def predict(model, variables, video, **given):
-  return jax.jit(lambda v, video, given: model.apply(v, video, **given)[0])(
-    variables, video, given
-  )
-
-
 @pytest.mark.parametrize(
   "head", HEADS, ids=lambda h: type(h).__name__ + getattr(h, "slice_mixer", "")
 )
@@ -45,15 +39,15 @@ def test_padding_a_short_clip_changes_nothing(head, fill):
   """6 real frames give the same alone and followed by 2 that are not."""
   model = Predictor(ENCODER, head, outputs=3)
   short, padded = clip(6), clip(8)
-  variables = fill(model, **short)
   padded["video"][:, 6:] = 5.0
+  variables = fill(model, **short)
+  predict = jax.jit(lambda given: model.apply(variables, **given)[0])
   valid = np.tile(np.arange(8) < 6, (2, 1))
-  alone = predict(model, variables, **short)
+  alone = predict(short)
+  masked = predict({**padded, "frame_valid": valid})
+  unmasked = predict({**padded, "frame_valid": valid | True})
   assert alone.shape == (2, 3) and np.abs(alone).max() > 1e-3
-  np.testing.assert_allclose(
-    predict(model, variables, frame_valid=valid, **padded), alone, atol=1e-4
-  )
-  unmasked = predict(model, variables, **padded)
+  np.testing.assert_allclose(masked, alone, atol=1e-4)
   assert np.abs(unmasked - alone).max() > 1e-3
 
 

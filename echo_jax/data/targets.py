@@ -1,1 +1,0 @@
-from echo_jax.targets import *  # moved; removed at integration
