@@ -57,7 +57,7 @@ def _predict_file(path: Path, predict, ledger: Ledger) -> Finding:
   recording = read_recording(path)
   if recording.kind != "cine":
     raise Rejected(f"kind: {recording.kind}; only B-mode cines are predicted")
-  name = f"file:{path.name}"
+  name = f"file:{path}"
   record = to_record(
     recording, video_id=name, study_id=name, patient_id=name, split="test"
   )

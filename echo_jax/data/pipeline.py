@@ -111,8 +111,8 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
   """Every clip of every video once, in order; the last batch is padded.
 
-  `row_valid` and `frame_valid` are False in padding rows.  Starts are spread evenly over each
-  video, so they depend on the video alone.
+  `row_valid` and `frame_valid` are False in padding rows.  Starts are spread
+  evenly over each video, so they depend on the video alone.
   """
   plan = [
     (position, start)

@@ -236,7 +236,7 @@ class WholeSlice(nn.Module):
 
 
 class STFNet(nn.Module):
-  """Embedding of 2d numbers from tokens of width d (PAPER: 768 to 1,536).
+  """Embedding of 2d numbers from tokens of width d (paper: 768 to 1,536).
 
   axes: "described" moves axes as the article's text has it.  "released"
     reshapes without moving them, as the public code does, which mixes

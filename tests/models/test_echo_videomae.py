@@ -98,7 +98,7 @@ def test_refusals(params, video):
 
 
 def test_decoder_of_the_paper_has_7_98_million_parameters():
-  """Decoder as PAPER counts it: with the map into it and the mask token."""
+  """Decoder counted with the map into it and the mask token."""
   decoder = MAEDecoder()
   tokens = jax.ShapeDtypeStruct((1, 392, 768), jnp.float32)
   mask = mask_from_bool(np.arange(1568)[None] >= 392)

@@ -60,7 +60,10 @@ def test_an_untrained_model_predicts_the_training_mean():
 def test_features_name_what_lies_between(fill):
   model = Predictor(ENCODER, HEADS[-1], outputs=1)
   given = clip(4)
-  output, features = model.apply(fill(model, **given), **given)
+  variables = fill(model, **given)
+  output, features = jax.jit(lambda given: model.apply(variables, **given))(
+    given
+  )
   assert output.dtype == jnp.float32
   assert {
     "block_0", "tokens", "embedding", "joint_attention", "slice_attention",

@@ -39,6 +39,15 @@ def inputs(grid=GRID, times=TIMES):
   }
 
 
+def run(head, variables, tokens, given, **options):
+  """`head.apply` as one compiled call; `given` comes from `inputs`."""
+  given = dict(given)
+  grid = given.pop("grid")
+  return jax.jit(
+    lambda v, x, given: head.apply(v, x, grid=grid, **given, **options)
+  )(variables, tokens, given)
+
+
 @pytest.fixture(scope="module")
 def grouped(tokens, fill):
   head = STFNet(norm="group", **SMALL)
@@ -228,9 +237,10 @@ def test_padding_changes_nothing(tokens, mixer, norm, train, fill):
   times = np.concatenate([TIMES, np.full((2, 4), 5, np.float32)], axis=1)
   valid = jnp.asarray(np.arange(20)[None].repeat(2, 0) < 12)
   options = {"train": train, "mutable": ["batch_stats"]}
-  (want, _), stats = head.apply(variables, tokens, **inputs(), **options)
-  (got, features), padded_stats = head.apply(
-    variables, padded, valid=valid, **inputs(longer, times), **options
+  (want, _), stats = run(head, variables, tokens, inputs(), **options)
+  given = {**inputs(longer, times), "valid": valid}
+  (got, features), padded_stats = run(
+    head, variables, padded, given, **options
   )
   np.testing.assert_allclose(got, want, atol=2e-4)
   assert not features["slice_attention"][:, 3:].any()
@@ -273,11 +283,7 @@ def test_batch_statistics_move_in_training_only(tokens, fill):
 def test_jit_and_eager_agree(tokens, grouped):
   head, variables = grouped
   eager, _ = head.apply(variables, tokens, **inputs())
-  given = inputs()
-  grid = given.pop("grid")
-  jitted = jax.jit(
-    lambda v, x, given: head.apply(v, x, grid=grid, **given)[0]
-  )(variables, tokens, given)
+  jitted, _ = run(head, variables, tokens, inputs())
   np.testing.assert_allclose(eager, jitted, atol=1e-5)
 
 
@@ -288,7 +294,7 @@ def test_weights_of_another_grid_are_refused(tokens, grouped, fill):
     head.apply(variables, tokens, **inputs(other))
   small = head.clone(slice_mixer="pool_dense")
   variables = fill(small, tokens, **inputs())
-  embedding, _ = small.apply(variables, tokens, **inputs(other))
+  embedding, _ = run(small, variables, tokens, inputs(other))
   assert embedding.shape == (2, 16)
 
 
@@ -300,7 +306,7 @@ def test_misspelt_options_are_refused(tokens):
 def test_bfloat16_computes_on_float32_parameters(tokens, grouped):
   head, variables = grouped
   half = head.clone(dtype=jnp.bfloat16)
-  embedding, _ = half.apply(variables, tokens, **inputs())
+  embedding, _ = run(half, variables, tokens, inputs())
   assert embedding.dtype == jnp.float32
   want, _ = head.apply(variables, tokens, **inputs())
   np.testing.assert_allclose(embedding, want, atol=0.1)
