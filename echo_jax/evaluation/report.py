@@ -38,13 +38,8 @@ def report_estimates(
 ) -> list[Estimate]:
   """Estimates of single clips, then of each video's mean over clips."""
   single = score(first_clips(rows), level="clip", split=split, seed=seed)
-  single = [
-    dataclasses.replace(e, protocol=f"single clip; {e.protocol}")
-    for e in single
-  ]
-  return single + score(
-    mean_over_clips(rows), level="video", split=split, seed=seed
-  )
+  videos = mean_over_clips(rows)
+  return single + score(videos, level="video", split=split, seed=seed)
 
 
 def write_report(

@@ -27,21 +27,32 @@ HEADS = ("moments", "max", "mean", "gru")
 
 @dataclass(frozen=True)
 class Training:
-  """One model of the table.  `change` is a control that training data had."""
+  """One model of the table.
+
+  `change` is a control that training data had; `labels` is how many labelled
+  videos there were (0: all).
+  """
 
   name: str
   head: str = "stf"
   pretrained: bool = True
   change: str = ""
+  labels: int = 0
 
 
 MAIN = Training("STF-Net, pre-trained")
 SCRATCH = Training("STF-Net, from scratch", pretrained=False)
+FEW = 100
 TRAININGS: Mapping[str, tuple[Training, ...]] = {
   "independent": (
     MAIN,
     SCRATCH,
     *(Training(f"{head}, pre-trained", head) for head in HEADS),
+    Training(f"moments, pre-trained, {FEW} labels", "moments", labels=FEW),
+    Training(
+      f"moments, from scratch, {FEW} labels", "moments", pretrained=False,
+      labels=FEW,
+    ),
     Training(
       "STF-Net, trained on still frames", pretrained=False,
       change="hold_still",
@@ -96,7 +107,7 @@ def run_cohort(
         stages.finetune(
           recipe, data, dataset, run, seed, head=training.head,
           init_from=str(folder / "mae") if training.pretrained else "",
-          change=training.change,
+          change=training.change, labels=training.labels,
         )  # fmt: skip
         arm = stages.evaluate(recipe, run, training.name)
       arms.setdefault(training.name, []).append(arm)

@@ -38,8 +38,8 @@ PAGE = Template("""<!doctype html>
  figure { display: inline-block; margin: .5rem 1rem .5rem 0;
           vertical-align: top }
  figcaption { font-size: .85rem; color: #555; max-width: 26rem }
- img { max-width: 100% } img.pixels { image-rendering: pixelated;
-       width: 11rem; background: #000 }
+ img { max-width: 100%; width: 26rem } img.pixels { image-rendering: pixelated;
+       width: 14rem; background: #000 }
  .warn { background: #fff4e0; border-left: 4px solid #e69f00;
          padding: .5rem 1rem }
 </style></head><body>

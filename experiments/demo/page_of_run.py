@@ -17,9 +17,15 @@ def write_demo_page(
   workdir: Path, result: Any, runs: Mapping[str, Path]
 ) -> None:
   """Draws `demo.html` from a `DemoResult` and the runs it came from."""
+  warning = page.paragraph(
+    f"{result.recipe.patients} patients and "
+    f"{result.recipe.finetune_steps} steps: too few for numbers to mean "
+    "anything; this only shows that everything runs."
+  )
   page.write_page(
     workdir / "demo.html",
     [
+      warning if result.recipe.finetune_steps < 100 else "",
       _results(result),
       _pictures(workdir),
       _main_figures(next(iter(runs.values()))),
@@ -51,7 +57,8 @@ def _results(result: Any) -> str:
       "models never saw; EF was drawn apart from volume, heart rate and "
       "device, so that it must be read from motion. Value and 95 % interval "
       f"(bootstrap by patient, {first.resamples} resamples, seed "
-      f"{first.seed}); one training seed."
+      f"{first.seed}); one training seed. The main model is STF-Net on the "
+      "pre-trained encoder, with `pool_dense` slices."
     ),
     page.table(
       ("model", "MAE, EF points", "x training mean", "R²"), rows

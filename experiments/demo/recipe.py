@@ -14,6 +14,7 @@ class Recipe:
 
   Attributes:
     patients: of the virtual cohort, over all splits.
+    shares: of the patients for train, validation and test.
     size: rows and columns of the rendered and learnt pictures.
     duration_s: length of a rendered video.
     pretrain_steps, finetune_steps: of the two trainings.
@@ -23,11 +24,12 @@ class Recipe:
     resamples: of the bootstrap.
   """
 
-  patients: int = 760
+  patients: int = 640
+  shares: tuple[float, float, float] = (0.65, 0.12, 0.23)
   size: int = 64
   duration_s: float = 1.8
-  pretrain_steps: int = 500
-  finetune_steps: int = 1000
+  pretrain_steps: int = 600
+  finetune_steps: int = 600
   width: int = 128
   depth: int = 2
   heads: int = 4
@@ -39,9 +41,9 @@ class Recipe:
 
 STANDARD = Recipe()
 TINY = Recipe(
-  patients=30, size=32, duration_s=1.5, pretrain_steps=6, finetune_steps=6,
-  width=32, depth=1, heads=2, decoder_width=16, batch_size=4, clips=1,
-  resamples=200,
+  patients=60, shares=(0.4, 0.3, 0.3), size=32, duration_s=1.5,
+  pretrain_steps=6, finetune_steps=6, width=32, depth=1, heads=2,
+  decoder_width=16, batch_size=8, clips=1, resamples=200,
 )  # fmt: skip
 
 

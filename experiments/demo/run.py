@@ -20,8 +20,8 @@ from experiments.demo.page_of_run import write_demo_page
 from experiments.demo.recipe import STANDARD, TINY, Recipe
 from experiments.demo.stages import Arm
 
-MAIN, SCRATCH = "pre-trained", "from scratch"
-STILL, SHUFFLED = "frames held still", "frames shuffled"
+MAIN, SCRATCH = "STF-Net, pre-trained", "STF-Net, from scratch"
+STILL, SHUFFLED = "main, frames held still", "main, frames shuffled"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def run_demo(workdir: Path, *, tiny: bool = False, seed: int = 0) -> DemoResult:
   with clock("simulate"):
     data = workdir / "data"
     dataset = stages.build_data(recipe, data, "independent")
-  runs = {name: workdir / name.replace(" ", "_") for name in (MAIN, SCRATCH)}
+  runs = {MAIN: workdir / "pretrained", SCRATCH: workdir / "scratch"}
   with clock("pre-train"):
     stages.pretrain(recipe, data, dataset, workdir / "mae", seed)
   with clock("fine-tune"):
@@ -108,17 +108,17 @@ def format_result(result: DemoResult) -> str:
   constant = result.estimates["training mean"]["mae"].value
   lines = [
     "Ejection fraction on unseen simulated patients (video level)",
-    f"{'':22}{'MAE, points':>24}  {'x mean':>7}  {'R2':>24}",
+    f"{'':24}{'MAE, points':>24}  {'x mean':>7}  {'R2':>24}",
   ]
   for name, found in result.estimates.items():
     mae, r2 = found["mae"], found["r2"]
     lines.append(
-      f"{name:22}{_cell(mae):>24}  {mae.value / constant:>7.2f}  "
+      f"{name:24}{_cell(mae):>24}  {mae.value / constant:>7.2f}  "
       f"{_cell(r2, 2):>24}"
     )
   lines += ["", "MAE of the main model minus MAE of (paired by patient):"]
   for name, found in result.comparisons.items():
-    lines.append(f"  {name:20}{_cell(found):>24}  p {found.p:.4f}")
+    lines.append(f"  {name:24}{_cell(found):>24}  p {found.p:.4f}")
   lines += ["", *(str(result.outside).splitlines()), ""]
   lines += [
     f"{name}: {seconds:.0f} s" for name, seconds in result.seconds.items()

@@ -50,6 +50,9 @@ def build_data(
   dataset = synthetic_echo.dataset(
     name=name, cohort=cohort, patients=recipe.patients, size=recipe.size,
     duration_s=recipe.duration_s, codec="raw",
+    shares=dict(
+      zip(("train", "validation", "test"), recipe.shares, strict=True)
+    ),
   )  # fmt: skip
   if not (data_dir / name / dataset.version).exists():
     print(build(dataset, data_dir, workers=workers))
@@ -71,11 +74,15 @@ def pretrain(
 def finetune(
   recipe: Recipe, data_dir: Path, dataset: str, workdir: Path, seed: int,
   *, head: str = "stf", init_from: str = "", change: str = "",
+  labels: int = 0,
 ) -> None:  # fmt: skip
-  """EF and volumes with one head, from a pre-training run or from scratch."""
+  """EF and volumes with one head, from a pre-training run or from scratch.
+
+  `labels` is how many training videos are used; 0 means all.
+  """
   settings = shared_settings(recipe, data_dir, dataset, seed)
   settings |= finetune_settings(recipe, head, init_from)
-  settings |= {"data.change": change}
+  settings |= {"data.change": change, "data.train_videos": labels}
   prepared = experiment.prepare("experiments.ef_finetune", as_words(settings))
   experiment.run(prepared, workdir)
 
