@@ -4,6 +4,7 @@ data -> pre-training -> fine-tuning (pre-trained, scratch) -> evaluation ->
 controls -> input that is not from the training domain.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
