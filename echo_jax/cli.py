@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else word
     for word in words
   ]
+  # Orbax and TFDS speak of their insides at this level.
+  logging.getLogger("absl").setLevel(logging.ERROR)
   first = words[0] if words else ""
   args = make_parser(first if first else "none").parse_args(words)
   try:

@@ -25,6 +25,7 @@ from echo_jax.data.pipeline import (
 from echo_jax.evaluation.predict import make_predict_step, validation_losses
 from echo_jax.experiment import Experiment, load_subtree
 from echo_jax.models.predictor import Predictor
+from echo_jax.objectives.objective import hold_fixed
 from echo_jax.objectives.supervised import make_supervised, standardise_from
 from echo_jax.training.optimizers import make_adamw
 from experiments import parts
@@ -109,7 +110,10 @@ def build(config: ConfigDict) -> Experiment:
     contract=contract,
     model=model,
     init=init,
-    objective=make_supervised(model, normalise, targets, scale, config.loss),
+    objective=hold_fixed(
+      make_supervised(model, normalise, targets, scale, config.loss),
+      config.optimizer.freeze,
+    ),
     optimizer=make_adamw(parts.make_adamw_rule(config)),
     batches=lambda first: training_batches(
       train, augmented, seed=run.seed, batch_size=run.batch_size,

@@ -22,7 +22,8 @@ from experiments.demo.recipe import STANDARD, TINY, Recipe
 from experiments.demo.stages import Arm
 
 COHORTS = ("independent", "clinic_like")
-HEADS = ("moments", "max", "mean", "gru")
+HEADS = ("max", "mean", "gru")
+FEW = 100
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,27 @@ class Training:
   """
 
   name: str
-  head: str = "stf"
+  head: str = "moments"
   pretrained: bool = True
   change: str = ""
   labels: int = 0
 
 
-MAIN = Training("STF-Net, pre-trained")
-SCRATCH = Training("STF-Net, from scratch", pretrained=False)
-FEW = 100
+MAIN = Training("moments, pre-trained")
+SCRATCH = Training("moments, from scratch", pretrained=False)
 TRAININGS: Mapping[str, tuple[Training, ...]] = {
   "independent": (
     MAIN,
     SCRATCH,
     *(Training(f"{head}, pre-trained", head) for head in HEADS),
-    Training(f"moments, pre-trained, {FEW} labels", "moments", labels=FEW),
+    Training("STF-Net, pre-trained", "stf"),
+    Training("STF-Net, from scratch", "stf", pretrained=False),
+    Training(f"moments, pre-trained, {FEW} labels", labels=FEW),
     Training(
-      f"moments, from scratch, {FEW} labels", "moments", pretrained=False,
-      labels=FEW,
+      f"moments, from scratch, {FEW} labels", pretrained=False, labels=FEW
     ),
     Training(
-      "STF-Net, trained on still frames", pretrained=False,
+      "moments, trained on still frames", pretrained=False,
       change="hold_still",
     ),
   ),

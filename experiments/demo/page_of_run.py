@@ -57,8 +57,9 @@ def _results(result: Any) -> str:
       "models never saw; EF was drawn apart from volume, heart rate and "
       "device, so that it must be read from motion. Value and 95 % interval "
       f"(bootstrap by patient, {first.resamples} resamples, seed "
-      f"{first.seed}); one training seed. The main model is STF-Net on the "
-      "pre-trained encoder, with `pool_dense` slices."
+      f"{first.seed}); one training seed. The main model is the first row: "
+      "mean, deviation, maximum and minimum over time of each slice's mean "
+      "token (moments), the best head of those tried at this size."
     ),
     page.table(
       ("model", "MAE, EF points", "x training mean", "R²"), rows

@@ -74,7 +74,7 @@ def pretrain(
 
 def finetune(
   recipe: Recipe, data_dir: Path, dataset: str, workdir: Path, seed: int,
-  *, head: str = "stf", init_from: str = "", change: str = "",
+  *, head: str, init_from: str = "", change: str = "",
   labels: int = 0,
 ) -> None:  # fmt: skip
   """EF and volumes with one head, from a pre-training run or from scratch.

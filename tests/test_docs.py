@@ -1,0 +1,123 @@
+"""What the documents say exists, parses, and gives the numbers it quotes."""
+
+import ast
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from echo_jax.cli import make_parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "CONTRIBUTING.md", "PITFALLS.md")
+NAMED = re.compile(r"\b((?:\w+/)*\w+\.py)::(\w+)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+TAG = re.compile(r"\[[^\[\]]+\]\[([\w-]+)\]")
+DEFINED = re.compile(r"^\[([\w-]+)\]: \S+$", re.MULTILINE)
+
+
+def read(page: str) -> str:
+  return (ROOT / page).read_text(encoding="utf-8")
+
+
+def prose(page: str) -> str:
+  """A page without its code."""
+  return re.sub(r"`[^`\n]+`", "", FENCE.sub("", read(page)))
+
+
+def names_in(path: Path) -> set[str]:
+  """Functions, classes and top-level constants that a file defines."""
+  tree = ast.parse(path.read_text(encoding="utf-8"))
+  kinds = (ast.FunctionDef, ast.ClassDef)
+  defined = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+  for node in tree.body:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets += [node.target] if isinstance(node, ast.AnnAssign) else []
+    defined |= {t.id for t in targets if isinstance(t, ast.Name)}
+  return defined
+
+
+def commands_in(page: str) -> list[list[str]]:
+  """Words of every `echo-jax` command in the page's shell blocks."""
+  lines = [
+    line
+    for language, block in FENCE.findall(read(page))
+    if language == "sh"
+    for line in block.replace("\\\n", " ").splitlines()
+  ]
+  found = []
+  for line in lines:
+    for command in line.split("&&"):
+      words = shlex.split(command, comments=True)
+      if words[:1] == ["echo-jax"]:
+        found.append(words[1:])
+  return found
+
+
+def anchors_in(page: str) -> set[str]:
+  """Anchors of a page's headings, as GitHub makes them."""
+  headings = re.findall(r"^#+ (.+)$", FENCE.sub("", read(page)), re.MULTILINE)
+  return {
+    re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    for heading in headings
+  }
+
+
+def named_in_pitfalls() -> list[tuple[str, str]]:
+  return sorted(set(NAMED.findall(read("PITFALLS.md"))))
+
+
+@pytest.mark.parametrize(("path", "name"), named_in_pitfalls())
+def test_what_pitfalls_names_exists(path, name):
+  assert (ROOT / path).is_file()
+  assert name in names_in(ROOT / path)
+
+
+def test_every_pitfall_is_whole():
+  """Each entry says how bad and what is here; the table has every entry."""
+  entries = re.split(r"^### ", read("PITFALLS.md"), flags=re.MULTILINE)[1:]
+  rows = re.findall(
+    r"^\| \[(.+?)\]\(#.+?\) \| (wrong|flattering) \| (yes|warns|shown|no) \|$",
+    read("PITFALLS.md"), re.MULTILINE,
+  )  # fmt: skip
+  assert [row[0] for row in rows] == [e.splitlines()[0] for e in entries]
+  for entry, (_, _, prevented) in zip(entries, rows, strict=True):
+    assert "**How bad.**" in entry and "**Here.**" in entry
+    assert ("**not yet prevented**" in entry) == (prevented == "no")
+    assert NAMED.search(entry) or prevented == "no"
+
+
+def test_numbers_measured_here():
+  failed, tried = doctest.testfile(
+    str(ROOT / "PITFALLS.md"), module_relative=False, encoding="utf-8"
+  )
+  assert tried > 20 and not failed
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_commands_parse(page):
+  commands = commands_in(page)
+  assert commands
+  parser = make_parser()
+  for words in commands:
+    # As `echo_jax.cli.main` reads them.
+    words = [w.replace("--config.", "--config=", 1) for w in words]
+    try:
+      parser.parse_args(words)
+    except SystemExit:
+      pytest.fail(f"{page}: echo-jax {shlex.join(words)}")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_resolve(page):
+  assert set(TAG.findall(prose(page))) == set(DEFINED.findall(read(page)))
+  for link in LINK.findall(prose(page)):
+    if link.startswith(("https://", "http://")):
+      continue
+    path, _, anchor = link.partition("#")
+    assert not path or (ROOT / path).exists(), link
+    if anchor:
+      assert anchor in anchors_in(path or page), link
