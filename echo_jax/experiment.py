@@ -329,7 +329,7 @@ def override(
     try:
       config.update_from_flattened_dict({key: value})
     except (KeyError, AttributeError, TypeError) as error:
-      known = sorted(flat_settings(config))
+      known = sorted(flat_settings(config.to_dict()))
       raise ValueError(
         f"cannot set {key} to {value!r}: {error}; settings are {known}"
       ) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def target_named(name: str) -> Target:
   return TARGETS[name]
 
 
-def truth_of(target: Target, scalars: Mapping[str, float]) -> float:
+def truth_of(target: Target, scalars: Mapping[str, Any]) -> float:
   """Value of a target for one record; NaN where its source is unknown."""
   value = float(scalars[target.source])
   if target.kind == "regression" or np.isnan(value):

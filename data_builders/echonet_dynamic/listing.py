@@ -88,25 +88,23 @@ def list_videos(root: Path) -> tuple[tuple[Item, ...], Refused]:
     if path.suffix.lower() == ".avi"
   }
   tracings, bad_tracings = _read_tracings(root / TRACINGS)
-  copies = Counter(_id(row["FileName"]) for row in rows)
-  contents = Counter(tuple(sorted(_content(row).items())) for row in rows)
+  copies = Counter(_key(row) for row in rows)
+  contents = Counter(_content(row) for row in rows)
   items: list[Item] = []
   refused: list[tuple[str, str]] = []
   seen: set[str] = set()
   for row in rows:
-    name = _id(row["FileName"])
+    name, key = _id(row["FileName"]), _key(row)
     try:
-      same = contents[tuple(sorted(_content(row).items()))]
-      _check_copy(name, name in seen, copies[name], same)
+      _check_copy(name, key in seen, copies[key], contents[_content(row)])
       items.append(_item(name, row, files, tracings, bad_tracings))
     except Rejected as error:
       refused.append((name or "(no name)", str(error)))
-    seen.add(name)
-  listed = {name.lower() for name in seen}
+    seen.add(key)
   refused += [
     (file, f"not listed: the file is not in {LIST}, so it has no labels")
     for stem, file in files.items()
-    if stem not in listed
+    if stem not in seen
   ]
   return tuple(items), tuple(refused)
 
@@ -117,8 +115,13 @@ def _id(file_name: str) -> str:
   return name[:-4] if name.lower().endswith(".avi") else name
 
 
-def _content(row: dict[str, str]) -> dict[str, str]:
-  return row | {"FileName": _id(row["FileName"])}
+def _key(row: dict[str, str]) -> str:
+  """The id for comparison: a file system may not tell 0xA from 0XA."""
+  return _id(row["FileName"]).lower()
+
+
+def _content(row: dict[str, str]) -> tuple[str, ...]:
+  return (_key(row), *(row[name].strip() for name in LIST_COLUMNS[1:]))
 
 
 def _check_copy(name: str, seen: bool, copies: int, same: int) -> None:

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     print()
   if pictures:
     _save(args.picture, stack_pictures(pictures))
+    print(f"picture: {args.picture}", file=sys.stderr if args.json else None)
   return 1 if any("error" in fact for fact in facts) else 0
 
 

@@ -9,6 +9,7 @@ killed, or ran out of disk, is never taken for a finished one.
 import contextlib
 import csv
 import errno
+import itertools
 import json
 import multiprocessing
 import shutil
@@ -183,7 +184,16 @@ def _write(
       raise BuildFailed(f"splits {listed}; known are {schema.SPLITS}")
     if not listed:
       return
-    splits = {s: records for s in schema.SPLITS if s in listed}
+    # TFDS refuses a split without records, so each one's first is read now.
+    splits = {s: records(s) for s in schema.SPLITS if s in listed}
+    first = {s: next(found, None) for s, found in splits.items()}
+    splits = {
+      s: itertools.chain([first[s]], found)
+      for s, found in splits.items()
+      if first[s] is not None
+    }
+    if not splits:
+      return
     writer = _tfds_writer(dataset, splits, folder)
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(None):  # TFDS speaks of a download
@@ -297,9 +307,9 @@ def _feature(field: schema.Field) -> tfds.features.FeatureConnector:
 
 
 def _tfds_writer(
-  dataset: Dataset, records: Mapping[str, Callable], folder: Path
+  dataset: Dataset, splits: Mapping[str, Iterator], folder: Path
 ) -> tfds.core.GeneratorBasedBuilder:
-  """A TFDS builder of that name whose splits are our generators."""
+  """A TFDS builder of that name that writes our splits."""
 
   class Writer(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     name = dataset.name
@@ -312,7 +322,7 @@ def _tfds_writer(
       )  # fmt: skip
 
     def _split_generators(self, _: object) -> dict[str, Iterator]:
-      return {split: make(split) for split, make in records.items()}
+      return dict(splits)
 
     def _generate_examples(self) -> Iterator:
       raise AssertionError("splits bring their own generators")

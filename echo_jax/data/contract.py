@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from echo_jax.data.clips import ClipFrames
 from echo_jax.data.frames import decode_frame, decode_mask
-from echo_jax.data.schema import Record
+from echo_jax.data.schema import Record, frame_shape
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as DICOM's YBR_FULL
 
@@ -74,7 +74,7 @@ def draw_clip(
   record: Record, clip: ClipFrames, contract: InputContract
 ) -> UInt8[np.ndarray, "T H W c"]:
   """Decodes the frames of a clip and brings them to the contract's shape."""
-  shape = tuple(int(n) for n in record["frames_shape"])
+  shape = frame_shape(record)
   chosen, where = np.unique(clip.index, return_inverse=True)
   frames = [
     fit_frame(

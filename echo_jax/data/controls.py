@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from echo_jax.data.frames import decode_frame, encode_frame
-from echo_jax.data.schema import Record
+from echo_jax.data.schema import Record, frame_shape
 
 Change = Callable[[Record], Record]
 
@@ -30,7 +30,7 @@ def shuffle_frames(record: Record) -> Record:
 
 def turn_upside_down(record: Record) -> Record:
   """Rows from bottom to top, apex at the bottom."""
-  codec, shape = record["frames_codec"], tuple(record["frames_shape"])
+  codec, shape = record["frames_codec"], frame_shape(record)
   codec_out = "raw" if codec == "raw" else "png"
   turned = [
     encode_frame(decode_frame(frame, codec, shape)[::-1], codec_out)
@@ -42,7 +42,7 @@ def turn_upside_down(record: Record) -> Record:
 def replace_by_noise(record: Record) -> Record:
   """Independent uniform grey levels, different in every frame."""
   rng = np.random.default_rng(zlib.crc32(record["video_id"].encode()))
-  shape = tuple(int(n) for n in record["frames_shape"])
+  shape = frame_shape(record)
   frames = [
     encode_frame(rng.integers(0, 256, shape, np.uint8), "raw")
     for _ in record["frames"]

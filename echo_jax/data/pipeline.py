@@ -94,7 +94,9 @@ def training_batches(
     raise ValueError("no videos to train on")
   if batch_size % count:
     raise ValueError(f"batch {batch_size} does not divide by {count} processes")
-  clips = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  # Endless in practice; grain's own endless repeat overflows in a batch of 1.
+  epochs = 2**48 // len(source)
+  clips = grain.MapDataset.source(source).seed(seed).shuffle().repeat(epochs)
   drawn = clips.random_map(maker.drawn)
   rows = drawn[number::count].batch(batch_size // count, batch_fn=stack)
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=8)

@@ -124,6 +124,12 @@ def make_record(**known: Any) -> Record:
   return record
 
 
+def frame_shape(record: Mapping[str, Any]) -> tuple[int, int, int]:
+  """Rows, columns and channels of a record's frames."""
+  rows, columns, channels = (int(n) for n in record["frames_shape"])
+  return rows, columns, channels
+
+
 def check_record(record: Mapping[str, Any]) -> None:
   """Refuses a record that later code could misread.
 

@@ -65,6 +65,8 @@ class VideoSource(Sequence):
     return len(self._source)
 
   def __getitem__(self, position: int) -> schema.Record:
+    if position >= len(self):
+      raise IndexError(f"record {position} of {len(self)}")  # ends `for`
     record = dict(self._source[position])
     for name, field in schema.FIELDS.items():
       if field.type == "text":

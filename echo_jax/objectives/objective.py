@@ -26,7 +26,7 @@ class Aux:
     average: exponential moving average of the parameters, or None.
   """
 
-  collections: Mapping[str, Any] = flax.struct.field(default_factory=dict)
+  collections: Any = flax.struct.field(default_factory=dict)
   average: Any = None
 
 

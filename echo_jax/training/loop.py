@@ -82,7 +82,8 @@ def fit(
         # ---- step
         state, metrics = train_step(state, arrays_of(batch))
         pending.add(step, batch["video_id"], metrics)
-        last = step == pace.steps or stop.asked
+        stopping = stop.asked  # once a step: it may come while we save
+        last = step == pace.steps or stopping
         # ---- log
         if last or step % pace.log_every == 0:
           pending.flush()
@@ -96,7 +97,7 @@ def fit(
         if last or step % pace.save_every == 0:
           pending.flush()
           checkpoints.save(state, scores)
-        if stop.asked:
+        if stopping:
           raise Stopped(f"asked to stop; saved at step {step} of {pace.steps}")
   return state
 
@@ -115,13 +116,15 @@ class Pending:
     self._steps.append((step, video_ids, metrics))
 
   def flush(self) -> None:
-    """Writes what is pending; stops at the first loss that is no number."""
+    """Writes what is pending; stops at the first that is no number."""
     steps, self._steps = self._steps, []
     for step, video_ids, metrics in steps:
       numbers = {name: float(value) for name, value in metrics.items()}
-      if not math.isfinite(numbers["loss"]):
+      # A finite loss may leave parameters that are no numbers.
+      name = "loss" if not math.isfinite(numbers["loss"]) else "gradient_norm"
+      if not math.isfinite(numbers.get(name, 0.0)):
         raise Diverged(
-          f"loss is {numbers['loss']} at step {step}; clips: "
+          f"{name} is {numbers[name]} at step {step}; clips: "
           f"{', '.join(video_ids)}. Lower the learning rate or look at them "
           "with `echo-jax inspect`; the last checkpoint is from before"
         )

@@ -12,12 +12,15 @@ from echo_jax.objectives.objective import Aux
 
 @flax.struct.dataclass
 class TrainState:
-  """Step number (also the data position), parameters, optimiser, the rest."""
+  """Step number (also the data position), parameters, optimiser, the rest.
 
-  step: jax.Array
+  Fields are untyped because pytree tools rebuild them with placeholders.
+  """
+
+  step: Any
   params: Any
   opt_state: Any
-  aux: Aux
+  aux: Any
 
 
 def start_state(

@@ -37,7 +37,8 @@ class Writers:
   ):
     path = workdir / LOG_NAME
     cut_log(path, first_step)
-    self._log = path.open("a", encoding="utf-8")
+    # By line: what led to a checkpoint is on disk before it.
+    self._log = path.open("a", buffering=1, encoding="utf-8")
     self._events = _event_writer(workdir, first_step) if tensorboard else None
     self._bar = tqdm(
       total=steps, initial=first_step, desc=workdir.name, unit="step",
@@ -53,8 +54,7 @@ class Writers:
         self._events.add_scalar(f"{part}/{name}", value, step)
 
   def advance(self, step: int, loss: float) -> None:
-    """Flushes the log and moves the bar to `step`."""
-    self._log.flush()
+    """Moves the bar to `step`."""
     self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
     self._bar.update(step - self._bar.n)
 

@@ -97,7 +97,7 @@ def _pictures(workdir: Path) -> str:
   return page.section(
     "Masked reconstruction",
     page.paragraph(
-      f"A validation clip; {ratio:.0%} of the tubes are hidden. The decoder "
+      f"A validation clip; {ratio:.0%} of the tokens are hidden. The decoder "
       "predicts values normalised a tubelet; mean and deviation of each "
       "hidden tubelet are the true ones."
     ),

@@ -106,7 +106,7 @@ def write_avi(path, video, rate_hz=50.0):
 
 def write_mp4(path, video, times_ms):
   """An MP4 whose frames are shown at the given times."""
-  with av.open(str(path), "w") as container:
+  with av.open(str(path), "w", format="mp4") as container:
     stream = container.add_stream("mpeg4", rate=1000)
     stream.height, stream.width = video.shape[1:3]
     stream.pix_fmt = "yuv420p"

@@ -2,7 +2,13 @@
 
 import numpy as np
 import pytest
-from made_files import drawn_clip, echonet_clip, write_avi, write_mp4
+from made_files import (
+  drawn_clip,
+  echonet_clip,
+  sector_mask,
+  write_avi,
+  write_mp4,
+)  # fmt: skip
 
 from echo_jax.data.ingest import read_recording
 from echo_jax.data.ingest.movie import is_grey
@@ -18,6 +24,14 @@ def test_avi_as_echonet_ships_it(tmp_path):
   assert np.isnan(clip.spacing_mm).all() and clip.device == ""
   error = np.abs(clip.frames[..., 0].astype(int) - video)
   assert error.mean() < 4  # motion JPEG
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+def test_ringing_of_the_coding_is_not_sector(tmp_path, gain):
+  video = (gain * echonet_clip(10)).astype(np.uint8)
+  clip = read_recording(write_avi(tmp_path / "a.avi", video))
+  true = sector_mask(112, 112, apex=(56, 4), depth=100, half_deg=40)
+  assert (clip.sector & true).sum() / (clip.sector | true).sum() > 0.93
 
 
 def test_times_are_those_of_the_container(tmp_path):

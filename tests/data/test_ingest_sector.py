@@ -24,7 +24,8 @@ def test_sector_without_text_and_ecg(true):
   clip = drawn_clip(12, true, text=len(true) > 112)
   found = find_sector(clip)
   assert overlap(found, true) > 0.93
-  assert not found[-8:].any()  # the ECG trace runs there
+  if len(true) > 112:
+    assert not found[-8:].any()  # the ECG trace runs there
 
 
 def test_dark_flank_belongs_to_the_sector():

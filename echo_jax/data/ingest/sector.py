@@ -3,7 +3,8 @@
 Echoes move and text does not: in a clip the sector is where the grey value
 changes over time, in a single frame where it is bright.  Dark flanks change by
 a few grey levels only, so a low threshold is tried first and passed over where
-noise floods the picture.  The mask is closed (speckle has holes), opened (an
+noise floods the picture; within a JPEG block of a bright echo a pixel must
+reach a share of it, since ringing changes too.  The mask is closed (speckle has holes), opened (an
 ECG trace, text and rulers are thin), reduced to the part that holds most of
 the clear echoes and enclosed by its convex hull, since a B-mode sector is
 convex.  A flank without any echo is not seen, the hull bridges the small
@@ -18,6 +19,8 @@ from jaxtyping import Bool, UInt8
 MOST_FRAMES = 64  # more do not change the mask
 CLEAR_CHANGE = 10  # grey levels; JPEG noise beside text stays below
 LOW_CHANGES = (3, 5)  # tried first, for dark flanks
+BLOCK = np.ones((17, 17), np.uint8)  # reaches over 8 pixels: a JPEG block
+LEAST_SHARE = 0.2  # of the largest change within a block
 FLOODED = 0.92  # of the box: a low threshold that finds more found noise
 LEAST_AREA = 0.02  # of the box: less is no sector
 
@@ -63,22 +66,34 @@ def _spread(frames: int) -> np.ndarray:
 def _enclosed(level: np.ndarray) -> np.ndarray:
   """Hull of the sector in a map of change or of brightness."""
   clear = level > max(CLEAR_CHANGE, 0.08 * np.percentile(level, 99))
+  ringing = LEAST_SHARE * cv2.dilate(level, BLOCK)
   for threshold in LOW_CHANGES:
-    found = _hull(level >= threshold, clear)
+    found = _hull(_closed(level >= np.maximum(threshold, ringing)), clear)
     if found.mean() < FLOODED:
       return found
-  return _hull(clear, clear)
+  return _hull(_closed(clear), clear)
+
+
+def _closed(mask: np.ndarray) -> np.ndarray:
+  """The mask without its small holes."""
+  return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(mask))
+
+
+def _disc(mask: np.ndarray) -> np.ndarray:
+  """What is thinner than this is a hole, a line or a letter."""
+  size = max(3, min(mask.shape) // 30)
+  return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
 def _hull(mask: np.ndarray, clear: np.ndarray) -> np.ndarray:
   """Convex hull of the thick part of a mask that has most clear pixels."""
-  size = max(3, min(mask.shape) // 30)
-  disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-  closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disc)
-  thick = cv2.morphologyEx(closed, cv2.MORPH_OPEN, disc)
+  disc = _disc(mask)
+  thick = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
   # Opening cuts the narrow apex off: take back what touches a thick part.
-  parts = closed & cv2.dilate(thick, disc)
-  _, labels = cv2.connectedComponents(parts)
+  parts = mask & cv2.dilate(thick, disc)
+  # Beside a bright echo a block's width may be missing: reach over it.
+  _, labels = cv2.connectedComponents(cv2.dilate(parts, BLOCK))
+  labels *= parts
   clear_pixels = np.bincount(labels[clear & (parts > 0)], minlength=1)
   hull = np.zeros(mask.shape, np.uint8)
   if not clear_pixels.any():

@@ -1,0 +1,36 @@
+"""Shared fixtures: a tiny virtual cohort and one tiny trained run."""
+
+import pytest
+
+from data_builders import synthetic_echo
+from echo_jax import experiment
+from echo_jax.data.build import build
+
+SHARES = {"train": 0.4, "validation": 0.35, "test": 0.25}
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+  """A data directory that holds `synthetic_echo`, 36 patients at 32 px."""
+  folder = tmp_path_factory.mktemp("data")
+  dataset = synthetic_echo.dataset(
+    patients=36, size=32, duration_s=1.6, codec="raw", shares=SHARES
+  )
+  build(dataset, folder, progress=False)
+  return folder
+
+
+@pytest.fixture(scope="session")
+def settings(data_dir):
+  """Settings that a tiny run on that cohort needs."""
+  return (f"data.dir={data_dir}", "head.name=moments")
+
+
+@pytest.fixture(scope="session")
+def trained(settings, tmp_path_factory):
+  """(experiment, work directory) of a tiny fine-tuning run, evaluated."""
+  workdir = tmp_path_factory.mktemp("runs") / "ef"
+  built = experiment.prepare("experiments.ef_finetune", settings, tiny=True)
+  experiment.run(built, workdir, progress=False)
+  experiment.evaluate(built, workdir, clips=2, progress=False)
+  return built, workdir

@@ -1,0 +1,138 @@
+"""`echo-jax inspect`: facts, warnings, JSON, picture and exit codes."""
+
+import json
+
+import cv2
+import numpy as np
+import pydicom.data
+import pytest
+from made_files import drawn_clip, region, write_avi, write_dicom
+from pydicom.examples import get_path
+
+from echo_jax.cli import main
+
+CLIP = drawn_clip(6)
+
+
+@pytest.fixture
+def cine():
+  """A real cine whose pixels were halved and whose header was not."""
+  return str(get_path("ybr_color"))
+
+
+@pytest.fixture
+def ct():
+  return pydicom.data.get_testdata_file("CT_small.dcm", download=False)
+
+
+def test_text(cine, capsys):
+  assert main(["inspect", cine]) == 0
+  text = capsys.readouterr().out
+  lines = {
+    line[:13].strip(): line[13:] for line in text.splitlines()[1:]
+  }  # fmt: skip
+  assert text.splitlines()[0] == cine
+  assert lines["kind"] == "cine"
+  assert lines["frames"].startswith("30 of 320x240 (columns x rows), JPEG")
+  assert lines["times"].startswith("33.333 ms a frame (30.00 Hz), uniform")
+  assert "966.7 ms" in lines["times"] and "FrameTime" in lines["times"]
+  assert lines["spacing"].startswith("unknown; the header's 0.51050 x 0.51050")
+  assert "is withheld" in lines["spacing"]
+  assert lines["heart rate"] == "unknown"
+  warning = "WARNING    region x 84..595, y 31..414 does not fit the 320x240"
+  assert warning in text
+  assert "nan" not in text
+
+
+def test_json(cine, ct, capsys):
+  assert main(["inspect", cine, ct, "--json"]) == 1
+  first, second = json.loads(capsys.readouterr().out)
+  assert (first["file"], second["file"]) == (cine, ct)
+  assert (first["frames"], first["rows"], first["columns"]) == (30, 240, 320)
+  assert first["times"]["interval_ms"] == pytest.approx(33.333)
+  assert first["times"]["uniform"] is True
+  assert first["spacing_mm"] == [None, None]
+  assert first["spacing_in_header_mm"] == pytest.approx([0.5104971] * 2)
+  assert first["heart_rate_bpm"] is None and first["r_wave_ms"] == []
+  assert first["regions"][0]["x1"] == 595
+  assert any("does not fit" in warning for warning in first["warnings"])
+  assert second == {
+    "file": ct,
+    "error": "not ultrasound: modality CT, SOP class CT Image Storage",
+  }
+
+
+def test_a_bad_file_does_not_hide_the_others(cine, ct, tmp_path, capsys):
+  absent = str(tmp_path / "absent.dcm")
+  assert main(["inspect", ct, absent, cine]) == 1
+  text = capsys.readouterr().out
+  assert "error      not ultrasound: modality CT" in text
+  assert "error      No such file or directory" in text
+  assert "frames     30 of 320x240" in text
+
+
+def test_no_patient_text(tmp_path, capsys):
+  path = write_dicom(tmp_path / "a", CLIP, [region()], FrameTime="99.125")
+  data = path.read_bytes()
+  assert data.count(b"99.125") == 1
+  path.write_bytes(data.replace(b"99.125", b"SECRET"))
+  for more in ([], ["--json"]):
+    assert main(["inspect", str(path), *more]) == 0
+    text = capsys.readouterr().out
+    assert "FrameTime is not a number: not used" in text
+    assert "SECRET" not in text and "4711" not in text
+
+
+def test_spacing_uneven_times_and_r_waves(tmp_path, capsys):
+  path = write_dicom(
+    tmp_path / "a", CLIP, [region(PhysicalDeltaX=0.04)],
+    FrameIncrementPointer=0x00181065, FrameTimeVector=[0, 20, 30, 20, 30, 20],
+    RWaveTimeVector=[15.0, 90.0], HeartRate="72",
+  )  # fmt: skip
+  assert main(["inspect", str(path)]) == 0
+  text = capsys.readouterr().out
+  assert "0.50000 x 0.40000 mm a pixel (row x column)" in text
+  assert "24.000 ms a frame" in text
+  assert "NOT uniform (20.0 to 30.0 ms)" in text
+  assert "R waves    15.0, 90.0 ms" in text and "72 bpm" in text
+
+
+def test_movie_and_unknown_times(tmp_path, capsys):
+  avi = write_avi(tmp_path / "a.avi", CLIP, 50.0)
+  still = write_dicom(tmp_path / "b", CLIP[:1])
+  timeless = write_dicom(tmp_path / "c", CLIP)
+  assert main(["inspect", str(avi), str(still), str(timeless)]) == 0
+  text = capsys.readouterr().out
+  assert "20.000 ms a frame (50.00 Hz), uniform" in text
+  assert "by container" in text
+  assert "times      a single frame" in text
+  assert "times      unknown" in text
+  assert main(["inspect", str(timeless), "--json"]) == 0
+  (facts,) = json.loads(capsys.readouterr().out)
+  assert facts["times"]["interval_ms"] is None
+  assert facts["times"]["span_ms"] is None
+
+
+def test_picture(cine, ct, tmp_path):
+  still = write_dicom(tmp_path / "still", CLIP[:1, :100, :100])
+  out = tmp_path / "out.png"
+  assert main(["inspect", cine, ct, str(still), "--picture", str(out)]) == 1
+  assert out.read_bytes()[:4] == b"\x89PNG"
+  picture = cv2.imread(str(out))[..., ::-1]  # BGR to RGB
+  assert picture.shape == (240 + 8 + 100 + 8, 3 * 320 + 2 * 8, 3)
+  yellow = (picture[:240] == (255, 214, 0)).all(-1)
+  columns = np.flatnonzero(yellow.any(0))
+  assert columns.min() >= 328 and columns.max() < 648  # the middle one
+
+
+def test_picture_leaves_the_json_alone(cine, tmp_path, capsys):
+  out = tmp_path / "out.png"
+  assert main(["inspect", cine, "--json", "--picture", str(out)]) == 0
+  assert out.exists()
+  assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_no_picture_of_nothing(ct, tmp_path):
+  out = tmp_path / "out.png"
+  assert main(["inspect", ct, "--picture", str(out)]) == 1
+  assert not out.exists()

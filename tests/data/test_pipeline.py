@@ -1,0 +1,168 @@
+"""Batches are pure functions of (seed, step); evaluation meets every clip."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from echo_jax.data.clips import choose_frames
+from echo_jax.data.contract import InputContract, draw_clip, fit_frame
+from echo_jax.data.controls import (
+  hold_still,
+  replace_by_noise,
+  shuffle_frames,
+  turn_upside_down,
+)
+from echo_jax.data.frames import decode_frame
+from echo_jax.data.pipeline import (
+  ClipMaker,
+  arrays_of,
+  evaluation_batches,
+  training_batches,
+)
+from echo_jax.data.schema import frame_shape
+from echo_jax.data.sources import VideoSource, find_dataset
+from echo_jax.data.transforms import Augmentation, augment
+from echo_jax.targets import target_named
+
+CONTRACT = InputContract(frames=4, span_s=1.0, size=16)
+TARGETS = (target_named("ef_pct"), target_named("ef_below_50"))
+MAKER = ClipMaker(CONTRACT, TARGETS, Augmentation(shift_px=2, gain=0.1))
+
+
+@pytest.fixture(scope="module")
+def source(data_dir):
+  """Training split of the tiny cohort."""
+  return VideoSource(find_dataset(data_dir, "synthetic_echo"), "train")
+
+
+def take(source, count, **options):
+  """The first batches with these options."""
+  options = {"seed": 3, "batch_size": 4, "threads": 1} | options
+  return list(
+    itertools.islice(training_batches(source, MAKER, **options), count)
+  )
+
+
+def assert_same(first, second):
+  """Two batches are equal, text and numbers."""
+  assert first["video_id"] == second["video_id"]
+  for name, value in arrays_of(first).items():
+    np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+def test_a_later_start_gives_the_same_batches(source):
+  whole, late = take(source, 9), take(source, 4, first_step=5)
+  for first, second in zip(whole[5:], late, strict=True):
+    assert_same(first, second)
+
+
+def test_threads_change_nothing(source):
+  for first, second in zip(
+    take(source, 6), take(source, 6, threads=4), strict=True
+  ):
+    assert_same(first, second)
+
+
+def test_processes_share_the_rows_of_the_global_batch(source):
+  whole = take(source, 3)
+  parts = [take(source, 3, process=(i, 2)) for i in range(2)]
+  for step, batch in enumerate(whole):
+    for i, part in enumerate(parts):
+      assert part[step]["video_id"] == batch["video_id"][i::2]
+      np.testing.assert_array_equal(part[step]["video"], batch["video"][i::2])
+
+
+def test_another_seed_is_another_order(source):
+  (first,), (other,) = take(source, 1), take(source, 1, seed=4)
+  assert first["video_id"] != other["video_id"]
+
+
+def test_every_video_comes_once_an_epoch(source):
+  batches = take(source, len(source), batch_size=1)
+  assert len({b["video_id"][0] for b in batches}) == len(source)
+
+
+@pytest.mark.parametrize("batch_size", [3, 5])
+def test_evaluation_meets_every_clip_once(source, batch_size):
+  found = {}
+  for batch in evaluation_batches(
+    source, MAKER, batch_size=batch_size, clips_per_video=2
+  ):
+    assert len(batch["video"]) == batch_size
+    for row in np.flatnonzero(batch["row_valid"]):
+      key = batch["video_id"][row], float(batch["start_ms"][row])
+      assert key not in found
+      found[key] = batch["video"][row]
+    assert not batch["frame_valid"][~batch["row_valid"]].any()
+  assert len(found) == 2 * len(source)
+  plain = dataclasses.replace(MAKER, augmentation=Augmentation())
+  record = source[0]
+  np.testing.assert_array_equal(
+    found[record["video_id"], 0.0], plain.at(record, 0.0)["video"]
+  )
+
+
+def test_clip_holds_the_truth_and_only_decodes_its_frames(source, monkeypatch):
+  record = source[0]
+  clip = MAKER.at(record, 0.0)
+  assert clip["target"][0] == np.float32(record["ef_pct"])
+  assert clip["target"][1] == (record["ef_pct"] < 50)
+  decoded = []
+  monkeypatch.setattr(
+    "echo_jax.data.contract.decode_frame",
+    lambda *args: decoded.append(1) or decode_frame(*args),
+  )
+  frames = choose_frames(record["frame_time_ms"], 4, 1.0)
+  draw_clip(record, frames, CONTRACT)
+  assert len(decoded) == 4 < len(record["frames"])
+
+
+def test_contract_hash_sees_every_setting_and_refuses_another():
+  hashes = {
+    dataclasses.replace(CONTRACT, **{name: value}).hash
+    for name, value in {
+      "frames": 8, "span_s": 2.0, "size": 32, "channels": 3, "mean": 0.1,
+      "std": 2.0,
+    }.items()
+  }  # fmt: skip
+  assert len(hashes | {CONTRACT.hash}) == 7
+  with pytest.raises(ValueError, match=r"span_s 2.0 \(here 1.0\)"):
+    CONTRACT.refuse_other(dataclasses.replace(CONTRACT, span_s=2.0), "run")
+
+
+def test_frames_keep_their_aspect_and_become_grey():
+  wide = np.zeros((10, 20, 3), np.uint8)
+  wide[..., 1] = 100
+  fitted = fit_frame(wide, 8, 1)
+  assert fitted.shape == (8, 8, 1)
+  assert (fitted[2:6] == 59).all()  # 0.587 * 100, by hand
+  assert (fitted[:2] == 0).all() and (fitted[6:] == 0).all()
+
+
+def test_augmentation_by_hand():
+  video = np.arange(9, dtype=np.uint8).reshape(1, 3, 3, 1)
+  same = augment({"video": video}, Augmentation(), np.random.default_rng(0))
+  np.testing.assert_array_equal(same["video"], video)
+  flipped = augment(
+    {"video": video, "sector": video[0, ..., 0] > 3},
+    Augmentation(flip_horizontal=1.0), np.random.default_rng(0),
+  )  # fmt: skip
+  np.testing.assert_array_equal(flipped["video"], video[:, :, ::-1])
+  np.testing.assert_array_equal(flipped["sector"], video[0, :, ::-1, 0] > 3)
+
+
+def test_controls_take_one_cue_away(source):
+  record = source[0]
+  still = hold_still(record)
+  assert set(still["frames"]) == {record["frames"][record["ed_frame"]]}
+  shuffled = shuffle_frames(record)
+  assert sorted(shuffled["frames"]) == sorted(record["frames"])
+  assert shuffled["frames"] == shuffle_frames(record)["frames"]
+  assert shuffled["frames"] != record["frames"]
+  shape = frame_shape(record)
+  frame = decode_frame(record["frames"][0], "raw", shape)
+  turned = decode_frame(turn_upside_down(record)["frames"][0], "raw", shape)
+  np.testing.assert_array_equal(turned, frame[::-1])
+  assert replace_by_noise(record)["frames"][0] != record["frames"][0]

@@ -1,0 +1,97 @@
+"""Masks: exact counts, every token once, schemes and polarity."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from echo_jax.models.tokens import TokenGrid
+from echo_jax.objectives.masks import (
+  MaskRule,
+  count_hidden,
+  make_mask,
+  tokens_inside,
+)
+
+GRID = TokenGrid(t=3, h=4, w=5, tubelet=2, patch=8)
+KEY = jax.random.key(0)
+
+
+def bools(mask):
+  """Hidden tokens as True: b n."""
+  out = np.zeros((len(mask.hidden), GRID.n), bool)
+  np.put_along_axis(out, np.asarray(mask.hidden), True, axis=1)
+  return out
+
+
+@pytest.mark.parametrize(
+  ("rule", "hidden"),
+  [
+    (MaskRule(0.85, "tube"), 3 * int(0.85 * 20)),
+    (MaskRule(0.85, "token"), int(0.85 * 60)),
+    (MaskRule(0.9, "token", "released"), 6),
+    (MaskRule(0.85, "token", "released"), 9),
+  ],
+)
+def test_counts_and_every_token_once(rule, hidden):
+  mask = make_mask(KEY, rule, GRID, 4)
+  assert mask.hidden.shape == (4, hidden)
+  both = np.sort(np.concatenate([mask.kept, mask.hidden], axis=1), axis=1)
+  np.testing.assert_array_equal(both, np.tile(np.arange(60), (4, 1)))
+  assert (np.diff(mask.hidden, axis=1) > 0).all()
+
+
+def test_tubes_hide_the_same_places_in_every_slice():
+  slices = bools(make_mask(KEY, MaskRule(0.5), GRID, 4)).reshape(4, 3, 20)
+  assert (slices == slices[:, :1]).all()
+  assert (slices[0] != slices[1]).any()
+
+
+def test_shared_is_one_draw_a_batch():
+  hidden = make_mask(KEY, MaskRule(0.5, "token", shared=True), GRID, 4).hidden
+  assert (hidden == hidden[:1]).all()
+
+
+def test_sector_is_hidden_first_and_the_rest_has_no_weight():
+  sector = np.zeros((2, 32, 40), bool)
+  sector[:, :16] = True  # two of four rows of tokens: 10 places of 20
+  inside = tokens_inside(jnp.asarray(sector), GRID)
+  assert int(inside[0].sum()) == 30
+  few = make_mask(KEY, MaskRule(0.25, in_sector=True), GRID, 2, inside=inside)
+  assert (few.weight == 1).all()
+  assert bools(few)[~np.asarray(inside)].sum() == 0
+  many = make_mask(KEY, MaskRule(0.75, in_sector=True), GRID, 2, inside=inside)
+  assert bools(many)[np.asarray(inside)].all()
+  assert many.weight.sum(axis=1).tolist() == [30, 30]
+
+
+def test_padded_tokens_have_no_weight():
+  valid = jnp.ones((2, 60), bool).at[:, 40:].set(False)
+  mask = make_mask(KEY, MaskRule(0.5), GRID, 2, valid=valid)
+  np.testing.assert_array_equal(mask.weight, np.asarray(mask.hidden) < 40)
+
+
+def test_drawing_again_does_not_compile_again():
+  traces = []
+
+  @jax.jit
+  def draw(key):
+    traces.append(1)
+    return make_mask(key, MaskRule(0.7, "token"), GRID, 2)
+
+  first, second = draw(jax.random.key(1)), draw(jax.random.key(2))
+  assert len(traces) == 1 and (first.hidden != second.hidden).any()
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [{"ratio": 1.0}, {"scheme": "block"}, {"polarity": "inverted"}],
+)
+def test_wrong_rules_are_refused(wrong):
+  with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+    MaskRule(**wrong)
+
+
+def test_a_ratio_that_hides_nothing_is_refused():
+  with pytest.raises(ValueError, match="hides 0 of 20"):
+    count_hidden(MaskRule(0.01), GRID)

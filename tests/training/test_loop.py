@@ -1,0 +1,280 @@
+"""The loop on a toy model: what is saved, ranked, logged and never saved."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from echo_jax.objectives.objective import Aux
+from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.loop import Diverged, Pace, Stopped, fit
+from echo_jax.training.state import start_state
+from echo_jax.training.step import evaluated_params, make_train_step
+from echo_jax.training.writers import cut_log, read_log
+
+RATE = optax.sgd(0.5)
+
+
+def pull(params, aux, batch, key, train):
+  """Pulls one number towards the batch's; noise shows the key."""
+  noise = 0.01 * jax.random.normal(key)
+  loss = 0.5 * jnp.square(params["w"] - batch["target"].mean() + noise)
+  return loss, ({}, aux.collections)
+
+
+def batches(first):
+  """Batch i (from 0) asks for the number i."""
+  for i in range(first, 1000):
+    yield {"video_id": [f"t:{i}"], "target": np.full(1, i, np.float32)}
+
+
+def score_of(state):
+  """A validation metric that falls until step 4 and rises after it."""
+  return {"loss": float(abs(int(state.step) - 4))}
+
+
+def new_state(average=False, size=1):
+  params = {"w": jnp.zeros(()) if size == 1 else jnp.zeros(size)}
+  return start_state({"params": params}, RATE, average=average)
+
+
+def train(workdir, pace, *, objective=pull, data=batches, validate=score_of,
+          state=None, average_decay=0.0):  # fmt: skip
+  workdir.mkdir(exist_ok=True)
+  state = new_state(average_decay > 0) if state is None else state
+  step = make_train_step(
+    objective, RATE, seed=3, average_decay=average_decay
+  )
+  return fit(
+    state, step, data, workdir, pace, validate=validate, progress=False
+  )
+
+
+def newest(workdir):
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    return checkpoints.newest()
+
+
+def test_steps_and_average_by_hand(tmp_path):
+  def exact(params, aux, batch, key, train):
+    loss = 0.5 * jnp.square(params["w"] - batch["target"].mean())
+    return loss, ({}, aux.collections)
+
+  state = train(
+    tmp_path, Pace(3, 1, 3, 3), objective=exact, average_decay=0.75
+  )
+  # w: 0 -> 0 (target 0) -> 0.5 (target 1) -> 1.25 (target 2)
+  assert float(state.params["w"]) == pytest.approx(1.25)
+  # average: 0 -> 0 -> 0.125 -> 0.75 * 0.125 + 0.25 * 1.25
+  assert float(state.aux.average["w"]) == pytest.approx(0.40625)
+  assert float(evaluated_params(state)["w"]) == pytest.approx(0.40625)
+  log = read_log(tmp_path / "log.jsonl")
+  losses = [line["loss"] for line in log if line["part"] == "train"]
+  assert losses == pytest.approx([0.0, 0.5, 0.5 * 1.5**2])
+  assert log[-1] == {"step": 3, "part": "validation", "loss": 1.0}
+
+
+def test_best_is_the_lowest_metric_and_the_newest_stay(tmp_path):
+  train(tmp_path, Pace(9, 1, 1, 1))
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    assert checkpoints.best() == 4 and checkpoints.newest() == 9
+  kept = {int(p.name) for p in (tmp_path / "checkpoints").glob("[0-9]*")}
+  assert kept == {4, 8, 9}
+
+
+def test_a_checkpoint_without_metrics_is_never_the_best(tmp_path):
+  train(tmp_path, Pace(6, 1, 3, 1))
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    assert checkpoints.best() == 3
+
+
+def test_going_on_is_bit_equal_with_average_and_log(tmp_path):
+  pace = Pace(8, 3, 4, 2)
+  whole = train(tmp_path / "whole", pace, average_decay=0.9)
+  for last in (5, 8):
+
+    def some(first, last=last):
+      for i, batch in zip(range(first, 1000), batches(first), strict=False):
+        if i == last:
+          raise ConnectionError("the reader broke")
+        yield batch
+
+    try:
+      parts = train(tmp_path / "parts", pace, data=some, average_decay=0.9)
+    except ConnectionError:
+      assert last == 5
+  jax.tree.map(np.testing.assert_array_equal, whole, parts)
+  first, second = (
+    (tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")
+  )
+  assert first == second
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+  first = train(tmp_path, Pace(4, 2, 2, 2))
+  log = (tmp_path / "log.jsonl").read_bytes()
+  again = train(tmp_path, Pace(4, 2, 2, 2))
+  assert float(first.params["w"]) == float(again.params["w"])
+  assert (tmp_path / "log.jsonl").read_bytes() == log
+
+
+def test_saving_is_not_overtaken_by_the_next_step(tmp_path):
+  """Saved in the background, while the next step is given the buffers."""
+
+  def climb(params, aux, batch, key, train):
+    return -2.0 * params["w"].sum(), ({}, aux.collections)
+
+  size = 2_000_000
+  train(
+    tmp_path, Pace(6, 1, 6, 1, keep=6), objective=climb,
+    state=new_state(size=size),
+  )  # fmt: skip
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    for step in range(1, 7):
+      w = checkpoints.restore_tree(step)["params"]["w"]
+      np.testing.assert_array_equal(w, np.full(size, step, np.float32))
+
+
+def diverging(params, aux, batch, key, train):
+  """Loss is no number from batch 5 on."""
+  loss, rest = pull(params, aux, batch, key, train)
+  return jnp.where(batch["target"].mean() >= 5, jnp.nan, loss), rest
+
+
+def test_divergence_names_step_and_clips_and_saves_nothing_later(tmp_path):
+  with pytest.raises(Diverged, match="nan at step 6; clips: t:5"):
+    train(tmp_path, Pace(20, 4, 20, 4), objective=diverging)
+  assert newest(tmp_path) == 4
+  steps = [line["step"] for line in read_log(tmp_path / "log.jsonl")]
+  assert steps == [1, 2, 3, 4, 5]
+
+
+def test_parameters_that_are_no_numbers_are_never_saved(tmp_path):
+  """The loss of a step can be finite and its gradient not."""
+
+  def spoilt(params, aux, batch, key, train):
+    early = batch["target"].mean() < 3
+    root = jnp.sqrt(params["w"] * 0.0 + early)  # then gradient 0/0
+    loss, rest = pull(params, aux, batch, key, train)
+    return loss + root, rest
+
+  with pytest.raises(Diverged, match="gradient_norm is nan at step 4; .*t:3"):
+    train(tmp_path, Pace(20, 1, 20, 1), objective=spoilt)
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    last = checkpoints.newest()
+    assert np.isfinite(checkpoints.restore_tree(last)["params"]["w"])
+  for line in (tmp_path / "log.jsonl").read_text().splitlines():
+    json.loads(line, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("where", ["batch", "validation"])
+def test_sigterm_always_saves_before_it_stops(tmp_path, where):
+  """Also when it comes during validation at a step that saves nothing."""
+
+  def data(first):
+    for i, batch in zip(range(first, 100), batches(first), strict=False):
+      if where == "batch" and i == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  def validate(state):
+    if where == "validation":
+      os.kill(os.getpid(), signal.SIGTERM)
+    return score_of(state)
+
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(Stopped, match="saved at step"):
+    train(tmp_path, Pace(50, 50, 3, 50), data=data, validate=validate)
+  assert signal.getsignal(signal.SIGTERM) is before
+  steps = [line["step"] for line in read_log(tmp_path / "log.jsonl")]
+  assert newest(tmp_path) == max(steps)
+
+
+KILLED = """
+  import os, signal, sys, time
+  from pathlib import Path
+  sys.path.insert(0, sys.argv[2])
+  from test_loop import batches, train
+  from echo_jax.training.loop import Pace
+  workdir = Path(sys.argv[1])
+
+  def data(first):
+    for i, batch in zip(range(first, 100), batches(first)):
+      if i == 5:
+        while not (workdir / "checkpoints" / "5").exists():
+          time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGKILL)
+      yield batch
+
+  train(workdir, Pace(8, 4, 5, 5), data=data)
+"""
+
+
+def test_killed_after_a_save_no_line_of_the_log_is_lost(tmp_path):
+  """What a checkpoint's step has logged is on disk before the checkpoint."""
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  train(whole, Pace(8, 4, 5, 5))
+  here = os.path.dirname(__file__)
+  script = textwrap.dedent(KILLED)
+  done = subprocess.run(
+    [sys.executable, "-c", script, str(killed), here], capture_output=True
+  )
+  assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+  train(killed, Pace(8, 4, 5, 5))
+  assert (killed / "log.jsonl").read_text() == (
+    whole / "log.jsonl"
+  ).read_text()
+
+
+def test_an_unfinished_checkpoint_is_not_taken_for_a_whole_one(tmp_path):
+  train(tmp_path, Pace(4, 4, 4, 4))
+  folder = tmp_path / "checkpoints"
+  (folder / "7.orbax-checkpoint-tmp-1" / "default").mkdir(parents=True)
+  assert newest(tmp_path) == 4
+  state = train(tmp_path, Pace(8, 4, 4, 4))
+  assert int(state.step) == 8
+
+
+def test_log_is_cut_to_the_step_and_to_whole_lines(tmp_path):
+  path = tmp_path / "log.jsonl"
+  lines = [{"step": s, "part": "train", "loss": 0.1 * s} for s in (1, 2, 3)]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  path.write_text(text + '{"step": 4, "par')
+  assert read_log(path) == lines
+  cut_log(path, 2)
+  assert path.read_text() == "".join(text.splitlines(keepends=True)[:2])
+  cut_log(path, 0)
+  assert path.read_text() == "" and read_log(path) == []
+  cut_log(tmp_path / "absent.jsonl", 2)
+
+
+def test_same_seed_and_step_give_the_same_draw():
+  """Randomness is a function of (seed, step) alone."""
+
+  def draw(params, aux, batch, key, train):
+    return jax.random.normal(key) + 0 * params["w"], ({}, aux.collections)
+
+  def losses(seed, steps):
+    step, state, found = make_train_step(draw, RATE, seed=seed), new_state(), []
+    for batch in batches(0):
+      if int(state.step) == steps:
+        return found
+      state, metrics = step(state, {"target": batch["target"]})
+      found.append(float(metrics["loss"]))
+
+  assert losses(1, 3) == losses(1, 3)
+  assert len(set(losses(1, 3) + losses(2, 3))) == 6
+
+
+def test_aux_without_average_stays_without():
+  state = new_state()
+  assert state.aux == Aux({}, None) and evaluated_params(state) is state.params
