@@ -82,16 +82,19 @@ def list_videos(root: Path) -> tuple[tuple[Item, ...], Refused]:
     ValueError: a column is missing.
   """
   rows = _read_table(root / LIST, LIST_COLUMNS)
-  files = {
-    path.stem.lower(): path.relative_to(root).as_posix()
-    for path in sorted((root / VIDEOS).iterdir())
-    if path.suffix.lower() == ".avi"
-  }
+  files: dict[str, str] = {}
+  refused: list[tuple[str, str]] = []
+  for path in sorted((root / VIDEOS).iterdir()):
+    if path.suffix.lower() != ".avi":
+      continue
+    file = path.relative_to(root).as_posix()
+    kept = files.setdefault(path.stem.lower(), file)
+    if kept != file:
+      refused.append((file, f"duplicate file: {kept} but for upper case"))
   tracings, bad_tracings = _read_tracings(root / TRACINGS)
   copies = Counter(_key(row) for row in rows)
   contents = Counter(_content(row) for row in rows)
   items: list[Item] = []
-  refused: list[tuple[str, str]] = []
   seen: set[str] = set()
   for row in rows:
     name, key = _id(row["FileName"]), _key(row)

@@ -118,10 +118,11 @@ def build(
     with Ledger(folder / "ledger.csv") as ledger:
       _write(dataset, folder, ledger, workers, progress)
       report = _report(dataset, final, ledger)
-    shutil.rmtree(final, ignore_errors=True)
     final.parent.mkdir(parents=True, exist_ok=True)
     whole = folder / dataset.name / dataset.version
     (folder / "ledger.csv").rename(whole / "ledger.csv")
+    if final.exists():  # aside in one move, never half removed
+      final.rename(folder / "replaced")
     whole.rename(final)
   except OSError as error:
     if error.errno == errno.ENOSPC:
@@ -217,6 +218,8 @@ def _accept(
   record, notes = result
   try:
     schema.check_record(record)
+    if record["split"] != item.split:
+      raise ValueError(f"split is {record['split']!r}, listed as {item.split!r}")
   except ValueError as error:
     ledger.rejected(item.name, item.split, f"bad record: {error}")
     return None

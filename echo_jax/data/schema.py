@@ -38,8 +38,8 @@ def _text(meaning: str, choices: tuple[str, ...] = ()) -> Field:
   return Field("text", meaning, choices=choices)
 
 
-def _int(meaning: str) -> Field:
-  return Field("int", meaning, dtype=np.int32, low=-1.0)
+def _int(meaning: str, high: float = np.inf) -> Field:
+  return Field("int", meaning, dtype=np.int32, low=-1.0, high=high)
 
 
 def _float(meaning: str, low: float, high: float) -> Field:
@@ -54,7 +54,9 @@ FIELDS: dict[str, Field] = {
   "video_id": _text("<source>:<owner's id of the recording>"),
   "study_id": _text("<source>:<owner's id of the occasion>"),
   "patient_id": _text("<source>:<owner's id of the person>"),
-  "patient_known": _int("1 if the owner names the person, 0 if a rule does"),
+  "patient_known": _int(
+    "1 if the owner names the person, 0 if a rule does", high=1.0
+  ),
   "site": _text("hospital or centre"),
   "device": _text("manufacturer and model, or simulated preset"),
   "view": _text("echocardiographic view", VIEWS),
@@ -148,7 +150,8 @@ def _check_value(name: str, field: Field, value: Any) -> None:
   if field.choices and value not in field.choices:
     raise ValueError(f"{name} is {value!r}; allowed: {field.choices}")
   if field.type in ("int", "float"):
-    if not (np.isnan(value) or field.low <= value <= field.high):
+    unknown_float = field.type == "float" and np.isnan(value)
+    if not (unknown_float or field.low <= value <= field.high):
       raise ValueError(
         f"{name} ({field.meaning}) is {value:g}; "
         f"allowed: {field.low:g} to {field.high:g}"
@@ -169,7 +172,8 @@ def _check_frames(record: Mapping[str, Any]) -> None:
   if len(times) != frames:
     raise ValueError(f"{frames} frames but {len(times)} frame times")
   if not np.isnan(times).all():
-    if times[0] != 0 or not (np.diff(times) > 0).all():
+    rising = np.isfinite(times).all() and (np.diff(times) > 0).all()
+    if times[0] != 0 or not rising:
       raise ValueError(
         "frame_time_ms must start at 0 and rise; "
         f"it starts {times[:3]} and its smallest step is "
@@ -182,5 +186,26 @@ def _check_frames(record: Mapping[str, Any]) -> None:
     if record[name] >= frames:
       raise ValueError(f"{name} is {record[name]} but frames end at {frames-1}")
   spacing = record["spacing_mm"]
-  if not (np.isnan(spacing).all() or (spacing > 0).all()):
+  known = np.isfinite(spacing).all() and (spacing > 0).all()
+  if not (np.isnan(spacing).all() or known):
     raise ValueError(f"spacing_mm is {spacing}; both must be above 0 mm")
+  if min(frame_shape(record)) < 1 or frame_shape(record)[2] not in (1, 3):
+    raise ValueError(
+      f"frames_shape is {frame_shape(record)}; it must be rows, columns and "
+      "1 (grey) or 3 (RGB) channels"
+    )
+  _check_tracings(record, frames)
+
+
+def _check_tracings(record: Mapping[str, Any], frames: int) -> None:
+  where, counts = record["tracing_frame"], record["tracing_count"]
+  points = len(record["tracing_px"])
+  if len(where) != len(counts) or counts.sum() != points:
+    raise ValueError(
+      f"tracing_count is {counts.tolist()} for {len(where)} tracing_frame "
+      f"and {points} points of tracing_px"
+    )
+  if len(where) and not (0 <= where.min() and where.max() < frames):
+    raise ValueError(
+      f"tracing_frame is {where.tolist()} but frames end at {frames - 1}"
+    )

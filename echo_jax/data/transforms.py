@@ -34,7 +34,9 @@ def augment(
   The same numbers are drawn whatever the settings are, so that switching one
   augmentation on does not change the draws of another.
   """
-  shift = rng.integers(-how.shift_px, how.shift_px + 1, size=2)
+  # Not `integers`, which draws nothing for a range of one.
+  reach = how.shift_px
+  shift = (rng.uniform(size=2) * (2 * reach + 1)).astype(int) - reach
   gain = 1.0 + how.gain * rng.uniform(-1.0, 1.0)
   flips = rng.uniform(size=2) < (how.flip_vertical, how.flip_horizontal)
   out = dict(example)
@@ -43,7 +45,8 @@ def augment(
       flipped = np.flip(example[name], tuple(np.array(axes)[flips]))
       out[name] = _shift(flipped, shift, axes)
   if how.gain:
-    out["video"] = np.clip(out["video"] * gain, 0, 255).astype(np.uint8)
+    bright = np.rint(np.clip(out["video"] * gain, 0, 255))
+    out["video"] = bright.astype(np.uint8)
   return out
 
 

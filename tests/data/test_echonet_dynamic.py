@@ -310,6 +310,17 @@ def test_missing_table_is_named(tmp_path, name):
     dataset(root)
 
 
+def test_file_names_that_differ_in_case_only(tmp_path):
+  videos = only_video(tmp_path) / "Videos"
+  (videos / "0xa1.AVI").write_bytes(b"another")
+  if len(list(videos.iterdir())) == 1:
+    pytest.skip("this file system does not tell them apart")
+  made = dataset(tmp_path)
+  assert made.items[0].facts["file"] == "Videos/0XA1.avi"
+  ((file, reason),) = made.refused
+  assert file == "Videos/0xa1.AVI" and reason.startswith("duplicate file:")
+
+
 def test_two_copies_are_not_guessed_between(tmp_path):
   for copy in ("first", "second"):
     make_echonet(tmp_path / copy, [row("0XA1")], [], {"0XA1": CLIP})

@@ -76,7 +76,7 @@ def _decode(
   frames: list[np.ndarray] = []
   stamps: list[float] = []
   try:
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
       if not container.streams.video:
         raise Rejected("no video: the file has no video stream")
       stream = container.streams.video[0]

@@ -4,12 +4,13 @@ Echoes move and text does not: in a clip the sector is where the grey value
 changes over time, in a single frame where it is bright.  Dark flanks change by
 a few grey levels only, so a low threshold is tried first and passed over where
 noise floods the picture; within a JPEG block of a bright echo a pixel must
-reach a share of it, since ringing changes too.  The mask is closed (speckle has holes), opened (an
-ECG trace, text and rulers are thin), reduced to the part that holds most of
-the clear echoes and enclosed by its convex hull, since a B-mode sector is
-convex.  A flank without any echo is not seen, the hull bridges the small
-concave arc under a curved probe, and a second moving picture in the same
-frame (a scrolling spectrum) may be taken where no region tells them apart.
+reach a share of it, since ringing changes too.  The mask is closed (speckle
+has holes), opened (an ECG trace, text and rulers are thin), reduced to the
+part that holds most of the clear echoes and enclosed by its convex hull, since
+a B-mode sector is convex.  A flank without any echo is not seen, the hull
+bridges the small concave arc under a curved probe, and a second moving picture
+in the same frame (a scrolling spectrum) may be taken where no region tells
+them apart.
 """
 
 import cv2

@@ -1,0 +1,320 @@
+"""A build that is broken off, or finds the odd, never passes for a whole one.
+
+Also: every key of the schema comes back from the files as it went in.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echo_jax.data import build as building
+from echo_jax.data import schema
+from echo_jax.data.build import BuildFailed, Dataset, Item, build
+from echo_jax.data.ledger import Rejected
+from echo_jax.data.sources import (
+  VideoSource,
+  find_dataset,
+  fingerprint,
+  read_index,
+)
+
+
+def full_record(name="t:v", split="train", **changes):
+  """A record in which every key of the schema is known."""
+  known = dict(
+    video_id=name, study_id="t:s", patient_id="t:p", patient_known=0,
+    site="Køge, 2nd \"floor\"", device="Maker, Model\n3", view="A2C",
+    kind="still", split=split, frames=[b"\x00\xff\n", b"", b"\r,\""],
+    frames_codec="raw", frames_shape=(1, 3, 1), colour="YBR_FULL_422",
+    frame_time_ms=(0, 16.7, 33.3), spacing_mm=(0.1234567, 2.0),
+    sector=b"\x89PNG\x00", ed_frame=0, es_frame=2, r_wave_ms=(-3.5, 820.25),
+    tracing_frame=(0, 2), tracing_count=(2, 1),
+    tracing_px=((1.5, 2.5), (3, 4), (5, 6)), volume_ml=(120.5, np.nan, 60),
+    lv_mask=[b"a", b"", b"c\x00"], quality="poor", sex="M", age_years=61.25,
+    heart_rate_bpm=71.5, ef_pct=50.21, edv_ml=120.5, esv_ml=60.0,
+    ef_method="biplane",
+  )  # fmt: skip
+  assert set(known) == set(schema.FIELDS)
+  return schema.make_record(**(known | changes))
+
+
+def bare_record(name="t:bare", split="train"):
+  """A record in which nothing is known that need not be."""
+  return schema.make_record(
+    video_id=name, study_id="t:s", patient_id="t:p", kind="cine",
+    split=split, frames=[b"x"], frames_codec="raw", frames_shape=(1, 1, 1),
+    frame_time_ms=[np.nan],
+  )  # fmt: skip
+
+
+def read(item):
+  """Does what the item's facts say."""
+  return item.facts["make"](), ()
+
+
+def dataset(makers, split="train", name="toy"):
+  items = tuple(
+    Item(f"i{i}", split, {"make": make}) for i, make in enumerate(makers)
+  )
+  return Dataset(name, "1.0.0", "toy", {}, items, read)
+
+
+def raising(error):
+  def make():
+    raise error
+
+  return make
+
+
+def nothing_left(data_dir):
+  """No folder that could be taken for a data set, whole or half."""
+  return not [
+    p for p in data_dir.rglob("*") if p.is_file() and p.suffix != ".csv"
+  ] and not list(data_dir.glob(".*"))
+
+
+@pytest.mark.parametrize("make", [full_record, bare_record])
+def test_every_key_comes_back_in_type_and_value(tmp_path, make):
+  build(dataset([make]), tmp_path, progress=False)
+  source = VideoSource(find_dataset(tmp_path, "toy"), "train")
+  wanted, got = make(), source[0]
+  wants = {"int": "i", "float": "f"}
+  assert set(got) == set(schema.FIELDS)
+  for name, field in schema.FIELDS.items():
+    np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
+    if field.type == "array":
+      assert got[name].dtype == field.dtype, name
+      assert got[name].shape == wanted[name].shape, name
+    elif field.type == "text":
+      assert isinstance(got[name], str), name
+    elif field.type == "images":
+      assert [bytes(one) for one in got[name]] == wanted[name], name
+    elif field.type == "image":
+      assert bytes(got[name]) == wanted[name]
+    else:
+      assert np.asarray(got[name]).dtype.kind == wants[field.type], name
+  schema.check_record(got)
+
+
+def test_index_says_what_the_records_say(tmp_path):
+  build(dataset([full_record, bare_record]), tmp_path, progress=False)
+  folder = find_dataset(tmp_path, "toy")
+  index, source = read_index(folder), VideoSource(folder, "train")
+  for row, record in zip(index.to_dict("records"), source, strict=True):
+    for name in schema.SCALARS:
+      if schema.FIELDS[name].type == "text":
+        assert row[name] == record[name], name
+      else:
+        np.testing.assert_allclose(
+          row[name], float(record[name]), rtol=1e-6, err_msg=name
+        )
+  assert index["frame_count"].tolist() == [3, 1]
+  assert index["span_ms"][0] == pytest.approx(33.3)
+  assert np.isnan(index["span_ms"][1])
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+  "error",
+  [
+    KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EIO, "Input/output error"), MemoryError(),
+    RuntimeError("codec"), KeyError("FileName"),
+  ],
+  ids=lambda e: type(e).__name__ + str(getattr(e, "errno", "")),
+)  # fmt: skip
+def test_whatever_breaks_a_build_off_nothing_half_made_stays(
+  tmp_path, error, before
+):
+  if before:
+    old = build(dataset([full_record]), tmp_path, progress=False)
+    kept = fingerprint(old.path)
+  broken = dataset([bare_record, raising(error)])
+  wanted = BuildFailed if "No space" in str(error) else type(error)
+  with pytest.raises(wanted):
+    build(broken, tmp_path, overwrite=before, progress=False)
+  if before:
+    assert fingerprint(find_dataset(tmp_path, "toy")) == kept
+    assert len(VideoSource(old.path, "train")) == 1
+    assert not list(tmp_path.glob(".*"))
+  else:
+    assert nothing_left(tmp_path)
+
+
+def test_no_space_says_where_and_how_much_is_free(tmp_path):
+  full = OSError(errno.ENOSPC, "No space left on device")
+  with pytest.raises(BuildFailed, match=r"toy/1.0.0 \(\d+ MiB free\)"):
+    build(dataset([raising(full)]), tmp_path, progress=False)
+
+
+def test_no_space_while_the_records_are_written(tmp_path, monkeypatch):
+  """TFDS may run out of disk when it closes its files."""
+
+  def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(building, "_write_index", full)
+  with pytest.raises(BuildFailed, match="no space left"):
+    build(dataset([full_record]), tmp_path, progress=False)
+  assert nothing_left(tmp_path)
+
+
+SLOW = """
+  import sys, time
+  from pathlib import Path
+  sys.path.insert(0, sys.argv[2])
+  import test_build_interrupted as t
+
+  def slow():
+    print("reading", file=sys.stderr, flush=True)
+    time.sleep(30)
+    return t.bare_record()
+
+  t.build(t.dataset([t.full_record, slow]), Path(sys.argv[1]), progress=False)
+"""
+
+
+def test_a_killed_build_is_not_a_data_set_and_can_be_run_again(tmp_path):
+  script = "\n".join(line[2:] for line in SLOW.splitlines())
+  running = subprocess.Popen(
+    [sys.executable, "-c", script, str(tmp_path), os.path.dirname(__file__)],
+    stderr=subprocess.PIPE,
+  )  # fmt: skip
+  assert b"reading\n" in iter(running.stderr.readline, b"")
+  time.sleep(0.1)
+  running.send_signal(signal.SIGKILL)
+  running.wait()
+  running.stderr.close()
+  with pytest.raises(FileNotFoundError, match="found: "):
+    find_dataset(tmp_path, "toy")
+  build(dataset([full_record]), tmp_path, progress=False)
+  assert len(VideoSource(find_dataset(tmp_path, "toy"), "train")) == 1
+  assert not list(tmp_path.glob(".*"))
+
+
+def test_the_old_data_set_is_never_half_removed(tmp_path, monkeypatch):
+  """A kill while the old one is removed must not leave a part of it."""
+  build(dataset([full_record]), tmp_path, progress=False)
+  folder = find_dataset(tmp_path, "toy")
+
+  def killed(path, *_, **__):
+    if path == folder:
+      (folder / "index.csv").unlink()
+      raise KeyboardInterrupt
+    return remove(path, *_, **__)
+
+  remove = building.shutil.rmtree
+  monkeypatch.setattr(building.shutil, "rmtree", killed)
+  try:
+    build(
+      dataset([bare_record]), tmp_path, overwrite=True, progress=False
+    )
+  except KeyboardInterrupt:
+    pass
+  if folder.exists():
+    assert (folder / "index.csv").exists()
+
+
+def test_a_ledger_names_every_item_once(tmp_path):
+  makers = [
+    full_record, lambda: full_record(), lambda: full_record("t:w"),
+    raising(Rejected("codec: not readable")),
+    raising(Rejected("codec: not known")),
+    lambda: full_record("t:x") | {"ef_pct": 140.0},
+    lambda: full_record("t:y") | {"patient_id": ""},
+  ]  # fmt: skip
+  report = build(dataset(makers), tmp_path, progress=False)
+  ledger = pd.read_csv(report.path / "ledger.csv")
+  assert ledger["item"].tolist() == [f"i{i}" for i in range(7)]
+  assert (report.found, report.written, report.rejected) == (7, 2, 5)
+  assert sum(report.reasons.values()) == report.rejected
+  assert report.reasons == {"duplicate id": 1, "codec": 2, "bad record": 2}
+  assert "7 found = 2 written + 5 rejected" in str(report)
+  assert "2 x codec" in str(report)
+
+
+def test_the_same_id_in_two_splits_is_a_duplicate(tmp_path):
+  items = tuple(
+    Item(s, s, {"make": lambda s=s: full_record(split=s)})
+    for s in ("test", "train")
+  )
+  report = build(
+    Dataset("toy", "1.0.0", "toy", {}, items, read), tmp_path, progress=False
+  )
+  assert (report.written, report.rejected) == (1, 1)
+
+
+def test_a_record_is_not_written_under_another_split(tmp_path):
+  """The index goes by the record's split, the files by the item's."""
+  makers = [full_record, lambda: full_record("t:w", split="test")]
+  try:
+    report = build(dataset(makers), tmp_path, progress=False)
+  except BuildFailed:
+    return
+  assert report.written == 1 and report.rejected == 1
+  assert len(VideoSource(report.path, "train")) == 1
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"frame_time_ms": (0, 20, np.inf)}, "frame_time_ms"),
+    ({"spacing_mm": (np.inf, 0.3)}, "spacing_mm"),
+    ({"tracing_count": (2, 2)}, "tracing_count"),
+    ({"tracing_count": (3,)}, "tracing_count"),
+    ({"tracing_frame": (0, 3)}, "tracing_frame"),
+    ({"patient_known": 7}, "patient_known"),
+    ({"ed_frame": float("nan")}, "ed_frame"),
+    ({"ef_pct": np.inf}, "ef_pct"),
+    ({"age_years": -1.0}, "age_years"),
+    ({"frames_shape": (0, 3, 1)}, "frames_shape"),
+    ({"frames_shape": (2, 3, 2)}, "frames_shape"),
+    ({"frames_codec": ""}, "frames_codec"),
+    ({"kind": "video"}, "kind"),
+    ({"video_id": ""}, "video_id is empty"),
+  ],
+  ids=str,
+)
+def test_values_that_later_code_could_misread_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    full_record(**changes)
+
+
+def test_versions_are_ordered_as_numbers_and_can_be_asked_for(tmp_path):
+  for version in ("1.2.0", "1.10.0", "1.9.3"):
+    (tmp_path / "toy" / version).mkdir(parents=True)
+  assert find_dataset(tmp_path, "toy").name == "1.10.0"
+  assert find_dataset(tmp_path, "toy:1.9.3").name == "1.9.3"
+  with pytest.raises(FileNotFoundError, match="no data set toy 2.0.0"):
+    find_dataset(tmp_path, "toy:2.0.0")
+
+
+def test_an_index_that_does_not_fit_the_files_is_refused(tmp_path):
+  build(dataset([full_record, bare_record]), tmp_path, progress=False)
+  folder = find_dataset(tmp_path, "toy")
+  lines = (folder / "index.csv").read_text().splitlines(keepends=True)
+  (folder / "index.csv").write_text("".join(lines[:-1]))
+  with pytest.raises(ValueError, match="build the data set again"):
+    VideoSource(folder, "train")
+
+
+def test_fingerprint_sees_labels_and_pixels_apart(tmp_path):
+  def prints(folder, **changes):
+    made = dataset([lambda: full_record(**changes), bare_record])
+    build(made, tmp_path / folder, progress=False)
+    return fingerprint(find_dataset(tmp_path / folder, "toy"))
+
+  same, again = prints("a"), prints("b")
+  label = prints("c", ef_pct=51.0)
+  pixel = prints("d", frames=[b"\x00\xff\n", b"", b"\r,."])
+  assert same == again
+  assert label["pixels"] == same["pixels"] != pixel["pixels"]
+  assert pixel["labels"] == same["labels"] != label["labels"]
+  assert same["dataset"] == "toy:1.0.0"
