@@ -61,7 +61,8 @@ class Experiment:
     config: plain settings, kept in the run record.
     contract: how clips reach the model.
     model: the linen module.
-    init: key -> variables, with weights taken over from elsewhere if any.
+    init: key -> variables.
+    warm_start: variables -> variables with weights taken over from elsewhere.
     objective: the loss.
     optimizer: optax transformation.
     batches: from a step number to the training batches from there on.
@@ -90,6 +91,7 @@ class Experiment:
   scale: Standardisation | None = None
   predict_step: Callable | None = None
   open_clips: Callable[..., tuple[pd.DataFrame, Iterator]] | None = None
+  warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
   seed: int = 0
   average_decay: float = 0.0
@@ -99,11 +101,20 @@ class Experiment:
 
 def initial_state(experiment: Experiment) -> TrainState:
   """The state before the first step."""
-  # Compiled as a whole, initialising takes a third of the time.
-  variables = jax.jit(experiment.init)(jax.random.key(experiment.seed))
+  variables = experiment.init(jax.random.key(experiment.seed))
+  return _state_of(experiment, experiment.warm_start(variables))
+
+
+def _state_of(experiment: Experiment, variables: dict[str, Any]) -> TrainState:
   return start_state(
     variables, experiment.optimizer, average=experiment.average_decay > 0
   )
+
+
+def _state_shapes(experiment: Experiment) -> TrainState:
+  """Shapes of the state; reads no weights from elsewhere."""
+  key = jax.random.key(experiment.seed)
+  return jax.eval_shape(lambda: _state_of(experiment, experiment.init(key)))
 
 
 def run(
@@ -149,17 +160,25 @@ def keep_record(experiment: Experiment, workdir: Path) -> None:
     ValueError: names what differs from the run that is already there.
   """
   path = workdir / RUN_RECORD
-  record = json.loads(json.dumps(run_record(experiment)))
   if path.exists():
-    before = read_record(workdir)
-    for part in ("config", "contract", "data", "targets", "scale"):
-      if before[part] != record[part]:
-        raise ValueError(
-          f"{workdir} holds another run: its {part} is {before[part]}, now "
-          f"it is {record[part]}; use another --workdir or remove this one"
-        )
-    return
-  path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return _refuse_other(experiment, workdir)
+  text = json.dumps(run_record(experiment), indent=2) + "\n"
+  unfinished = path.with_suffix(".tmp")
+  unfinished.write_text(text, encoding="utf-8")
+  unfinished.replace(path)
+
+
+def _refuse_other(experiment: Experiment, workdir: Path) -> None:
+  """Raises ValueError where an experiment and a run record differ."""
+  record = json.loads(json.dumps(run_record(experiment)))
+  before = read_record(workdir)
+  for part in ("config", "contract", "data", "targets", "scale"):
+    if before[part] != record[part]:
+      raise ValueError(
+        f"{workdir} holds another run: its {part} is {before[part]}, now "
+        f"it is {record[part]}; use another --workdir, or bring back what "
+        "it was trained with"
+      )
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
@@ -193,11 +212,12 @@ def load_best(experiment: Experiment, workdir: Path) -> TrainState:
   Raises:
     FileNotFoundError: there is no checkpoint.
   """
-  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+  folder = Path(workdir) / "checkpoints"
+  with Checkpoints(folder, experiment.metric) as checkpoints:
     best = checkpoints.best()
     if best is None:
-      raise FileNotFoundError(f"{workdir} has no checkpoint yet")
-    return checkpoints.restore(best, initial_state(experiment))
+      raise FileNotFoundError(f"{workdir} has no validated checkpoint yet")
+    return checkpoints.restore(best, _state_shapes(experiment))
 
 
 def prepare(
@@ -226,6 +246,7 @@ def rebuild(workdir: Path) -> Experiment:
     if value is not None:
       config.update_from_flattened_dict({key: value})
   built = module.build(config)
+  _refuse_other(built, workdir)
   return dataclasses.replace(built, source=record["experiment"])
 
 
@@ -239,15 +260,19 @@ def evaluate(
   training domain come from it and never from the split that is judged.
 
   Raises:
-    ValueError: a pre-training run, which predicts no target.
+    ValueError: a pre-training run, which predicts no target, or a split that
+      the model was fitted or chosen on.
   """
   if experiment.predict_step is None:
     raise ValueError(f"{workdir} is a pre-training run and predicts no target")
+  if split in ("train", "validation"):
+    raise ValueError(
+      f"the model was fitted or chosen on {split}; judge it on another split"
+    )
   workdir, state = Path(workdir), load_best(experiment, workdir)
   found = {}
-  for name in dict.fromkeys(("train", "validation", split)):
-    count = 1 if name == "train" else clips
-    index, batches = experiment.open_clips(name, count)
+  for name in ("train", "validation", split):
+    index, batches = experiment.open_clips(name, clips)
     found[name] = index, predict_clips(
       experiment.predict_step, state, batches, name=name, progress=progress
     )
@@ -270,13 +295,11 @@ def evaluate(
   )
   domain = fit_domain(train, validation) if len(validation) >= 20 else None
   intervals = fit_intervals(rows, experiment.targets)
-  Reference(intervals, domain).save(workdir / "reference.npz")
+  Reference(intervals, domain, clips).save(workdir / "reference.npz")
   return estimates
 
 
-def single_predictor(
-  workdir: Path, *, clips: int = 4
-) -> Callable[[Record], Finding]:
+def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
   """A function of one video record, from an evaluated run.
 
   Raises:
@@ -293,7 +316,7 @@ def single_predictor(
   maker = ClipMaker(experiment.contract, experiment.targets)
   return lambda record: predict_record(
     record, maker, experiment.predict_step, state, experiment.targets,
-    reference, clips=clips,
+    reference,
   )  # fmt: skip
 
 

@@ -101,7 +101,8 @@ def build(config: ConfigDict) -> Experiment:
   def init(key: jax.Array) -> dict:
     ones = jnp.ones((1, grid.n), bool)
     mask = make_mask(key, rule, grid, 1, inside=ones)
-    return model.init(key, parts.example_clip(contract)["video"], mask)
+    video = parts.example_clip(contract)["video"]
+    return jax.jit(model.init)(key, video, mask)
 
   def clips_of(videos: Sequence, clips: int) -> Iterator[Batch]:
     return evaluation_batches(

@@ -212,9 +212,18 @@ def open_split(
     usable &= ~np.isnan(truths(index, targets)).all(axis=1)
   positions = np.flatnonzero(usable)
   if split == data.train_split and data.train_videos:
+    if data.train_videos > len(positions):
+      raise ValueError(
+        f"train_videos is {data.train_videos}, {split} has {len(positions)}"
+      )
     # Spread over the split: its order may follow patients or dates.
     chosen = np.linspace(0, len(positions) - 1, data.train_videos)
     positions = positions[np.unique(chosen.astype(int))]
+  if not len(positions):
+    raise ValueError(
+      f"{data.name} {split}: no usable video of {len(index)}; look at "
+      "data.kinds, data.views, frame times and labels, or choose another split"
+    )
   print(
     f"{data.name} {split}: {len(index)} videos, {len(positions)} used, "
     f"{len(index) - len(positions)} left out (kind, view, time, label, count)"

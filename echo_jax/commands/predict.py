@@ -26,13 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("workdir", type=Path, help="an evaluated run")
   parser.add_argument("inputs", type=Path, nargs="+")
   parser.add_argument("--out", type=Path, required=True)
-  parser.add_argument("--clips", type=int, default=4, help="clips a video")
 
 
 def run(args: argparse.Namespace) -> int:
   """Predicts every file; writes predictions, findings and a ledger."""
   args.out.mkdir(parents=True, exist_ok=True)
-  predict = experiment.single_predictor(args.workdir, clips=args.clips)
+  predict = experiment.single_predictor(args.workdir)
   findings = []
   with Ledger(args.out / "ledger.csv") as ledger:
     for path in _files(args.inputs):

@@ -219,7 +219,8 @@ def _accept(
   try:
     schema.check_record(record)
     if record["split"] != item.split:
-      raise ValueError(f"split is {record['split']!r}, listed as {item.split!r}")
+      split = record["split"]
+      raise ValueError(f"split is {split!r}, listed as {item.split!r}")
   except ValueError as error:
     ledger.rejected(item.name, item.split, f"bad record: {error}")
     return None

@@ -85,11 +85,14 @@ class Reference:
   """What a single prediction is judged by.
 
   `intervals` are split-conformal, one a regression target, and absent where
-  validation had too few patients; `domain` likewise.
+  validation had too few patients; `domain` likewise.  Both hold for the mean
+  over `clips` clips of a video.  Validation also chose the checkpoint, so the
+  intervals are somewhat too narrow.
   """
 
   intervals: Mapping[str, PredictionInterval]
   domain: Domain | None
+  clips: int
 
   def save(self, path: Path) -> None:
     """Writes plain arrays and numbers."""
@@ -98,7 +101,9 @@ class Reference:
       for name, interval in self.intervals.items()
     }
     arrays = {} if self.domain is None else self.domain.to_arrays()
-    np.savez(path, intervals=json.dumps(plain), **arrays)
+    np.savez(
+      path, intervals=json.dumps(plain), clips=self.clips, **arrays
+    )
 
   @classmethod
   def load(cls, path: Path) -> "Reference":
@@ -106,20 +111,23 @@ class Reference:
     with np.load(path) as arrays:
       plain = json.loads(str(arrays["intervals"]))
       domain = Domain.from_arrays(arrays) if "centre" in arrays else None
+      clips = int(arrays["clips"])
     return cls(
       {name: PredictionInterval(**value) for name, value in plain.items()},
       domain,
+      clips,
     )
 
 
 def fit_intervals(
   rows: pd.DataFrame, targets: Sequence[Target], coverage: float = 0.95
 ) -> dict[str, PredictionInterval]:
-  """Intervals from single validation clips, where there are patients enough."""
-  first = first_clips(rows[rows["split"] == "validation"])
+  """Intervals from validation videos, where there are patients enough."""
+  videos = mean_over_clips(rows[rows["split"] == "validation"])
   intervals = {}
   for target in targets:
-    table = first[(first["target"] == target.name) & first["truth"].notna()]
+    of_target = videos["target"] == target.name
+    table = videos[of_target & videos["truth"].notna()]
     enough = table["patient_id"].nunique() >= coverage / (1 - coverage)
     if target.kind == "regression" and enough:
       intervals[target.name] = fit_interval(

@@ -43,7 +43,7 @@ class Value:
     interval = (
       f" (95 % interval {self.low:.1f} to {self.high:.1f})"
       if np.isfinite(self.low)
-      else " (no interval: too few validation patients)"
+      else " (no interval)"
     )
     return f"{self.target}: {self.value:.1f} {self.unit}{interval}"
 
@@ -104,34 +104,36 @@ def predict_record(
   state: TrainState,
   targets: Sequence[Target],
   reference: Reference,
-  *,
-  clips: int = 4,
 ) -> Finding:
   """Mean prediction over evenly spread clips of one video.
 
-  Volumes are withheld where the spacing is unknown.
+  As many clips as the reference was fitted with.  An interval is given inside
+  the training domain only, since elsewhere it holds nothing.  Volumes are
+  withheld where the spacing is unknown.
 
   Raises:
     ValueError: the video cannot be sampled (unknown frame times).
   """
   span_s = maker.contract.span_s
-  starts = spread_starts_ms(record["frame_time_ms"], span_s, clips)
+  times = record["frame_time_ms"]
+  starts = spread_starts_ms(times, span_s, reference.clips)
   rows = [
     maker.at(record, start) | {"row_valid": np.True_} for start in starts
   ]
   found = predict_clips(predict_step, state, iter([stack(rows)]))
   mean = found.prediction.mean(axis=0)
   spaced = bool(np.isfinite(record["spacing_mm"]).all())
-  values = tuple(
-    _value(target, mean[column], reference.intervals, spaced)
-    for column, target in enumerate(targets)
-  )
   distance, threshold, verdict = None, None, UNCHECKED
   if reference.domain is not None:
     embedding = found.embedding.mean(axis=0)[None]
     distance = float(reference.domain.distance(embedding)[0])
     threshold = reference.domain.threshold
-    verdict = OUTSIDE if distance > threshold else INSIDE
+    verdict = INSIDE if distance <= threshold else OUTSIDE
+  intervals = reference.intervals if verdict == INSIDE else {}
+  values = tuple(
+    _value(target, mean[column], intervals, spaced)
+    for column, target in enumerate(targets)
+  )
   return Finding(record, values, distance, threshold, verdict, found)
 
 

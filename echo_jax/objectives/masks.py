@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from echo_jax.models.tokens import Mask, TokenGrid
 
@@ -28,8 +28,8 @@ class MaskRule:
       public Echo-Vision-FM script, whose comparison is the other way round:
       it hides 1 - ratio.
     shared: one draw for the whole batch (as released) or one a clip.
-    in_sector: hide tokens inside the ultrasound sector first and leave those
-      outside without weight.
+    in_sector: hide `ratio` of the ultrasound sector's tokens, fill up with
+      tokens outside, and leave those without weight.
   """
 
   ratio: float = 0.85
@@ -91,7 +91,7 @@ def make_mask(
   noise = jnp.broadcast_to(noise, (clips, places))
   if rule.in_sector:
     # The sector does not move, so the first slice stands for all.
-    noise = noise + 2.0 * ~inside[:, :places]
+    noise = noise + _sector_rank(noise, inside[:, :places], hidden / places)
   order = jnp.argsort(noise, axis=-1).astype(jnp.int32)
   chosen, rest = (
     jnp.sort(part, axis=-1) for part in (order[:, :hidden], order[:, hidden:])
@@ -103,6 +103,19 @@ def make_mask(
     if counts is not None:
       weight = weight * jnp.take_along_axis(counts, chosen, axis=1)
   return Mask(kept=rest, hidden=chosen, weight=weight)
+
+
+def _sector_rank(
+  noise: Float[Array, "b s"], inside: Bool[Array, "b s"], ratio: float
+) -> Float[Array, "b s"]:
+  """0 for the sector's share of hidden places, 2 outside, 4 for its rest.
+
+  Were the whole sector hidden before anything outside it, a high ratio would
+  leave the encoder nothing but black.
+  """
+  place = jnp.argsort(jnp.argsort(noise + 2.0 * ~inside, axis=-1), axis=-1)
+  share = ratio * inside.sum(axis=-1, keepdims=True)
+  return jnp.where(inside, jnp.where(place < share, 0.0, 4.0), 2.0)
 
 
 def _along_time(places: jax.Array, grid: TokenGrid) -> jax.Array:

@@ -92,6 +92,10 @@ def fit(
         if step == pace.steps or step % pace.validate_every == 0:
           pending.flush()
           scores = validate(state)
+          if not math.isfinite(scores[metric]):
+            raise Diverged(
+              f"validation {metric} is {scores[metric]} at step {step}"
+            )
           writers.write(step, "validation", scores)
         # ---- save
         if last or step % pace.save_every == 0:

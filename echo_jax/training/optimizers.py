@@ -61,6 +61,8 @@ def make_adamw(rule: AdamWRule) -> optax.GradientTransformation:
     return train
 
   def label(params):
+    if not any(re.search(rule.freeze, n) for n in trees.named_leaves(params)):
+      raise ValueError(f"freeze {rule.freeze!r} matches no parameter")
     return trees.map_named(
       lambda name, _: "freeze" if re.search(rule.freeze, name) else "train",
       params,

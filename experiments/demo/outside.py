@@ -74,7 +74,7 @@ def meet_other_input(workdir: Path, clips: int) -> Outside:
     "noise": replace_by_noise,
   }
   flagged = {name: flag(change) for name, change in kinds.items()}
-  predict = experiment.single_predictor(workdir, clips=clips)
+  predict = experiment.single_predictor(workdir)
   return Outside(flagged, predict(real_record()))
 
 

@@ -52,17 +52,19 @@ def test_shared_is_one_draw_a_batch():
   assert (hidden == hidden[:1]).all()
 
 
-def test_sector_is_hidden_first_and_the_rest_has_no_weight():
+def test_the_ratio_holds_in_the_sector_and_the_rest_has_no_weight():
   sector = np.zeros((2, 32, 40), bool)
   sector[:, :16] = True  # two of four rows of tokens: 10 places of 20
   inside = tokens_inside(jnp.asarray(sector), GRID)
   assert int(inside[0].sum()) == 30
-  few = make_mask(KEY, MaskRule(0.25, in_sector=True), GRID, 2, inside=inside)
-  assert (few.weight == 1).all()
-  assert bools(few)[~np.asarray(inside)].sum() == 0
-  many = make_mask(KEY, MaskRule(0.75, in_sector=True), GRID, 2, inside=inside)
-  assert bools(many)[np.asarray(inside)].all()
-  assert many.weight.sum(axis=1).tolist() == [30, 30]
+  for ratio, shown in ((0.25, 7), (0.75, 2)):  # of 10 places in the sector
+    rule = MaskRule(ratio, in_sector=True)
+    mask = make_mask(KEY, rule, GRID, 2, inside=inside)
+    hidden = bools(mask)
+    assert (hidden.sum(axis=1) == 60 * ratio).all()
+    kept_inside = (~hidden & np.asarray(inside)).sum(axis=1)
+    assert kept_inside.tolist() == [3 * shown] * 2
+    assert mask.weight.sum(axis=1).tolist() == [30 - 3 * shown] * 2
 
 
 def test_padded_tokens_have_no_weight():

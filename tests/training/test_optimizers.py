@@ -72,5 +72,6 @@ def test_schedule_at_its_corners():
 
 
 def test_moving_average_by_hand():
-  average = trees.update_average({"a": jnp.array(1.0)}, {"a": jnp.array(3.0)}, 0.9)
+  old, new = {"a": jnp.array(1.0)}, {"a": jnp.array(3.0)}
+  average = trees.update_average(old, new, 0.9)
   assert float(average["a"]) == pytest.approx(1.2)
