@@ -16,6 +16,7 @@ from echo_jax.data.pipeline import (
   stack,
   training_batches,
 )
+from echo_jax.data.sources import VideoSource
 from echo_jax.data.transforms import Augmentation
 from echo_jax.targets import target_named, truth_of
 
@@ -56,7 +57,8 @@ def make_source(lengths=(20, 4, 7, 30, 12)):
 
 def take(source, count, maker=WILD, **options):
   options = {"seed": 5, "batch_size": 3, "threads": 2} | options
-  return list(itertools.islice(training_batches(source, maker, **options), count))
+  batches = training_batches(source, maker, **options)
+  return list(itertools.islice(batches, count))
 
 
 def names(batches):
@@ -200,10 +202,17 @@ def test_truth_of_a_class_by_hand():
 
 
 def test_subset_keeps_order_and_index_together():
-  part = Subset(make_source(), [3, 0])
+  class InMemory(VideoSource):
+    def __init__(self, records):
+      self._source, self.index = records, records.index
+
+    def __getitem__(self, position):
+      return self._source[position]
+
+  part = Subset(InMemory(make_source()), [3, 0])
   assert [record["video_id"] for record in (part[0], part[1])] == ["t:3", "t:0"]
   assert part.index["video_id"].tolist() == ["t:3", "t:0"]
-  assert len(part) == 2 and repr(part) == "Subset(2 of Source(5))"
+  assert len(part) == 2 and repr(part) == "Subset(2 of VideoSource(5 records))"
 
 
 def test_stack_keeps_text_on_the_host():

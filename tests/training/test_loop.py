@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,8 @@ RATE = optax.sgd(0.5)
 def pull(params, aux, batch, key, train):
   """Pulls one number towards the batch's; noise shows the key."""
   noise = 0.01 * jax.random.normal(key)
-  loss = 0.5 * jnp.square(params["w"] - batch["target"].mean() + noise)
+  off = params["w"] - batch["target"].mean() + noise
+  loss = 0.5 * jnp.square(off).mean()
   return loss, ({}, aux.collections)
 
 
@@ -232,6 +234,51 @@ def test_killed_after_a_save_no_line_of_the_log_is_lost(tmp_path):
   assert (killed / "log.jsonl").read_text() == (
     whole / "log.jsonl"
   ).read_text()
+
+
+SAVING = """
+  import sys
+  from pathlib import Path
+  sys.path.insert(0, sys.argv[2])
+  from test_loop import MANY, big_state, train
+
+  train(Path(sys.argv[1]), MANY, state=big_state())
+"""
+MANY = Pace(400, 1, 7, 1)
+
+
+def big_state():
+  """Large enough that a save takes longer than a look at the folder."""
+  return start_state({"params": {"w": jnp.zeros(400_000)}}, RATE)
+
+
+def test_killed_in_the_middle_of_a_save_it_goes_on_to_the_same_end(tmp_path):
+  folder, script = tmp_path / "checkpoints", textwrap.dedent(SAVING)
+  words = [sys.executable, "-c", script, tmp_path, os.path.dirname(__file__)]
+  reached = []
+  for wait_s in (0.0, 0.05):
+    running = subprocess.Popen(words)
+    already = set(folder.glob("*"))
+    try:
+      while not any(
+        "tmp" in p.name and p not in already for p in folder.glob("*")
+      ):
+        assert running.poll() is None, "it ended before it was killed"
+      time.sleep(wait_s)
+    finally:
+      running.kill()
+      running.wait()
+    reached.append(newest(tmp_path) or 0)
+  assert reached == sorted(reached) and reached[-1] < MANY.steps
+  short = Pace(reached[-1] + 20, 1, 7, 10)
+  ended = train(tmp_path, short, state=big_state())
+  whole = train(tmp_path / "whole", short, state=big_state())
+  jax.tree.map(np.testing.assert_array_equal, ended, whole)
+  first, second = (
+    (part / "log.jsonl").read_text() for part in (tmp_path, tmp_path / "whole")
+  )
+  cut = [line for line in first.splitlines() if '"train"' in line]
+  assert cut == [line for line in second.splitlines() if '"train"' in line]
 
 
 def test_an_unfinished_checkpoint_is_not_taken_for_a_whole_one(tmp_path):
