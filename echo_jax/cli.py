@@ -65,6 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
   args = make_parser(first if first else "none").parse_args(words)
   try:
     return args.run(args) or 0
-  except (UserError, FileNotFoundError, ValueError) as error:
+  except (UserError, OSError, ValueError) as error:
     print(f"echo-jax {args.command}: {error}", file=sys.stderr)
     return 1

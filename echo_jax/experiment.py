@@ -175,10 +175,22 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
   for part in ("config", "contract", "data", "targets", "scale"):
     if before[part] != record[part]:
       raise ValueError(
-        f"{workdir} holds another run: its {part} is {before[part]}, now "
-        f"it is {record[part]}; use another --workdir, or bring back what "
-        "it was trained with"
+        f"{workdir} holds another run: its {part} "
+        f"{_difference(before[part], record[part])}; use another --workdir, "
+        "or bring back what it was trained with"
       )
+
+
+def _difference(before: Any, now: Any) -> str:
+  """What changed in a part of the run record, by the settings' names."""
+  if not (isinstance(before, dict) and isinstance(now, dict)):
+    return f"is {before}, now it is {now}"
+  old, new = flat_settings(before), flat_settings(now)
+  return ", ".join(
+    f"{name} is {old.get(name)}, now it is {new.get(name)}"
+    for name in {**old, **new}
+    if old.get(name) != new.get(name)
+  )
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
@@ -263,6 +275,8 @@ def evaluate(
     ValueError: a pre-training run, which predicts no target, or a split that
       the model was fitted or chosen on.
   """
+  if clips < 1:
+    raise ValueError(f"clips is {clips}; a video needs at least 1")
   if experiment.predict_step is None:
     raise ValueError(f"{workdir} is a pre-training run and predicts no target")
   if split in ("train", "validation"):
@@ -338,7 +352,7 @@ def load_module(name: str) -> ModuleType:
 def _is_module(dotted: str) -> bool:
   try:
     return importlib.util.find_spec(dotted) is not None
-  except ModuleNotFoundError:
+  except ImportError:
     return False
 
 

@@ -1,6 +1,6 @@
 """Parts that experiments are put together from: config sections to objects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,13 @@ def run_config(steps: int, batch_size: int) -> ConfigDict:
   )
 
 
+def pick(table: Mapping[str, Any], name: str, what: str) -> Any:
+  """The entry of that name; an unknown one is refused with those there are."""
+  if name not in table:
+    raise ValueError(f"no {what} {name!r}; there are {sorted(table)}")
+  return table[name]
+
+
 def make_contract(config: ConfigDict) -> InputContract:
   """The input contract of `config.input`."""
   return InputContract(**config.input)
@@ -136,8 +143,9 @@ def make_encoder(config: ConfigDict) -> VideoViT:
     clip.size // model.patch,
   )
   return VideoViT(
-    **model, channels=clip.channels, grid=grid, dtype=DTYPES[config.run.dtype]
-  )
+    **model, channels=clip.channels, grid=grid,
+    dtype=pick(DTYPES, config.run.dtype, "dtype"),
+  )  # fmt: skip
 
 
 def make_head(config: ConfigDict) -> nn.Module:
@@ -148,7 +156,7 @@ def make_head(config: ConfigDict) -> nn.Module:
       return STFNet(
         axes=head.axes, norm=head.norm, time=head.time,
         slice_mixer=head.slice_mixer, attention_hidden=head.hidden,
-        dtype=DTYPES[config.run.dtype],
+        dtype=pick(DTYPES, config.run.dtype, "dtype"),
       )  # fmt: skip
     case "moments":
       return Moments()
@@ -229,7 +237,8 @@ def open_split(
     f"{len(index) - len(positions)} left out (kind, view, time, label, count)"
   )
   videos = Subset(source, positions.tolist())
-  for each in (change, CHANGES[data.change] if data.change else None):
+  ours = pick(CHANGES, data.change, "change") if data.change else None
+  for each in (change, ours):
     videos = Changed(videos, each) if each else videos
   return videos
 
@@ -245,6 +254,8 @@ def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:
 
 def make_targets(config: ConfigDict) -> tuple[Target, ...]:
   """The targets that `config.targets` names."""
+  if not config.targets:
+    raise ValueError("targets is empty; name one, as in ('ef_pct',)")
   return tuple(target_named(name) for name in config.targets)
 
 

@@ -12,6 +12,7 @@ import errno
 import itertools
 import json
 import multiprocessing
+import os
 import shutil
 import zlib
 from collections import deque
@@ -124,8 +125,9 @@ def build(
     if final.exists():  # aside in one move, never half removed
       final.rename(folder / "replaced")
     whole.rename(final)
-  except OSError as error:
-    if error.errno == errno.ENOSPC:
+  except (OSError, RuntimeError) as error:
+    # ArrayRecord reports a full disk as a RuntimeError without a number.
+    if os.strerror(errno.ENOSPC) in str(error):
       free = shutil.disk_usage(data_dir).free
       raise BuildFailed(
         f"no space left for {final} ({free / 2**20:.0f} MiB free); nothing "

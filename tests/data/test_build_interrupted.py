@@ -156,11 +156,22 @@ def test_no_space_says_where_and_how_much_is_free(tmp_path):
     build(dataset([raising(full)]), tmp_path, progress=False)
 
 
-def test_no_space_while_the_records_are_written(tmp_path, monkeypatch):
-  """TFDS may run out of disk when it closes its files."""
+@pytest.mark.parametrize(
+  "error",
+  [
+    OSError(errno.ENOSPC, "No space left on device"),
+    RuntimeError(
+      'Failed to finalize writing of split "test": write() failed: No space '
+      "left on device; writing x.array_record; Failed to close chunk_writer"
+    ),
+  ],
+  ids=["index", "ArrayRecord"],
+)
+def test_no_space_while_the_records_are_written(tmp_path, monkeypatch, error):
+  """ArrayRecord says it in a way of its own, when it closes its files."""
 
   def full(*_, **__):
-    raise OSError(errno.ENOSPC, "No space left on device")
+    raise error
 
   monkeypatch.setattr(building, "_write_index", full)
   with pytest.raises(BuildFailed, match="no space left"):

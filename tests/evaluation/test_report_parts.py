@@ -1,0 +1,182 @@
+"""Rows, validation numbers and the reference, on made predictions."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echo_jax.evaluation.domain import fit_domain
+from echo_jax.evaluation.interval import PredictionInterval
+from echo_jax.evaluation.predict import (
+  ClipPredictions,
+  clip_rows,
+  predict_clips,
+  validation_losses,
+)
+from echo_jax.evaluation.predictions import read_predictions
+from echo_jax.evaluation.report import (
+  Reference,
+  fit_intervals,
+  mean_embeddings,
+  report_estimates,
+  write_report,
+)
+from echo_jax.objectives.supervised import Standardisation
+from echo_jax.targets import target_named
+from echo_jax.training.state import TrainState
+
+TARGETS = tuple(target_named(n) for n in ("ef_pct", "edv_ml", "ef_below_50"))
+SCALE = Standardisation((55.0, 100.0, 0.0), (10.0, 20.0, 1.0))
+
+
+class State:
+  """What `predict_clips` reads of a train state."""
+
+  params = None
+
+  class aux:
+    average = None
+
+
+STATE = TrainState(step=0, params=None, opt_state=None, aux=State.aux)
+
+
+def batches(size=4, videos=30, clips=2):
+  """Clips whose embedding is the truth; the last batch is padded."""
+  rows = [(v, 100.0 * c) for v in range(videos) for c in range(clips)]
+  for i in range(0, len(rows), size):
+    part = rows[i : i + size]
+    real = np.arange(size) < len(part)
+    part = part + part[-1:] * (size - len(part))
+    ef = np.array([30.0 + v for v, _ in part])
+    yield {
+      "video_id": [f"t:{v}" for v, _ in part], "row_valid": real,
+      "start_ms": np.array([s for _, s in part], np.float32),
+      "target": np.stack([ef, 80 + ef, ef < 50], 1).astype(np.float32),
+    }  # fmt: skip
+
+
+def predict_step(params, aux, batch):
+  """2 points, 10 ml above the truth in the first clip and true after it."""
+  off = (batch["start_ms"] == 0)[:, None] * np.array([[2.0, 10.0, 0.0]])
+  value = batch["target"] + off
+  value[:, 2] = np.where(batch["target"][:, 2] == 1, 0.8, 0.4)
+  return value, np.repeat(batch["target"][:, :1], 3, axis=1)
+
+
+def index(videos=30, **columns):
+  known = {
+    "video_id": [f"t:{v}" for v in range(videos)],
+    "study_id": [f"t:s{v}" for v in range(videos)],
+    "patient_id": [f"t:p{v}" for v in range(videos)],
+    "split": ["validation" if v % 4 else "test" for v in range(videos)],
+    "age_years": np.full(videos, 60.0),
+  }
+  empty = {n: "" for n in ("site", "device", "view", "sex", "quality")}
+  return pd.DataFrame(known | empty | columns)
+
+
+@pytest.fixture(scope="module")
+def clips():
+  return predict_clips(predict_step, STATE, batches())
+
+
+@pytest.fixture(scope="module")
+def rows(clips):
+  return clip_rows(clips, TARGETS, index())
+
+
+@pytest.mark.parametrize("size", [1, 7, 60, 64])
+def test_padding_is_left_out_whatever_the_batch(size, clips):
+  again = predict_clips(predict_step, STATE, batches(size))
+  assert again.video_id == clips.video_id and len(clips.video_id) == 60
+  for one, other in zip(again[1:], clips[1:], strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
+def test_rows_follow_their_video_not_their_place(clips):
+  mixed = index().sample(frac=1, random_state=0)
+  rows = clip_rows(clips, TARGETS, mixed)
+  ef = rows[rows["target"] == "ef_pct"]
+  number = ef["item_id"].str[2:].astype(int)
+  assert (ef["truth"] == 30 + number).all()
+  assert (ef["patient_id"] == "t:p" + number.astype(str)).all()
+  assert set(ef["unit"]) == {"%"}
+  assert set(rows[rows["target"] == "edv_ml"]["unit"]) == {"ml"}
+
+
+def test_validation_numbers_by_hand():
+  validate = validation_losses(predict_step, batches, TARGETS, SCALE)
+  numbers = validate(STATE)
+  assert numbers["mae_ef_pct"] == pytest.approx(1.0)  # 2 and 0, by turns
+  assert numbers["mae_edv_ml"] == pytest.approx(5.0)
+  entropy = -(20 * np.log(0.8) + 10 * np.log(0.6)) / 30
+  assert numbers["entropy_ef_below_50"] == pytest.approx(entropy)
+  mean = (1.0 / 10 + 5.0 / 20 + entropy) / 3
+  assert numbers["loss"] == pytest.approx(mean)
+
+
+def test_single_clips_and_their_mean_are_both_reported(rows):
+  found = report_estimates(rows, "test", seed=0)
+  single, mean = (
+    e for e in found if e.name == "mae" and e.target == "ef_pct"
+  )
+  assert single.value == pytest.approx(2.0) and mean.value == pytest.approx(1.0)
+  assert "single clip" in single.protocol and "mean over" in mean.protocol
+  for one in found:
+    if one.name == "mae":
+      assert one.low <= one.value <= one.high and one.unit in ("%", "ml")
+
+
+def test_a_target_without_truth_in_the_split_is_named(clips):
+  unknown = clips.truth.copy()
+  unknown[:, 1] = np.nan
+  rows = clip_rows(clips._replace(truth=unknown), TARGETS, index())
+  with pytest.raises(ValueError, match="edv_ml: no row of split 'test'"):
+    report_estimates(rows, "test")
+
+
+def test_report_is_written_whole(rows, tmp_path):
+  estimates = report_estimates(rows, "test")
+  write_report(tmp_path, rows, estimates, {"split": "test"}, "test")
+  found = json.loads((tmp_path / "metrics.json").read_text())
+  assert found["about"] == {"split": "test"}
+  assert len(found["estimates"]) == len(estimates)
+  again = read_predictions(tmp_path / "predictions.csv")
+  pd.testing.assert_frame_equal(again, rows, check_dtype=False)
+  names = {path.name for path in (tmp_path / "figures").iterdir()}
+  assert {"ef_pct_scatter.png", "ef_below_50_roc.png"} <= names
+
+
+def test_reference_comes_back_as_it_was(rows, clips, tmp_path):
+  embedding = np.random.default_rng(0).normal(size=(60, 3))
+  domain = fit_domain(embedding, embedding)
+  intervals = fit_intervals(rows, TARGETS)
+  assert set(intervals) == {"ef_pct", "edv_ml"}
+  assert isinstance(intervals["ef_pct"], PredictionInterval)
+  kept = Reference(intervals, domain, 2)
+  kept.save(tmp_path / "reference.npz")
+  back = Reference.load(tmp_path / "reference.npz")
+  assert back.intervals == intervals and back.clips == 2
+  probe = np.ones((2, 3))
+  np.testing.assert_array_equal(
+    back.domain.distance(probe), domain.distance(probe)
+  )
+  Reference({}, None, 1).save(tmp_path / "none.npz")
+  assert Reference.load(tmp_path / "none.npz") == Reference({}, None, 1)
+
+
+def test_intervals_need_validation_patients(clips):
+  few = index(split=["validation" if v < 18 else "test" for v in range(30)])
+  assert fit_intervals(clip_rows(clips, TARGETS, few), TARGETS) == {}
+  enough = index(split=["validation" if v < 19 else "test" for v in range(30)])
+  assert fit_intervals(clip_rows(clips, TARGETS, enough), TARGETS)
+
+
+def test_embeddings_are_averaged_by_video_in_order():
+  clips = ClipPredictions(
+    ["t:b", "t:b", "t:a"], np.zeros(3), np.zeros((3, 1)), np.zeros((3, 1)),
+    np.array([[1.0, 0.0], [3.0, 4.0], [7.0, 8.0]]),
+  )  # fmt: skip
+  assert mean_embeddings(clips).tolist() == [[2, 2], [7, 8]]

@@ -1,0 +1,211 @@
+"""The command line: help, exit codes, and one clear line for what is wrong."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import data_builders
+from echo_jax import __version__
+from echo_jax.cli import COMMANDS, main
+
+TRAIN = ["train", "experiments.ef_finetune", "--tiny", "--workdir"]
+
+
+def says(words, capsys):
+  """The one line on stderr, beside bars, of a command that ends with 1."""
+  assert main([str(word) for word in words]) == 1
+  lines = capsys.readouterr().err.strip().splitlines()
+  said = [one for one in lines if one.strip() and "[00:" not in one]
+  assert len(said) == 1, said
+  (line,) = said
+  assert line.startswith(f"echo-jax {words[0]}: ")
+  return line
+
+
+def stops(words, capsys):
+  """(exit code, all that was printed) of a command that argparse ends."""
+  with pytest.raises(SystemExit) as stop:
+    main(words)
+  printed = capsys.readouterr()
+  return stop.value.code, printed.out + printed.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_it_does_and_gives_an_example(name, capsys):
+  code, text = stops([name, "--help"], capsys)
+  assert code == 0
+  about = "".join(text.split("\n\n")[1:])
+  assert "Example:" in about and f"echo-jax {name} " in about
+  if name == "build":
+    for builder in ("synthetic_echo", "echonet_dynamic", "dicom_folder"):
+      assert builder in text
+
+
+@pytest.mark.parametrize(
+  "name", [found.name for found in pkgutil.iter_modules(data_builders.__path__)]
+)
+def test_help_of_every_data_set_has_an_example(name, capsys):
+  code, text = stops(["build", name, "--help"], capsys)
+  assert code == 0 and f"echo-jax build {name}" in text
+  assert "--data-dir" in text and "--overwrite" in text
+
+
+def test_overview_lists_every_command(capsys):
+  code, text = stops(["--help"], capsys)
+  assert code == 0 and all(f"\n    {name} " in text for name in COMMANDS)
+  assert "not for clinical use" in " ".join(text.split())
+  assert stops(["--version"], capsys) == (0, __version__ + "\n")
+
+
+@pytest.mark.parametrize(
+  "words", [[], ["trian"], ["train"], ["build"], ["build", "camus"], ["score"]]
+)
+def test_wrong_words_give_code_2_and_the_usage(words, capsys):
+  code, text = stops(words, capsys)
+  assert code == 2 and "usage: echo-jax" in text
+
+
+def test_module_and_command_are_the_same():
+  done = subprocess.run(
+    [sys.executable, "-m", "echo_jax", "evaluate", "no_such_run"],
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert done.returncode == 1 and done.stdout == ""
+  assert done.stderr == (
+    "echo-jax evaluate: no_such_run is not a run: it has no run.json\n"
+  )
+
+
+def test_unknown_data_set_or_folder_says_how_to_make_it(
+  data_dir, tmp_path, capsys
+):
+  words = [*TRAIN, tmp_path / "w"]
+  line = says([*words, f"--config.data.dir={tmp_path}"], capsys)
+  assert "no data set synthetic_echo" in line and "echo-jax build" in line
+  words.append(f"--config.data.dir={data_dir}")
+  line = says([*words, "--config.data.name=camus"], capsys)
+  assert "no data set camus" in line and "found: ['synthetic_echo']" in line
+  line = says([*words, "--config.data.train_split=pretrain"], capsys)
+  assert "no split 'pretrain'" in line and "'train'" in line
+  assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+  ("setting", "message"),
+  [
+    ("optimizer.ratte=1.0", "cannot set optimizer.ratte"),
+    ("optimiser.rate=1.0", "cannot set optimiser.rate"),
+    ("rate=1.0", "optimizer.rate"),
+    ("optimizer=5", "cannot set optimizer"),
+    ("optimizer.rate.peak=1.0", "cannot set optimizer.rate.peak"),
+    ("run.steps=many", "cannot set run.steps to 'many'"),
+    ("run.steps=1.5", "cannot set run.steps to 1.5"),
+    ("run.tensorboard=maybe", "cannot set run.tensorboard"),
+    ("run.steps", "'run.steps' is not KEY=VALUE"),
+    ("run.dtype=float64", "float64"),
+    ("head.name=sft", "no head 'sft': stf, moments, max, mean or gru"),
+    ("loss=mse", "loss 'mse' is not one of"),
+    ("targets=('lvef',)", "no target 'lvef'"),
+    ("targets=()", "targets"),
+    ("data.change=hold_stil", "hold_stil"),
+    ("data.views=('SC',)", "no usable video"),
+    ("optimizer.freeze=^encodr/", "matches no parameter"),
+    ("run.batch_size=0", "batch"),
+    ("input.size=40", "divide"),
+    ("input.frames=7", "divide"),
+    ("init_from=no_such_run", "no_such_run is not a run"),
+  ],
+)
+def test_wrong_settings_are_one_line(
+  setting, message, data_dir, tmp_path, capsys
+):
+  words = [
+    *TRAIN, tmp_path / "w", f"--config.data.dir={data_dir}",
+    "--config.head.name=mean", f"--config.{setting}",
+  ]  # fmt: skip
+  assert message in says(words, capsys)
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["experiments.no_such", "no/such/file.py", "/no/such/file.py", "nowhere"],
+)
+def test_unknown_experiments_are_one_line(name, tmp_path, capsys):
+  line = says(["train", name, "--workdir", tmp_path / "w"], capsys)
+  assert name in line
+
+
+def test_a_file_where_a_folder_is_wanted_is_one_line(
+  data_dir, tmp_path, capsys
+):
+  (tmp_path / "file").write_text("")
+  says(["evaluate", tmp_path / "file"], capsys)
+  says(
+    [*TRAIN, tmp_path / "file", f"--config.data.dir={data_dir}"], capsys
+  )
+  words = ["build", "synthetic_echo", "--patients", "20", "--data-dir"]
+  says([*words, tmp_path / "file"], capsys)
+
+
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
+    (["--patients", "2"], "patients leave"),
+    (["--splits", "train=0.5"], "shares sum to 0.5"),
+    (["--size", "0"], "size"),
+    (["--patients", "-3"], "patients"),
+    (["--duration-s", "-1"], "duration"),
+    (["--clips", "0"], "none of 0 files"),
+  ],
+)
+def test_wrong_build_options_are_one_line(words, message, tmp_path, capsys):
+  start = ["build", "synthetic_echo", "--data-dir", tmp_path / "data"]
+  line = says([*start, "--patients", "20", *words], capsys)
+  assert message in line
+  assert not list(tmp_path.rglob("*.array_record*"))
+
+
+def test_an_existing_data_set_is_kept(data_dir, capsys):
+  line = says(["build", "synthetic_echo", "--data-dir", data_dir], capsys)
+  assert "exists; remove it or pass --overwrite" in line
+
+
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
+    (["--split", "tset"], "no split 'tset'"),
+    (["--clips", "0"], "clips"),
+    (["--split", "train"], "fitted or chosen on train"),
+  ],
+)
+def test_wrong_words_of_evaluate_are_one_line(words, message, trained, capsys):
+  _, workdir = trained
+  before = (workdir / "metrics.json").read_bytes()
+  assert message in says(["evaluate", workdir, *words], capsys)
+  assert (workdir / "metrics.json").read_bytes() == before
+
+
+def test_predict_says_what_is_missing(trained, tmp_path, capsys):
+  _, workdir = trained
+  out = ["--out", tmp_path / "out"]
+  line = says(["predict", workdir, tmp_path / "gone.dcm", *out], capsys)
+  assert "gone.dcm does not exist" in line
+  line = says(["predict", tmp_path, "x.dcm", *out], capsys)
+  assert "no reference.npz" in line and "echo-jax evaluate" in line
+
+
+def test_predict_rejects_what_is_no_video_and_counts(trained, tmp_path, capsys):
+  _, workdir = trained
+  folder = tmp_path / "in"
+  folder.mkdir()
+  (folder / "notes.txt").write_text("not a video")
+  (folder / "empty.avi").write_bytes(b"")
+  out = tmp_path / "out"
+  assert main(["predict", str(workdir), str(folder), "--out", str(out)]) == 1
+  said = capsys.readouterr().out
+  assert "2 files: 0 predicted, 2 rejected" in said
+  ledger = (out / "ledger.csv").read_text()
+  assert ledger.count("rejected") == 2
+  assert not (out / "predictions.csv").exists()

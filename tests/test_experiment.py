@@ -1,0 +1,189 @@
+"""From settings to a run and back: frozen parts, records, refusals."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from echo_jax import experiment, trees
+from echo_jax.evaluation.predict import predict_clips
+from echo_jax.training.checkpoint import Checkpoints
+from experiments import ef_finetune, mae_pretrain
+
+TRAIN = "experiments.ef_finetune"
+
+
+@pytest.fixture(scope="module")
+def pretrained(settings, tmp_path_factory):
+  """Work directory of a tiny pre-training run with a moving average."""
+  workdir = tmp_path_factory.mktemp("runs") / "mae"
+  words = (settings[0], "run.steps=3", "run.average_decay=0.5")
+  built = experiment.prepare("experiments.mae_pretrain", words, tiny=True)
+  experiment.run(built, workdir, progress=False)
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def frozen(settings, pretrained, tmp_path_factory):
+  """(experiment, work directory) with a taken-over, frozen encoder."""
+  workdir = tmp_path_factory.mktemp("runs") / "frozen"
+  words = (
+    settings[0], "head.name=mean", "run.steps=3", f"init_from={pretrained}",
+    "optimizer.freeze=^encoder/", "optimizer.weight_decay=0.5",
+  )  # fmt: skip
+  built = experiment.prepare(TRAIN, words, tiny=True)
+  experiment.run(built, workdir, progress=False)
+  return built, workdir
+
+
+def leaves_of(workdir, part="params"):
+  """Named leaves of the newest checkpoint."""
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    state = checkpoints.restore_tree(checkpoints.newest())
+  return trees.named_leaves(state[part])
+
+
+def test_a_frozen_encoder_is_the_pretrained_average_to_the_last_bit(
+  frozen, pretrained
+):
+  _, workdir = frozen
+  average = {
+    name.removeprefix("average/"): leaf
+    for name, leaf in leaves_of(pretrained, "aux").items()
+  }
+  plain, after = leaves_of(pretrained), leaves_of(workdir)
+  encoder = [name for name in after if name.startswith("encoder/")]
+  assert len(encoder) > 10
+  for name in encoder:
+    np.testing.assert_array_equal(after[name], average[name], err_msg=name)
+  assert any((plain[name] != average[name]).any() for name in encoder)
+  assert (after["output/kernel"] != 0).any()  # it starts at zero
+
+
+def test_a_frozen_part_has_no_moments(frozen):
+  built, _ = frozen
+  state = experiment.initial_state(built)
+  sizes = trees.count_parameters(state.params["output"])
+  moments = trees.count_parameters(state.opt_state)
+  assert moments < 2 * sizes + 10
+
+
+def test_a_run_can_be_judged_without_the_run_it_started_from(
+  frozen, pretrained, tmp_path
+):
+  _, workdir = frozen
+  away = tmp_path / "away"
+  shutil.move(pretrained, away)
+  try:
+    state = experiment.load_best(experiment.rebuild(workdir), workdir)
+  finally:
+    shutil.move(away, pretrained)
+  assert int(state.step) in (1, 2, 3)
+
+
+def test_rebuilt_from_its_record_it_is_the_same_experiment(frozen):
+  built, workdir = frozen
+  again = experiment.rebuild(workdir)
+  first, second = (
+    json.loads(json.dumps(experiment.run_record(one))) for one in (built, again)
+  )
+  second["experiment"] = first["experiment"]
+  assert first == second
+  assert again.scale == built.scale and again.contract == built.contract
+  experiment.keep_record(again, workdir)  # nothing to refuse
+
+
+@pytest.mark.parametrize(
+  ("change", "named", "not_named"),
+  [
+    ("optimizer.rate=0.5", "optimizer.rate", "weight_decay"),
+    ("input.span_s=1.0", "input.span_s", "optimizer"),
+    ("run.seed=7", "run.seed", "batch_size"),
+  ],
+)
+def test_going_on_otherwise_is_refused_by_the_settings_name(
+  frozen, change, named, not_named
+):
+  built, workdir = frozen
+  before = (workdir / "run.json").read_bytes()
+  config = ef_finetune.get_config()
+  config.unlock()
+  config.update(built.config)
+  experiment.override(config, [change])
+  other = dataclasses.replace(built, config=config.to_dict())
+  with pytest.raises(ValueError, match="holds another run") as refused:
+    experiment.keep_record(other, workdir)
+  assert named in str(refused.value) and not_named not in str(refused.value)
+  assert (workdir / "run.json").read_bytes() == before
+
+
+def test_other_data_is_refused(frozen):
+  built, workdir = frozen
+  data = [dict(built.data[0], labels="0" * 16)]
+  with pytest.raises(ValueError, match="its data"):
+    experiment.keep_record(dataclasses.replace(built, data=data), workdir)
+
+
+@pytest.mark.parametrize("module", [ef_finetune, mae_pretrain])
+def test_every_item_of_a_sweep_fits_the_config(module):
+  count = 0
+  for item in module.sweep():
+    config = module.get_config()
+    experiment.override(config, [f"{k}={v!r}" for k, v in item.items()])
+    flat = experiment.flat_settings(config.to_dict())
+    assert all(flat[name] == value for name, value in item.items())
+    count += 1
+  assert count > 1
+
+
+def test_settings_come_after_tiny_and_keep_their_type(settings):
+  built = experiment.prepare(
+    TRAIN, (*settings, "run.steps=5", "optimizer.rate=1", "init_from="),
+    tiny=True,
+  )  # fmt: skip
+  assert built.pace.steps == 5
+  assert built.config["optimizer"]["rate"] == 1.0
+  assert built.config["init_from"] == ""
+
+
+def test_standardisation_knows_the_training_split_only(settings, data_dir):
+  built = experiment.prepare(TRAIN, settings, tiny=True)
+  index, _ = built.open_clips("train", 1)
+  for column, target in enumerate(built.targets):
+    known = index[target.name].to_numpy(np.float32)
+    assert built.scale.mean[column] == pytest.approx(known.mean(), rel=1e-5)
+    assert built.scale.std[column] == pytest.approx(known.std(), rel=1e-5)
+
+
+def test_half_precision_keeps_whole_parameters(settings):
+  built = experiment.prepare(
+    TRAIN, (*settings, "run.dtype=bfloat16"), tiny=True
+  )
+  state = jax.eval_shape(lambda: experiment.initial_state(built))
+  kinds = {leaf.dtype.name for leaf in jax.tree.leaves(state.params)}
+  assert kinds == {"float32"}
+
+
+def test_predictions_do_not_depend_on_batch_size_or_threads(trained):
+  built, workdir = trained
+  state = experiment.load_best(built, workdir)
+  found = []
+  for words in (("run.batch_size=3", "data.threads=1"), ("data.threads=3",)):
+    config = ef_finetune.get_config()
+    flat = experiment.flat_settings(built.config)
+    experiment.override(
+      config, [f"{k}={v!r}" for k, v in flat.items() if v is not None]
+    )
+    experiment.override(config, words)
+    other = ef_finetune.build(config)
+    _, batches = other.open_clips("test", 2)
+    found.append(predict_clips(built.predict_step, state, batches))
+  assert found[0].video_id == found[1].video_id
+  np.testing.assert_array_equal(found[0].truth, found[1].truth)
+  np.testing.assert_allclose(
+    found[0].prediction, found[1].prediction, rtol=1e-5
+  )
+  assert np.ptp(found[0].prediction[:, 0]) > 0
