@@ -247,8 +247,15 @@ def prepare(
   return dataclasses.replace(module.build(config), source=source)
 
 
-def rebuild(workdir: Path) -> Experiment:
-  """The experiment of a run, from its record."""
+def rebuild(workdir: Path, *, with_data: bool = True) -> Experiment:
+  """The experiment of a run, from its record.
+
+  Without data (for single files) the data set need not be there; with it, it
+  must be the one that the run was trained on.
+
+  Raises:
+    ValueError: the data set or the settings are not those of the record.
+  """
   record = read_record(workdir)
   module = load_module(record["experiment"])
   config = module.get_config()
@@ -257,8 +264,11 @@ def rebuild(workdir: Path) -> Experiment:
     value = tuple(value) if isinstance(value, list) else value
     if value is not None:
       config.update_from_flattened_dict({key: value})
-  built = module.build(config)
-  _refuse_other(built, workdir)
+  if with_data:
+    built = module.build(config)
+    _refuse_other(built, workdir)
+  else:
+    built = module.build(config, record)
   return dataclasses.replace(built, source=record["experiment"])
 
 
@@ -285,7 +295,7 @@ def evaluate(
     )
   workdir, state = Path(workdir), load_best(experiment, workdir)
   found = {}
-  for name in ("train", "validation", split):
+  for name in (split, "train", "validation"):  # a wrong name fails at once
     index, batches = experiment.open_clips(name, clips)
     found[name] = index, predict_clips(
       experiment.predict_step, state, batches, name=name, progress=progress
@@ -325,7 +335,7 @@ def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
       f"{workdir} has no reference.npz; run `echo-jax evaluate {workdir}` "
       "first, which measures intervals and the training domain"
     )
-  experiment = rebuild(workdir)
+  experiment = rebuild(workdir, with_data=False)
   state, reference = load_best(experiment, workdir), Reference.load(path)
   maker = ClipMaker(experiment.contract, experiment.targets)
   return lambda record: predict_record(

@@ -9,7 +9,9 @@ Example:
     --config.init_from=runs/mae --config.optimizer.freeze=^encoder/
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -26,7 +28,11 @@ from echo_jax.evaluation.predict import make_predict_step, validation_losses
 from echo_jax.experiment import Experiment, load_subtree
 from echo_jax.models.predictor import Predictor
 from echo_jax.objectives.objective import hold_fixed
-from echo_jax.objectives.supervised import make_supervised, standardise_from
+from echo_jax.objectives.supervised import (
+  Standardisation,
+  make_supervised,
+  standardise_from,
+)
 from echo_jax.training.optimizers import make_adamw
 from experiments import parts
 
@@ -70,14 +76,26 @@ def tiny(config: ConfigDict) -> None:
   )
 
 
-def build(config: ConfigDict) -> Experiment:
-  """Unpacks the settings; nothing below sees a config."""
+def build(
+  config: ConfigDict, record: Mapping[str, Any] | None = None
+) -> Experiment:
+  """Unpacks the settings; nothing below sees a config.
+
+  With the record of a trained run, the scale of its targets comes from there
+  and no data set is opened before its clips are asked for.
+  """
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
   targets = parts.make_targets(config)
-  train = parts.open_split(config, config.data.train_split, targets)
-  validation = parts.open_split(config, config.data.validation_split, targets)
-  scale = standardise_from(targets, parts.truths(train.index, targets))
+  split = config.data
+  videos = cache(lambda name: parts.open_split(config, name, targets))
+  if record is None:
+    truth = parts.truths(videos(split.train_split).index, targets)
+    scale, data = standardise_from(targets, truth), parts.data_record(config)
+    videos(split.validation_split)  # an empty one fails now, not in an hour
+  else:
+    known = {name: tuple(of) for name, of in record["scale"].items()}
+    scale, data = Standardisation(**known), record["data"]
   model = Predictor(
     parts.make_encoder(config), parts.make_head(config), len(targets)
   )
@@ -95,17 +113,17 @@ def build(config: ConfigDict) -> Experiment:
     encoder = load_subtree(config.init_from, "encoder", contract)
     return parts.replace_subtree(variables, "encoder", encoder)
 
-  def clips_of(videos: Sequence, clips: int) -> Iterator[Batch]:
+  def clips_of(chosen: Sequence, clips: int) -> Iterator[Batch]:
     return evaluation_batches(
-      videos, plain, batch_size=run.batch_size, clips_per_video=clips,
+      chosen, plain, batch_size=run.batch_size, clips_per_video=clips,
       threads=config.data.threads,
     )  # fmt: skip
 
   def open_clips(
-    split: str, clips: int, change: Change | None = None
+    name: str, clips: int, change: Change | None = None
   ) -> tuple[DataFrame, Iterator[Batch]]:
-    videos = parts.open_split(config, split, targets, change)
-    return videos.index, clips_of(videos, clips)
+    chosen = parts.open_split(config, name, targets, change)
+    return chosen.index, clips_of(chosen, clips)
 
   predict_step = make_predict_step(model, normalise, targets, scale)
   return Experiment(
@@ -120,17 +138,18 @@ def build(config: ConfigDict) -> Experiment:
     ),
     optimizer=make_adamw(parts.make_adamw_rule(config)),
     batches=lambda first: training_batches(
-      train, augmented, seed=run.seed, batch_size=run.batch_size,
-      first_step=first, threads=config.data.threads,
+      videos(split.train_split), augmented, seed=run.seed,
+      batch_size=run.batch_size, first_step=first, threads=config.data.threads,
     ),
     validate=validation_losses(
-      predict_step, lambda: clips_of(validation, run.validation_clips),
+      predict_step,
+      lambda: clips_of(videos(split.validation_split), run.validation_clips),
       targets, scale,
     ),
     predict_step=predict_step,
     open_clips=open_clips,
     pace=parts.make_pace(config),
-    data=parts.data_record(config),
+    data=data,
     targets=targets,
     scale=scale,
     seed=run.seed,

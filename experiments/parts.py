@@ -214,7 +214,8 @@ def open_split(
   for column, wanted in (("kind", data.kinds), ("view", data.views)):
     if wanted:
       usable &= index[column].isin(wanted)
-  if config.input.span_s:
+  in_seconds = config.get("head", {}).get("time") == "seconds"
+  if config.input.span_s or in_seconds:
     usable &= index["span_ms"].notna()
   if targets:
     usable &= ~np.isnan(truths(index, targets)).all(axis=1)

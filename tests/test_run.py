@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,20 @@ def test_predictions_do_not_depend_on_the_batch(trained):
   )
   rows = rows[rows["split"] == "test"].reset_index(drop=True)
   pd.testing.assert_frame_equal(rows, other, rtol=1e-5, check_dtype=False)
+
+
+def test_single_files_need_no_training_data(trained, data_dir, tmp_path):
+  _, workdir = trained
+  record = VideoSource(find_dataset(data_dir, "synthetic_echo"), "test")[0]
+  wanted = experiment.single_predictor(workdir)(record)
+  moved = tmp_path / "moved"
+  shutil.copytree(workdir, moved)
+  kept = json.loads((moved / "run.json").read_text())
+  kept["config"]["data"]["dir"] = str(tmp_path / "nowhere")
+  (moved / "run.json").write_text(json.dumps(kept))
+  assert experiment.single_predictor(moved)(record).values == wanted.values
+  with pytest.raises(FileNotFoundError, match="no data set synthetic_echo"):
+    experiment.rebuild(moved)
 
 
 def test_one_video_alone_is_predicted_as_in_the_report(trained, data_dir):

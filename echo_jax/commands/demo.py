@@ -31,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
   kind = "tiny" if args.tiny else "full" if args.full else "standard"
   workdir = args.workdir or Path("runs") / f"demo_{kind}"
   if args.full:
+    seeds = range(args.seed, args.seed + 3)
     full = importlib.import_module("experiments.demo.full")
-    print(full.format_results(full.run_full(workdir)))
+    print(full.format_results(full.run_full(workdir, seeds=seeds)))
     print(f"table and results: {workdir}")
     return 0
   demo = importlib.import_module("experiments.demo.run")

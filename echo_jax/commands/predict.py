@@ -32,19 +32,20 @@ def run(args: argparse.Namespace) -> int:
   """Predicts every file; writes predictions, findings and a ledger."""
   args.out.mkdir(parents=True, exist_ok=True)
   predict = experiment.single_predictor(args.workdir)
-  findings = []
-  with Ledger(args.out / "ledger.csv") as ledger:
-    for path in _files(args.inputs):
-      try:
-        finding = _predict_file(path, predict, ledger)
-      except Rejected as reason:
-        ledger.rejected(str(path), "", str(reason))
-        print(f"{path}: not predicted: {reason}")
-        continue
-      findings.append(finding)
-      print(finding)
-    counts = ledger.counts
-  _write(args.out, findings)
+  findings: list[Finding] = []
+  try:
+    with Ledger(args.out / "ledger.csv") as ledger:
+      for path in _files(args.inputs):
+        try:
+          findings.append(_predict_file(path, predict, ledger))
+        except Rejected as reason:
+          ledger.rejected(str(path), "", str(reason))
+          print(f"{path}: not predicted: {reason}")
+        else:
+          print(findings[-1])
+      counts = ledger.counts
+  finally:  # an unforeseen error keeps what was predicted before it
+    _write(args.out, findings)
   print(
     f"{counts['written'] + counts['rejected']} files: {counts['written']} "
     f"predicted, {counts['rejected']} rejected; see {args.out}"

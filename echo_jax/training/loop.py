@@ -98,7 +98,8 @@ def fit(
             )
           writers.write(step, "validation", scores)
         # ---- save
-        if last or step % pace.save_every == 0:
+        # What was validated is saved too, so that the best can be kept.
+        if last or scores is not None or step % pace.save_every == 0:
           pending.flush()
           checkpoints.save(state, scores)
         if stopping:

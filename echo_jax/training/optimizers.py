@@ -75,12 +75,12 @@ def make_adamw(rule: AdamWRule) -> optax.GradientTransformation:
 def decay_mask(params):
   """True for weight matrices; biases, norms and tokens are not decayed."""
   return trees.map_named(
-    lambda name, leaf: leaf.ndim > 1 and name.endswith("kernel"), params
+    lambda name, leaf: leaf.ndim > 1 and not name.endswith("token"), params
   )
 
 
 def layer_scale(name: str, decay: float, depth: int) -> float:
-  """decay ** (blocks above this parameter); 1 outside the encoder."""
+  """decay for the top block, decay**2 for the next; 1 outside the encoder."""
   if not name.startswith("encoder/"):
     return 1.0
   block = re.search(r"/block_(\d+)/", name)

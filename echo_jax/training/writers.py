@@ -76,7 +76,7 @@ class Writers:
 def _event_writer(workdir: Path, first_step: int):
   from tensorboardX import SummaryWriter  # an extra, so not at the top
 
-  return SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+  return SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
 
 
 def cut_log(path: Path, first_step: int) -> None:

@@ -1,19 +1,28 @@
 """Wall time of the demo's stages."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class Clock:
-  """Wall time of each stage, printed as it begins."""
+  """Wall time of each stage, over all starts of an interrupted demo."""
 
-  def __init__(self) -> None:
-    self.seconds: dict[str, float] = {}
+  def __init__(self, workdir: Path) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    self._path = workdir / "clock.json"
+    known = self._path.read_text() if self._path.exists() else "{}"
+    self.seconds: dict[str, float] = json.loads(known)
 
   @contextmanager
   def __call__(self, stage: str) -> Iterator[None]:
     print(f"== {stage}", flush=True)
     start = time.monotonic()
-    yield
-    self.seconds[stage] = time.monotonic() - start
+    try:
+      yield
+    finally:
+      spent = time.monotonic() - start
+      self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+      self._path.write_text(json.dumps(self.seconds), encoding="utf-8")

@@ -77,7 +77,7 @@ def run_full(
 ) -> dict[str, CohortResult]:
   """Runs what is not done yet; writes `results.json` and `table.md`."""
   recipe = TINY if tiny else STANDARD
-  clock = Clock()
+  clock = Clock(workdir)
   results = {
     cohort: run_cohort(recipe, workdir, cohort, seeds, clock)
     for cohort in COHORTS

@@ -122,10 +122,14 @@ def reconstruct(
     {"params": evaluated_params(state)}, shown, mask, train=False
   )
   values = patchify(raw.astype(jnp.float32), grid.tubelet, grid.patch)
-  mean = values.mean(-1, keepdims=True)
-  std = values.std(-1, keepdims=True, ddof=1)
+  # b n (values of a channel) c: targets are normalised so.
+  by_channel = values.reshape(*values.shape[:2], -1, raw.shape[-1])
   rows = jnp.arange(1)[:, None]
-  restored = filled * std[rows, mask.hidden] + mean[rows, mask.hidden]
+  hidden = by_channel[rows, mask.hidden]
+  mean = hidden.mean(2, keepdims=True)
+  std = hidden.std(2, keepdims=True, ddof=1)
+  restored = filled.reshape(hidden.shape) * std + mean
+  restored = restored.reshape(filled.shape)
   parts = (
     values,
     values.at[rows, mask.hidden].set(0.0),

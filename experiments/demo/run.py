@@ -40,8 +40,7 @@ class DemoResult:
 def run_demo(workdir: Path, *, tiny: bool = False, seed: int = 0) -> DemoResult:
   """Runs every stage that is not done yet and writes `demo.html`."""
   recipe = TINY if tiny else STANDARD
-  workdir.mkdir(parents=True, exist_ok=True)
-  clock = Clock()
+  clock = Clock(workdir)
   with clock("simulate"):
     data = workdir / "data"
     dataset = stages.build_data(recipe, data, "independent")

@@ -4,6 +4,7 @@ data -> pre-training -> fine-tuning (pre-trained, scratch) -> evaluation ->
 controls -> input that is not from the training domain.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,14 @@ def build_data(
       zip(("train", "validation", "test"), recipe.shares, strict=True)
     ),
   )  # fmt: skip
-  if not (data_dir / name / dataset.version).exists():
+  folder = data_dir / name / dataset.version
+  if not folder.exists():
     print(build(dataset, data_dir, workers=workers))
+  wanted = json.loads(json.dumps(dict(dataset.settings)))
+  if json.loads((folder / "settings.json").read_text()) != wanted:
+    raise ValueError(
+      f"{folder} was made with other settings; use another --workdir"
+    )
   return name
 
 

@@ -36,6 +36,13 @@ def updated(rule):
   return trees.named_leaves(params)
 
 
+def test_matrices_decay_and_tokens_do_not():
+  pool = {"value": jnp.ones((2, 2)), "score": jnp.ones(2)}
+  others = {"joint_pool": pool, "mask_token": jnp.ones((1, 2))}
+  decayed = trees.named_leaves(decay_mask(others))
+  assert [name for name, yes in decayed.items() if yes] == ["joint_pool/value"]
+
+
 def test_only_kernels_decay():
   decayed = trees.named_leaves(decay_mask(PARAMS))
   assert {name for name, yes in decayed.items() if yes} == {
