@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+# A folder without __init__.py is no package to pytest: scope="package" would
+# last until the whole session ends.
+@pytest.fixture(scope="module", autouse=True)
 def quick_compiles():
   """These models are tiny: compiling them well costs more than it gives."""
   before = jax.config.read("jax_disable_most_optimizations")

@@ -3,6 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import textwrap
+import time
 
 import jax
 import jax.numpy as jnp
@@ -216,6 +220,20 @@ KILLED = """
 """
 
 
+def test_killed_after_a_save_no_line_of_the_log_is_lost(tmp_path):
+  """What a checkpoint's step has logged is on disk before the checkpoint."""
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  train(whole, Pace(8, 4, 5, 5))
+  here = os.path.dirname(__file__)
+  script = textwrap.dedent(KILLED)
+  done = subprocess.run(
+    [sys.executable, "-c", script, str(killed), here], capture_output=True
+  )
+  assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+  train(killed, Pace(8, 4, 5, 5))
+  assert (killed / "log.jsonl").read_text() == (
+    whole / "log.jsonl"
+  ).read_text()
 
 
 SAVING = """
@@ -234,6 +252,33 @@ def big_state():
   return start_state({"params": {"w": jnp.zeros(400_000)}}, RATE)
 
 
+def test_killed_in_the_middle_of_a_save_it_goes_on_to_the_same_end(tmp_path):
+  folder, script = tmp_path / "checkpoints", textwrap.dedent(SAVING)
+  words = [sys.executable, "-c", script, tmp_path, os.path.dirname(__file__)]
+  reached = []
+  for wait_s in (0.0, 0.05):
+    running = subprocess.Popen(words)
+    already = set(folder.glob("*"))
+    try:
+      while not any(
+        "tmp" in p.name and p not in already for p in folder.glob("*")
+      ):
+        assert running.poll() is None, "it ended before it was killed"
+      time.sleep(wait_s)
+    finally:
+      running.kill()
+      running.wait()
+    reached.append(newest(tmp_path) or 0)
+  assert reached == sorted(reached) and reached[-1] < MANY.steps
+  short = Pace(reached[-1] + 20, 1, 7, 10)
+  ended = train(tmp_path, short, state=big_state())
+  whole = train(tmp_path / "whole", short, state=big_state())
+  jax.tree.map(np.testing.assert_array_equal, ended, whole)
+  first, second = (
+    (part / "log.jsonl").read_text() for part in (tmp_path, tmp_path / "whole")
+  )
+  cut = [line for line in first.splitlines() if '"train"' in line]
+  assert cut == [line for line in second.splitlines() if '"train"' in line]
 
 
 def test_an_unfinished_checkpoint_is_not_taken_for_a_whole_one(tmp_path):
