@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,16 +142,40 @@ def run_record(experiment: Experiment) -> dict[str, Any]:
     "experiment": experiment.source,
     "config": experiment.config,
     "contract": dataclasses.asdict(experiment.contract),
-    "contract_hash": experiment.contract.hash,
+    "contract_hash": contract_hash(experiment),
     "data": list(experiment.data),
     "targets": [target.name for target in experiment.targets],
     "scale": experiment.scale and dataclasses.asdict(experiment.scale),
     "seed": experiment.seed,
     "echo_jax": echo_jax.__version__,
+    "commit": code_commit(),
     "python": sys.version.split()[0],
     "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     "devices": [str(device) for device in jax.devices()],
   }
+
+
+def contract_hash(experiment: Experiment) -> str:
+  """Digest of how clips reach a model and of what its outputs mean."""
+  return experiment.contract.hash([one.name for one in experiment.targets])
+
+
+def code_commit() -> str:
+  """The git commit of this code, `+` if it was changed; "" if installed."""
+  folder = Path(echo_jax.__file__).resolve().parents[1]
+  if not (folder / ".git").exists():
+    return ""
+  try:
+    head, changed = (
+      subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True,
+        check=True,
+      ).stdout.strip()
+      for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+    )  # fmt: skip
+  except (OSError, subprocess.CalledProcessError):
+    return ""  # no git here, or a checkout of somebody else
+  return head + "+" * bool(changed)
 
 
 def keep_record(experiment: Experiment, workdir: Path) -> None:
@@ -162,7 +187,9 @@ def keep_record(experiment: Experiment, workdir: Path) -> None:
   path = workdir / RUN_RECORD
   if path.exists():
     return _refuse_other(experiment, workdir)
-  text = json.dumps(run_record(experiment), indent=2) + "\n"
+  record = run_record(experiment)
+  record["init_from"] = origin_of_weights(experiment.config.get("init_from"))
+  text = json.dumps(record, indent=2) + "\n"
   unfinished = path.with_suffix(".tmp")
   unfinished.write_text(text, encoding="utf-8")
   unfinished.replace(path)
@@ -172,6 +199,9 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
   """Raises ValueError where an experiment and a run record differ."""
   record = json.loads(json.dumps(run_record(experiment)))
   before = read_record(workdir)
+  for one in (record, before):
+    # Where the data lie is not what they are: that is what `data` says.
+    one["config"]["data"].pop("dir")
   for part in ("config", "contract", "data", "targets", "scale"):
     if before[part] != record[part]:
       raise ValueError(
@@ -199,6 +229,17 @@ def read_record(workdir: Path) -> dict[str, Any]:
   if not path.exists():
     raise FileNotFoundError(f"{workdir} is not a run: it has no {RUN_RECORD}")
   return json.loads(path.read_text(encoding="utf-8"))
+
+
+def origin_of_weights(workdir: str | None) -> dict[str, Any] | None:
+  """Which checkpoint of another run gave the first weights, if one did."""
+  if not workdir:
+    return None
+  record = read_record(Path(workdir))
+  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+    step = checkpoints.best()
+  names = ("experiment", "contract_hash", "data", "seed", "commit")
+  return {"workdir": workdir, "step": step} | {n: record[n] for n in names}
 
 
 def load_subtree(workdir: str, name: str, contract: InputContract) -> Any:
@@ -247,11 +288,13 @@ def prepare(
   return dataclasses.replace(module.build(config), source=source)
 
 
-def rebuild(workdir: Path, *, with_data: bool = True) -> Experiment:
+def rebuild(
+  workdir: Path, *, with_data: bool = True, data_dir: Path | None = None
+) -> Experiment:
   """The experiment of a run, from its record.
 
   Without data (for single files) the data set need not be there; with it, it
-  must be the one that the run was trained on.
+  must be the one that the run was trained on, in `data_dir` if it was moved.
 
   Raises:
     ValueError: the data set or the settings are not those of the record.
@@ -264,6 +307,8 @@ def rebuild(workdir: Path, *, with_data: bool = True) -> Experiment:
     value = tuple(value) if isinstance(value, list) else value
     if value is not None:
       config.update_from_flattened_dict({key: value})
+  if data_dir is not None:
+    config.data.dir = str(data_dir)
   if with_data:
     built = module.build(config)
     _refuse_other(built, workdir)
@@ -311,7 +356,7 @@ def evaluate(
   estimates = report_estimates(rows, split, seed)
   about = {
     "split": split, "clips_per_video": clips, "step": int(state.step),
-    "contract": experiment.contract.hash, "data": list(experiment.data),
+    "contract": contract_hash(experiment), "data": list(experiment.data),
   }  # fmt: skip
   write_report(workdir, rows, estimates, about, split)
   train, validation = (

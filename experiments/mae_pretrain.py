@@ -130,6 +130,7 @@ def build(config: ConfigDict) -> Experiment:
     validate=mean_loss(
       make_loss_step(objective, seed=run.seed),
       lambda: clips_of(validation, run.validation_clips),
+      weight="hidden_tokens",
     ),
     open_clips=open_clips,
     pace=parts.make_pace(config),

@@ -37,6 +37,7 @@ def input_config() -> ConfigDict:
       "channels": 3,
       "mean": 0.0,
       "std": 1.0,
+      "outside": "kept",  # or "black": nothing beside the sector is seen
     }
   )
 

@@ -134,6 +134,11 @@ def test_pretrained_encoder_is_taken_over_under_its_contract(
   theirs = experiment.load_subtree(
     str(tmp_path / "mae"), "encoder", built.contract
   )
+  experiment.keep_record(built, tmp_path)
+  origin = experiment.read_record(tmp_path)["init_from"]
+  assert origin["workdir"] == str(tmp_path / "mae") and origin["seed"] == 0
+  with Checkpoints(tmp_path / "mae" / "checkpoints") as checkpoints:
+    assert origin["step"] == checkpoints.best()
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
   with pytest.raises(ValueError, match="span_s 1.4"):
     experiment.load_subtree(
@@ -185,6 +190,18 @@ def test_single_files_need_no_training_data(trained, data_dir, tmp_path):
   assert experiment.single_predictor(moved)(record).values == wanted.values
   with pytest.raises(FileNotFoundError, match="no data set synthetic_echo"):
     experiment.rebuild(moved)
+  experiment.rebuild(moved, data_dir=data_dir)  # the same data, elsewhere
+
+
+def test_record_says_which_code_and_what_the_outputs_are(trained, tmp_path):
+  built, workdir = trained
+  record = experiment.read_record(workdir)
+  assert record["commit"] == experiment.code_commit()
+  assert record["init_from"] is None
+  turned = dataclasses.replace(built, targets=built.targets[::-1])
+  assert experiment.contract_hash(turned) != record["contract_hash"]
+  with pytest.raises(ValueError, match="its targets is .*'ef_pct', 'edv_ml'"):
+    experiment.keep_record(turned, workdir)
 
 
 def test_one_video_alone_is_predicted_as_in_the_report(trained, data_dir):

@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("workdir", type=Path)
   parser.add_argument("--split", default="test")
   parser.add_argument(
+    "--data-dir", type=Path, help="of the same data set, if it was moved"
+  )
+  parser.add_argument(
     "--clips", type=int, default=4, help="clips a video, spread evenly"
   )
   parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
@@ -23,9 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Evaluates the best checkpoint and prints the table."""
-  built = experiment.rebuild(args.workdir)
+  built = experiment.rebuild(args.workdir, data_dir=args.data_dir)
   estimates = experiment.evaluate(
     built, args.workdir, split=args.split, clips=args.clips, seed=args.seed
   )
   print(format_table(estimates))
+  judged = {estimate.target for estimate in estimates}
+  for target in built.targets:
+    if target.name not in judged:
+      print(f"{target.name}: not judged, no truth in split {args.split}")
   return 0

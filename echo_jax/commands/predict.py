@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from echo_jax import experiment
+from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.ingest import read_recording, to_record
 from echo_jax.data.ledger import Ledger, Rejected
 from echo_jax.evaluation.predictions import write_predictions
@@ -63,7 +64,7 @@ def _predict_file(path: Path, predict, ledger: Ledger) -> Finding:
   )
   try:
     finding = predict(record)
-  except ValueError as error:
+  except UnknownTimes as error:
     raise Rejected(f"sampling: {error}") from error
   for warning in recording.warnings:
     ledger.noted(str(path), "", warning)

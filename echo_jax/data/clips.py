@@ -12,6 +12,10 @@ from jaxtyping import Bool, Float, Int
 from echo_jax.units import ms_from_s
 
 
+class UnknownTimes(ValueError):
+  """A clip in seconds was asked of a video without frame times."""
+
+
 @dataclass(frozen=True)
 class ClipFrames:
   """Frame numbers of a clip, their times, and whether they are real.
@@ -52,14 +56,14 @@ def choose_frames(
   released Echo-Vision-FM code does (`linspace(0, n - 1, frames)`).
 
   Raises:
-    ValueError: frame times are unknown but a span in seconds is asked for.
+    UnknownTimes: a span in seconds is asked for.
   """
   if span_s == 0:
     index = np.linspace(0, len(frame_time_ms) - 1, frames).astype(np.int32)
     times = np.asarray(frame_time_ms, np.float32)[index]
     return ClipFrames(0.0, index, times, np.ones(frames, bool))
   if np.isnan(frame_time_ms).any():
-    raise ValueError(
+    raise UnknownTimes(
       "frame times are unknown, so no clip in seconds can be drawn; "
       "use span_s=0 (whole video) or leave such videos out"
     )

@@ -8,6 +8,7 @@ Axes: T frame of the clip, H W pixels, c channel.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,7 @@ from echo_jax.data.clips import ClipFrames
 from echo_jax.data.frames import decode_frame, decode_mask
 from echo_jax.data.schema import Record, frame_shape
 
+OUTSIDE = ("kept", "black")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as DICOM's YBR_FULL
 
 
@@ -35,6 +37,7 @@ class InputContract:
     size: rows and columns after resizing (aspect is kept, borders are black).
     channels: 1 (luminance) or 3 (RGB).
     mean, std: subtracted from and dividing values in 0..1.
+    outside: what lies outside the ultrasound sector is "kept" or "black".
   """
 
   frames: int = 16
@@ -43,11 +46,16 @@ class InputContract:
   channels: int = 1
   mean: float = 0.0
   std: float = 1.0
+  outside: str = "kept"
 
-  @property
-  def hash(self) -> str:
-    """Short digest of all settings."""
-    text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+  def __post_init__(self) -> None:
+    if self.outside not in OUTSIDE:
+      raise ValueError(f"outside is {self.outside!r}, wants one of {OUTSIDE}")
+
+  def hash(self, targets: Sequence[str] = ()) -> str:
+    """Short digest of all settings and of what is predicted, in its order."""
+    settings = dataclasses.asdict(self) | {"targets": list(targets)}
+    text = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
   @property
@@ -73,16 +81,27 @@ class InputContract:
 def draw_clip(
   record: Record, clip: ClipFrames, contract: InputContract
 ) -> UInt8[np.ndarray, "T H W c"]:
-  """Decodes the frames of a clip and brings them to the contract's shape."""
-  shape = frame_shape(record)
+  """Decodes the frames of a clip and brings them to the contract's shape.
+
+  Raises:
+    ValueError: the outside shall be black, but the sector is not known.
+  """
+  shape, codec = frame_shape(record), record["frames_codec"]
+  black = np.zeros(shape[:2], bool)
+  if contract.outside == "black":
+    if not record["sector"]:
+      raise ValueError(
+        f"{record['video_id']} has no sector, so what lies outside cannot be "
+        "blackened; leave it out or use outside='kept'"
+      )
+    black = ~decode_mask(record["sector"])
   chosen, where = np.unique(clip.index, return_inverse=True)
-  frames = [
-    fit_frame(
-      decode_frame(record["frames"][i], record["frames_codec"], shape),
-      contract.size, contract.channels,
-    )
-    for i in chosen
-  ]  # fmt: skip
+  frames = []
+  for i in chosen:
+    frame = decode_frame(record["frames"][i], codec, shape)
+    if black.any():
+      frame = np.where(black[..., None], np.uint8(0), frame)
+    frames.append(fit_frame(frame, contract.size, contract.channels))
   return np.stack(frames)[where]
 
 

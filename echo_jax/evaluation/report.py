@@ -36,10 +36,25 @@ LABELS = {
 def report_estimates(
   rows: pd.DataFrame, split: str, seed: int = 0
 ) -> list[Estimate]:
-  """Estimates of single clips, then of each video's mean over clips."""
-  single = score(first_clips(rows), level="clip", split=split, seed=seed)
-  videos = mean_over_clips(rows)
-  return single + score(videos, level="video", split=split, seed=seed)
+  """Estimates of single clips, then of each video's mean over clips.
+
+  A target without any truth in the split is left out; see `judged_targets`.
+  """
+  how = {"split": split, "seed": seed, "targets": judged_targets(rows, split)}
+  single = score(first_clips(rows), level="clip", **how)
+  return single + score(mean_over_clips(rows), level="video", **how)
+
+
+def judged_targets(rows: pd.DataFrame, split: str) -> list[str]:
+  """Targets that have a truth in the split, in the table's order.
+
+  Raises:
+    ValueError: none has.
+  """
+  known = rows[(rows["split"] == split) & rows["truth"].notna()]
+  if not len(known):
+    raise ValueError(f"no target has a truth in split {split!r}")
+  return list(dict.fromkeys(known["target"]))
 
 
 def write_report(
@@ -48,13 +63,16 @@ def write_report(
 ) -> None:  # fmt: skip
   """Writes predictions, metrics and figures of one evaluation."""
   write_predictions(workdir / "predictions.csv", rows)
-  metrics = {"about": dict(about), **estimates_to_json(estimates)}
+  judged = judged_targets(rows, split)
+  unjudged = [name for name in rows["target"].unique() if name not in judged]
+  about = {**about, "targets_without_truth": unjudged}
+  metrics = {"about": about, **estimates_to_json(estimates)}
   text = json.dumps(metrics, indent=2, allow_nan=False)
   (workdir / "metrics.json").write_text(text + "\n", encoding="utf-8")
   folder = workdir / "figures"
   folder.mkdir(exist_ok=True)
   videos = mean_over_clips(rows)
-  videos = videos[videos["split"] == split]
+  videos = videos[(videos["split"] == split) & videos["target"].isin(judged)]
   for target, table in videos.groupby("target", sort=False):
     for name, figure in target_figures(table, target).items():
       path = folder / f"{target}_{name}.png"

@@ -112,7 +112,7 @@ def predict_record(
   withheld where the spacing is unknown.
 
   Raises:
-    ValueError: the video cannot be sampled (unknown frame times).
+    UnknownTimes: the video has no frame times.
   """
   span_s = maker.contract.span_s
   times = record["frame_time_ms"]

@@ -11,21 +11,26 @@ from echo_jax.training.step import evaluated_params
 
 
 def mean_loss(
-  loss_step: Callable, batches: Callable[[], Iterator[Mapping[str, Any]]]
+  loss_step: Callable,
+  batches: Callable[[], Iterator[Mapping[str, Any]]],
+  weight: str,
 ) -> Callable[[TrainState], dict[str, float]]:
-  """A function of the state: each metric's mean, weighted by real clips.
+  """A function of the state: each metric's mean over what the loss counts.
 
-  Padding rows hold no valid frame, so they weigh nothing inside a batch.
+  A batch weighs what its metric of the name `weight` says, which leaves
+  padding out: its rows hold no valid frame.
   """
 
   def validate(state: TrainState) -> dict[str, float]:
-    params, rows = evaluated_params(state), []
-    totals: dict[str, float] = {}
+    params = evaluated_params(state)
+    rows = []
     for number, batch in enumerate(batches()):
       metrics = loss_step(params, state.aux, arrays_of(batch), number)
-      rows.append(int(np.sum(batch["row_valid"])))
-      for name, value in metrics.items():
-        totals[name] = totals.get(name, 0.0) + rows[-1] * float(value)
-    return {name: total / sum(rows) for name, total in totals.items()}
+      rows.append({name: float(value) for name, value in metrics.items()})
+    weights = [row.pop(weight) for row in rows]
+    return {
+      name: float(np.average([row[name] for row in rows], weights=weights))
+      for name in rows[0]
+    }
 
   return validate

@@ -146,6 +146,22 @@ def test_sector_follows_the_frames_into_the_square():
   assert fit_sector(record(), contract).all()
 
 
+def test_outside_of_the_sector_can_be_black():
+  half = np.zeros((8, 8), bool)
+  half[:, :4] = True
+  known = record() | {"sector": encode_mask(half)}
+  maker = ClipMaker(InputContract(frames=4, span_s=0.8, size=8))
+  kept = maker.at(known, 0.0)["video"]
+  contract = InputContract(frames=4, span_s=0.8, size=8, outside="black")
+  black = ClipMaker(contract).at(known, 0.0)["video"]
+  np.testing.assert_array_equal(black[:, :, :4], kept[:, :, :4])
+  assert kept[1:, :, 4:].all() and not black[:, :, 4:].any()
+  with pytest.raises(ValueError, match="has no sector"):
+    ClipMaker(contract).at(record(), 0.0)
+  with pytest.raises(ValueError, match="outside is 'blak'"):
+    InputContract(outside="blak")
+
+
 def test_numbers_that_the_model_sees():
   contract = InputContract(mean=0.5, std=0.25)
   raw = jnp.asarray([0, 255, 51], jnp.uint8)

@@ -121,13 +121,15 @@ def test_clip_holds_the_truth_and_only_decodes_its_frames(source, monkeypatch):
 
 def test_contract_hash_sees_every_setting_and_refuses_another():
   hashes = {
-    dataclasses.replace(CONTRACT, **{name: value}).hash
+    dataclasses.replace(CONTRACT, **{name: value}).hash()
     for name, value in {
       "frames": 8, "span_s": 2.0, "size": 32, "channels": 3, "mean": 0.1,
-      "std": 2.0,
+      "std": 2.0, "outside": "black",
     }.items()
   }  # fmt: skip
-  assert len(hashes | {CONTRACT.hash}) == 7
+  assert len(hashes | {CONTRACT.hash()}) == 8
+  orders = (("ef_pct", "edv_ml"), ("edv_ml", "ef_pct"), ())
+  assert len({CONTRACT.hash(order) for order in orders}) == 3
   with pytest.raises(ValueError, match=r"span_s 2.0 \(here 1.0\)"):
     CONTRACT.refuse_other(dataclasses.replace(CONTRACT, span_s=2.0), "run")
 

@@ -19,6 +19,7 @@ from echo_jax.evaluation.report import (
   Reference,
   fit_intervals,
   mean_embeddings,
+  judged_targets,
   report_estimates,
   write_report,
 )
@@ -129,19 +130,28 @@ def test_single_clips_and_their_mean_are_both_reported(rows):
       assert one.low <= one.value <= one.high and one.unit in ("%", "ml")
 
 
-def test_a_target_without_truth_in_the_split_is_named(clips):
+def test_a_target_without_truth_in_the_split_is_left_out_and_named(
+  clips, tmp_path
+):
   unknown = clips.truth.copy()
   unknown[:, 1] = np.nan
   rows = clip_rows(clips._replace(truth=unknown), TARGETS, index())
-  with pytest.raises(ValueError, match="edv_ml: no row of split 'test'"):
-    report_estimates(rows, "test")
+  estimates = report_estimates(rows, "test")
+  assert {one.target for one in estimates} == {"ef_pct", "ef_below_50"}
+  write_report(tmp_path, rows, estimates, {}, "test")
+  about = json.loads((tmp_path / "metrics.json").read_text())["about"]
+  assert about["targets_without_truth"] == ["edv_ml"]
+  assert not list((tmp_path / "figures").glob("edv_ml*"))
+  none = clip_rows(clips._replace(truth=unknown * np.nan), TARGETS, index())
+  with pytest.raises(ValueError, match="no target has a truth in split 'test'"):
+    judged_targets(none, "test")
 
 
 def test_report_is_written_whole(rows, tmp_path):
   estimates = report_estimates(rows, "test")
   write_report(tmp_path, rows, estimates, {"split": "test"}, "test")
   found = json.loads((tmp_path / "metrics.json").read_text())
-  assert found["about"] == {"split": "test"}
+  assert found["about"] == {"split": "test", "targets_without_truth": []}
   assert len(found["estimates"]) == len(estimates)
   again = read_predictions(tmp_path / "predictions.csv")
   pd.testing.assert_frame_equal(again, rows, check_dtype=False)

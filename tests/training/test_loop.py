@@ -19,6 +19,7 @@ from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.loop import Diverged, Pace, Stopped, fit
 from echo_jax.training.state import start_state
 from echo_jax.training.step import evaluated_params, make_train_step
+from echo_jax.training.validate import mean_loss
 from echo_jax.training.writers import cut_log, read_log
 
 RATE = optax.sgd(0.5)
@@ -324,3 +325,13 @@ def test_same_seed_and_step_give_the_same_draw():
 def test_aux_without_average_stays_without():
   state = new_state()
   assert state.aux == Aux({}, None) and evaluated_params(state) is state.params
+
+
+def test_validation_weighs_a_batch_by_what_its_loss_counts():
+  def loss_step(params, aux, batch, number):
+    counts = jnp.asarray([3.0, 1.0])[number]
+    return {"loss": jnp.asarray([1.0, 5.0])[number], "tokens": counts}
+
+  two = [{"video": np.zeros(1)}] * 2
+  validate = mean_loss(loss_step, lambda: iter(two), weight="tokens")
+  assert validate(new_state()) == {"loss": pytest.approx(2.0)}
