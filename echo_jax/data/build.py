@@ -180,7 +180,7 @@ def _write(
         record = _accept(item, result, rows, ledger)
         bar.update()
         if record is not None:
-          yield len(rows), record
+          yield len(rows), record | {"ecg_mv": record["ecg_mv"].ravel()}
 
     listed = {item.split for item in dataset.items}
     if not listed <= set(schema.SPLITS):
@@ -309,7 +309,9 @@ def _feature(field: schema.Field) -> tfds.features.FeatureConnector:
     return tfds.features.Text()
   if field.type == "images":
     return tfds.features.Sequence(tfds.features.Text())
-  return tfds.features.Tensor(shape=field.shape, dtype=field.dtype)
+  # Without TensorFlow, TFDS cannot read a tensor of two unknown sizes back.
+  shape = (None,) if field.shape.count(None) > 1 else field.shape
+  return tfds.features.Tensor(shape=shape, dtype=field.dtype)
 
 
 def _tfds_writer(

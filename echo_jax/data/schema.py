@@ -15,8 +15,13 @@ KINDS = ("cine", "still", "colour", "pw", "cw", "tdi", "mmode", "mr")
 SPLITS = ("pretrain", "train", "validation", "test")
 CODECS = ("raw", "jpeg", "png")
 EF_METHODS = (
-  "simulated", "biplane", "single_plane", "area_length", "reported", ""
+  "simulated", "biplane", "single_plane", "area_length", "short_axis_stack",
+  "reported", "",
 )  # fmt: skip
+AS_TMED5 = (
+  "no_AS", "mild_AS", "mildtomod_AS", "moderate_AS", "severe_AS", ""
+)  # fmt: skip
+AS_TMED3 = ("none", "early", "significant", "")
 
 Record = dict[str, Any]
 
@@ -75,16 +80,44 @@ FIELDS: dict[str, Field] = {
   "tracing_frame": _array("frames with a contour", None, dtype=np.int32),
   "tracing_count": _array("points of each contour", None, dtype=np.int32),
   "tracing_px": _array("contour points, x and y, flat", None, 2),
+  "caliper_name": _text("what each caliper measures, joined by commas"),
+  "caliper_frame": _array("frames with a caliper", None, dtype=np.int32),
+  "caliper_px": _array("caliper ends x1 y1 x2 y2", None, 4),
   "volume_ml": _array("left-ventricular volume a frame", None),
   "lv_mask": Field("images", "1-bit PNG a frame: left-ventricular cavity"),
+  "myo_mask": Field("images", "1-bit PNG a frame: left-ventricular wall"),
+  "la_mask": Field("images", "1-bit PNG a frame: left atrium"),
+  "rv_mask": Field("images", "1-bit PNG a frame: right-ventricular cavity"),
   "quality": _text("image quality grade"),
   "sex": _text("F, M or empty", ("F", "M", "")),
   "age_years": _float("age at the study", 0.0, 120.0),
+  "height_cm": _float("body height", 20.0, 260.0),
+  "weight_kg": _float("body weight", 0.3, 400.0),
   "heart_rate_bpm": _float("heart rate", 10.0, 300.0),
   "ef_pct": _float("left-ventricular ejection fraction", 0.0, 100.0),
   "edv_ml": _float("left-ventricular end-diastolic volume", 1.0, 1000.0),
   "esv_ml": _float("left-ventricular end-systolic volume", 0.0, 1000.0),
   "ef_method": _text("how EF and volumes were measured", EF_METHODS),
+  "ivsd_mm": _float("septal thickness at end-diastole", 1.0, 60.0),
+  "lvidd_mm": _float("LV internal diameter at end-diastole", 5.0, 150.0),
+  "lvpwd_mm": _float("posterior wall thickness at end-diastole", 1.0, 60.0),
+  "ivss_mm": _float("septal thickness at end-systole", 1.0, 60.0),
+  "lvids_mm": _float("LV internal diameter at end-systole", 2.0, 150.0),
+  "lvpws_mm": _float("posterior wall thickness at end-systole", 1.0, 60.0),
+  "as_tmed5": _text("aortic stenosis, the five grades of TMED-2", AS_TMED5),
+  "as_tmed3": _text("aortic stenosis, the three of TMED-2", AS_TMED3),
+  "ecg_mv": _array("ECG, samples x leads", None, None),
+  "ecg_hz": _float("sampling rate of the ECG", 1.0, 10_000.0),
+  "ecg_leads": _text("names of the ECG leads, joined by commas"),
+  "ecg_after_video_h": _float(
+    "hours from the video to an ECG that was taken apart", -1e6, 1e6
+  ),
+  "doppler_box_px": _array(
+    "spectrum in the picture: x0 y0 x1 y1, both ends inside", 4, dtype=np.int32
+  ),
+  "doppler_zero_px": _float("row of zero velocity", -1e5, 1e5),
+  "doppler_cm_s": _float("velocity of one pixel row, up is positive", 0.0, 1e3),
+  "doppler_ms": _float("time of one pixel column", 0.0, 1e3),
 }
 
 SCALARS = tuple(
@@ -179,7 +212,7 @@ def _check_frames(record: Mapping[str, Any]) -> None:
         f"it starts {times[:3]} and its smallest step is "
         f"{np.diff(times).min() if frames > 1 else 0:g} ms"
       )
-  for name in ("volume_ml", "lv_mask"):
+  for name in ("volume_ml", "lv_mask", "myo_mask", "la_mask", "rv_mask"):
     if len(record[name]) not in (0, frames):
       raise ValueError(f"{name} has {len(record[name])} values for {frames}")
   for name in ("ed_frame", "es_frame"):
@@ -195,6 +228,8 @@ def _check_frames(record: Mapping[str, Any]) -> None:
       "1 (grey) or 3 (RGB) channels"
     )
   _check_tracings(record, frames)
+  _check_calipers(record, frames)
+  _check_ecg(record)
 
 
 def _check_tracings(record: Mapping[str, Any], frames: int) -> None:
@@ -209,3 +244,30 @@ def _check_tracings(record: Mapping[str, Any], frames: int) -> None:
     raise ValueError(
       f"tracing_frame is {where.tolist()} but frames end at {frames - 1}"
     )
+
+
+def names_in(text: str) -> list[str]:
+  """Names that a text field joins by commas; none if it is empty."""
+  return text.split(",") if text else []
+
+
+def _check_calipers(record: Mapping[str, Any], frames: int) -> None:
+  names, where = names_in(record["caliper_name"]), record["caliper_frame"]
+  if not len(names) == len(where) == len(record["caliper_px"]):
+    raise ValueError(
+      f"caliper_name has {len(names)} names for {len(where)} caliper_frame "
+      f"and {len(record['caliper_px'])} caliper_px"
+    )
+  if len(where) and not (0 <= where.min() and where.max() < frames):
+    raise ValueError(
+      f"caliper_frame is {where.tolist()} but frames end at {frames - 1}"
+    )
+
+
+def _check_ecg(record: Mapping[str, Any]) -> None:
+  samples, leads = record["ecg_mv"].shape
+  names = names_in(record["ecg_leads"])
+  if leads != len(names):
+    raise ValueError(f"ecg_mv has {leads} leads, ecg_leads names {len(names)}")
+  if samples and np.isnan(record["ecg_hz"]):
+    raise ValueError(f"ecg_mv has {samples} samples but ecg_hz is unknown")

@@ -73,6 +73,8 @@ class VideoSource(Sequence):
         record[name] = record[name].decode("utf-8")
       elif field.type == "array":
         record[name] = np.asarray(record[name], field.dtype)
+    ecg, leads = record["ecg_mv"], len(schema.names_in(record["ecg_leads"]))
+    record["ecg_mv"] = ecg.reshape(len(ecg) // max(leads, 1), leads)
     return record
 
   def __repr__(self) -> str:

@@ -18,8 +18,8 @@ from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.evaluation.report import (
   Reference,
   fit_intervals,
-  mean_embeddings,
   judged_targets,
+  mean_embeddings,
   report_estimates,
   write_report,
 )
