@@ -39,7 +39,14 @@ def full_record(name="t:v", split="train", **changes):
     tracing_px=((1.5, 2.5), (3, 4), (5, 6)), volume_ml=(120.5, np.nan, 60),
     lv_mask=[b"a", b"", b"c\x00"], quality="poor", sex="M", age_years=61.25,
     heart_rate_bpm=71.5, ef_pct=50.21, edv_ml=120.5, esv_ml=60.0,
-    ef_method="biplane",
+    ef_method="biplane", caliper_name="lvidd_mm,ivsd_mm", caliper_frame=(0, 2),
+    caliper_px=((1, 2, 3, 4.5), (5, 6, 7, 8)), myo_mask=[b"", b"m", b""],
+    la_mask=[b"", b"", b"l"], rv_mask=[b"r", b"", b""], height_cm=171.5,
+    weight_kg=70.25, ivsd_mm=10.5, lvidd_mm=48.0, lvpwd_mm=9.5, ivss_mm=14.0,
+    lvids_mm=30.5, lvpws_mm=13.0, as_tmed5="mild_AS", as_tmed3="early",
+    ecg_mv=((0.5, -0.25), (1, 2), (0, 0)), ecg_hz=500.0, ecg_leads="I,V1",
+    ecg_after_video_h=-30.5, doppler_box_px=(1, 2, 30, 40),
+    doppler_zero_px=20.5, doppler_cm_s=1.5, doppler_ms=4.25,
   )  # fmt: skip
   assert set(known) == set(schema.FIELDS)
   return schema.make_record(**(known | changes))
