@@ -11,13 +11,9 @@ One letter means one axis everywhere in the package:
 """
 
 from jax import Array
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float
 
-RawVideo = UInt8[Array, "b T H W c"]
 Video = Float[Array, "b T H W c"]
 Tokens = Float[Array, "b n d"]
 Tubelets = Float[Array, "b n p"]
 FrameTimes = Float[Array, "b T"]
-FrameValid = Bool[Array, "b T"]
-TokenValid = Bool[Array, "b n"]
-TokenIndex = Int[Array, "b k"]

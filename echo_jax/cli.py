@@ -65,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
   args = make_parser(first if first else "none").parse_args(words)
   try:
     return args.run(args) or 0
+  except ModuleNotFoundError as error:
+    print(
+      f"echo-jax {args.command}: {error.name} is not installed; see the extras "
+      "in the README, as in `pip install 'echo-jax[dicom,tensorboard]'`",
+      file=sys.stderr,
+    )
+    return 1
   except (UserError, OSError, ValueError) as error:
     print(f"echo-jax {args.command}: {error}", file=sys.stderr)
     return 1

@@ -20,17 +20,20 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 import optax
 import pandas as pd
 from flax import linen as nn
 
 import echo_jax
+from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
 from echo_jax.data.pipeline import ClipMaker
 from echo_jax.data.schema import Record
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predict import clip_rows, predict_clips
+from echo_jax.evaluation.predictions import collected_notes
 from echo_jax.evaluation.report import (
   Reference,
   fit_intervals,
@@ -46,8 +49,15 @@ from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.loop import Pace, fit
 from echo_jax.training.state import TrainState, start_state
 from echo_jax.training.step import make_train_step
+from echo_jax.training.writers import write_whole
 
 RUN_RECORD = "run.json"
+# May change when a run goes on: no number depends on them (where the data lie
+# is not what they are, which their fingerprint says).
+FREE_SETTINGS = (
+  ("data", "dir"), ("data", "threads"), ("run", "log_every"),
+  ("run", "tensorboard"),
+)  # fmt: skip
 PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",
   "tensorflow-datasets", "numpy", "opencv-python-headless",
@@ -71,10 +81,12 @@ class Experiment:
     pace: length and intervals.
     data: fingerprints of the data sets.
     targets, scale: what a supervised model predicts; empty for pre-training.
+    needs_times: whether frame times must be known.
     predict_step: of a supervised model, see `make_predict_step`.
     open_clips: (split, clips a video, change=None) -> the split's index and
       its batches, with a control of `data.controls` applied to each record.
     source: the experiment file it came from.
+    fit_splits: what the model is fitted on, and what it is chosen on.
     seed, average_decay, metric, tensorboard: see `fit` and `make_train_step`.
   """
 
@@ -90,10 +102,12 @@ class Experiment:
   data: Sequence[Mapping[str, str]]
   targets: tuple[Target, ...] = ()
   scale: Standardisation | None = None
+  needs_times: bool = True
   predict_step: Callable | None = None
   open_clips: Callable[..., tuple[pd.DataFrame, Iterator]] | None = None
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
+  fit_splits: tuple[str, str] = ("train", "validation")
   seed: int = 0
   average_decay: float = 0.0
   metric: str = "loss"
@@ -124,16 +138,27 @@ def run(
   """Trains an experiment in `workdir`, going on where it stopped."""
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
+  begun = newest_step(workdir) is not None
   keep_record(experiment, workdir)
+  state = _state_shapes(experiment) if begun else initial_state(experiment)
   step = make_train_step(
     experiment.objective, experiment.optimizer, seed=experiment.seed,
     average_decay=experiment.average_decay,
   )  # fmt: skip
   return fit(
-    initial_state(experiment), step, experiment.batches, workdir,
-    experiment.pace, validate=experiment.validate, metric=experiment.metric,
+    state, step, experiment.batches, workdir, experiment.pace,
+    validate=experiment.validate, metric=experiment.metric,
     tensorboard=experiment.tensorboard, progress=progress,
   )  # fmt: skip
+
+
+def newest_step(workdir: Path) -> int | None:
+  """Step of the newest checkpoint of a run; None if it has none yet."""
+  folder = Path(workdir) / "checkpoints"
+  if not folder.exists():
+    return None
+  with Checkpoints(folder) as checkpoints:
+    return checkpoints.newest()
 
 
 def run_record(experiment: Experiment) -> dict[str, Any]:
@@ -146,7 +171,15 @@ def run_record(experiment: Experiment) -> dict[str, Any]:
     "data": list(experiment.data),
     "targets": [target.name for target in experiment.targets],
     "scale": experiment.scale and dataclasses.asdict(experiment.scale),
+    "metric": experiment.metric,
     "seed": experiment.seed,
+    **_machine(),
+  }
+
+
+def _machine() -> dict[str, Any]:
+  """What the code runs on; may change when a run goes on."""
+  return {
     "echo_jax": echo_jax.__version__,
     "commit": code_commit(),
     "python": sys.version.split()[0],
@@ -181,18 +214,22 @@ def code_commit() -> str:
 def keep_record(experiment: Experiment, workdir: Path) -> None:
   """Writes the run record; refuses to go on with a different experiment.
 
+  A run that goes on adds the step and the machine to `resumed`.  One that
+  has saved nothing yet starts anew.
+
   Raises:
     ValueError: names what differs from the run that is already there.
   """
-  path = workdir / RUN_RECORD
-  if path.exists():
-    return _refuse_other(experiment, workdir)
-  record = run_record(experiment)
-  record["init_from"] = origin_of_weights(experiment.config.get("init_from"))
-  text = json.dumps(record, indent=2) + "\n"
-  unfinished = path.with_suffix(".tmp")
-  unfinished.write_text(text, encoding="utf-8")
-  unfinished.replace(path)
+  path, step = workdir / RUN_RECORD, newest_step(workdir)
+  if step is not None:
+    _refuse_other(experiment, workdir)
+    record = read_record(workdir)
+    record["resumed"].append({"step": step, **_machine()})
+  else:
+    record = run_record(experiment)
+    origin = origin_of_weights(experiment.config.get("init_from"))
+    record |= {"init_from": origin, "resumed": []}
+  write_whole(path, json.dumps(record, indent=2) + "\n")
 
 
 def _refuse_other(experiment: Experiment, workdir: Path) -> None:
@@ -200,8 +237,8 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
   record = json.loads(json.dumps(run_record(experiment)))
   before = read_record(workdir)
   for one in (record, before):
-    # Where the data lie is not what they are: that is what `data` says.
-    one["config"]["data"].pop("dir")
+    for group, name in FREE_SETTINGS:
+      one["config"][group].pop(name, None)
   for part in ("config", "contract", "data", "targets", "scale"):
     if before[part] != record[part]:
       raise ValueError(
@@ -236,22 +273,36 @@ def origin_of_weights(workdir: str | None) -> dict[str, Any] | None:
   if not workdir:
     return None
   record = read_record(Path(workdir))
-  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+  folder = Path(workdir) / "checkpoints"
+  with Checkpoints(folder, record["metric"]) as checkpoints:
     step = checkpoints.best()
   names = ("experiment", "contract_hash", "data", "seed", "commit")
   return {"workdir": workdir, "step": step} | {n: record[n] for n in names}
 
 
-def load_subtree(workdir: str, name: str, contract: InputContract) -> Any:
+def load_subtree(
+  workdir: str, name: str, contract: InputContract,
+  settings: Mapping[str, Any],
+) -> Any:  # fmt: skip
   """Weights of one top-level module from the best checkpoint of a run.
+
+  `settings` are the module's own (`config.encoder`): shapes alone do not tell
+  the number of heads, nor how a tubelet is cut.
 
   Raises:
     FileNotFoundError: no run or no checkpoint there.
-    ValueError: it was trained under another input contract.
+    ValueError: trained under another input contract or architecture.
   """
   record = read_record(Path(workdir))
   contract.refuse_other(InputContract(**record["contract"]), workdir)
-  with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+  theirs = record["config"].get(name)
+  if theirs != dict(settings):
+    raise ValueError(
+      f"{workdir} has another {name}: its {name} "
+      f"{_difference(theirs, dict(settings))}"
+    )
+  folder = Path(workdir) / "checkpoints"
+  with Checkpoints(folder, record["metric"]) as checkpoints:
     best = checkpoints.best()
     if best is None:
       raise FileNotFoundError(f"{workdir} has no checkpoint yet")
@@ -259,18 +310,26 @@ def load_subtree(workdir: str, name: str, contract: InputContract) -> Any:
   return (state["aux"]["average"] or state["params"])[name]
 
 
-def load_best(experiment: Experiment, workdir: Path) -> TrainState:
-  """The best state of a finished or running experiment.
+def load_best(
+  experiment: Experiment, workdir: Path, step: int | None = None
+) -> TrainState:
+  """The best state of a finished or running experiment, or that of a step.
 
   Raises:
-    FileNotFoundError: there is no checkpoint.
+    FileNotFoundError: there is no checkpoint, or none of that step any more.
   """
   folder = Path(workdir) / "checkpoints"
   with Checkpoints(folder, experiment.metric) as checkpoints:
     best = checkpoints.best()
     if best is None:
       raise FileNotFoundError(f"{workdir} has no validated checkpoint yet")
-    return checkpoints.restore(best, _state_shapes(experiment))
+    if step is not None and step not in checkpoints.steps():
+      raise FileNotFoundError(
+        f"{workdir} was evaluated at step {step}, which is no longer kept "
+        f"(the best is {best} now); run `echo-jax evaluate {workdir}` again"
+      )
+    chosen = best if step is None else step
+    return checkpoints.restore(chosen, _state_shapes(experiment))
 
 
 def prepare(
@@ -334,13 +393,14 @@ def evaluate(
     raise ValueError(f"clips is {clips}; a video needs at least 1")
   if experiment.predict_step is None:
     raise ValueError(f"{workdir} is a pre-training run and predicts no target")
-  if split in ("train", "validation"):
+  if split in experiment.fit_splits:
     raise ValueError(
       f"the model was fitted or chosen on {split}; judge it on another split"
     )
+  train, validation = experiment.fit_splits
   workdir, state = Path(workdir), load_best(experiment, workdir)
   found = {}
-  for name in (split, "train", "validation"):  # a wrong name fails at once
+  for name in (split, train, validation):  # a wrong name fails at once
     index, batches = experiment.open_clips(name, clips)
     found[name] = index, predict_clips(
       experiment.predict_step, state, batches, name=name, progress=progress
@@ -349,22 +409,25 @@ def evaluate(
     [
       clip_rows(predicted, experiment.targets, index)
       for name, (index, predicted) in found.items()
-      if name in ("validation", split)
+      if name in (validation, split)
     ],
     ignore_index=True,
   )
-  estimates = report_estimates(rows, split, seed)
+  with collected_notes() as notes:
+    estimates = report_estimates(rows, split, seed)
   about = {
     "split": split, "clips_per_video": clips, "step": int(state.step),
     "contract": contract_hash(experiment), "data": list(experiment.data),
   }  # fmt: skip
-  write_report(workdir, rows, estimates, about, split)
-  train, validation = (
-    mean_embeddings(found[name][1]) for name in ("train", "validation")
+  write_report(workdir, rows, estimates, about, split, notes)
+  seen, unseen = (
+    mean_embeddings(found[name][1]) for name in (train, validation)
   )
-  domain = fit_domain(train, validation) if len(validation) >= 20 else None
-  intervals = fit_intervals(rows, experiment.targets)
-  Reference(intervals, domain, clips).save(workdir / "reference.npz")
+  domain = fit_domain(seen, unseen) if len(unseen) >= 20 else None
+  intervals = fit_intervals(rows, experiment.targets, validation)
+  Reference(
+    intervals, domain, clips, int(state.step), about["contract"]
+  ).save(workdir / "reference.npz")
   return estimates
 
 
@@ -381,12 +444,24 @@ def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
       "first, which measures intervals and the training domain"
     )
   experiment = rebuild(workdir, with_data=False)
-  state, reference = load_best(experiment, workdir), Reference.load(path)
+  reference = Reference.load(path)
+  if reference.contract != contract_hash(experiment):
+    raise ValueError(
+      f"{path} is of another input contract; run `echo-jax evaluate {workdir}` "
+      "again"
+    )
+  state = load_best(experiment, workdir, reference.step)
   maker = ClipMaker(experiment.contract, experiment.targets)
-  return lambda record: predict_record(
-    record, maker, experiment.predict_step, state, experiment.targets,
-    reference,
-  )  # fmt: skip
+
+  def predict(record: Record) -> Finding:
+    if experiment.needs_times and np.isnan(record["frame_time_ms"]).any():
+      raise UnknownTimes("frame times are unknown and the model needs them")
+    return predict_record(
+      record, maker, experiment.predict_step, state, experiment.targets,
+      reference,
+    )  # fmt: skip
+
+  return predict
 
 
 def load_module(name: str) -> ModuleType:

@@ -1,11 +1,9 @@
 """Named leaves of parameter trees: paths, masks by path, counts, averages."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 Tree = Any
 
@@ -28,11 +26,6 @@ def map_named(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
   )
 
 
-def mask_matching(pattern: str, tree: Tree) -> Tree:
-  """True at the leaves whose name matches the regular expression."""
-  return map_named(lambda name, _: bool(re.search(pattern, name)), tree)
-
-
 def count_parameters(tree: Tree) -> int:
   """Number of scalars in a tree of arrays or of shapes."""
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -40,12 +33,7 @@ def count_parameters(tree: Tree) -> int:
 
 def update_average(average: Tree, tree: Tree, decay: float) -> Tree:
   """Exponential moving average: decay * average + (1 - decay) * tree."""
+  # In this form rounding does not pull a steady average towards zero.
   return jax.tree.map(
-    lambda old, new: decay * old + (1 - decay) * new, average, tree
+    lambda old, new: old + (1 - decay) * (new - old), average, tree
   )
-
-
-def all_finite(tree: Tree) -> jax.Array:
-  """Whether every number in a tree is finite."""
-  finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
-  return jnp.stack(finite).all()

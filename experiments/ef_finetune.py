@@ -87,18 +87,25 @@ def build(
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
   targets = parts.make_targets(config)
+  rule = parts.make_adamw_rule(config)  # first: it checks the pattern
   split = config.data
   videos = cache(lambda name: parts.open_split(config, name, targets))
   if record is None:
     truth = parts.truths(videos(split.train_split).index, targets)
     scale, data = standardise_from(targets, truth), parts.data_record(config)
-    videos(split.validation_split)  # an empty one fails now, not in an hour
+    # What cannot be validated fails now, not in an hour.
+    parts.refuse_unknown(
+      targets, parts.truths(videos(split.validation_split).index, targets),
+      split.validation_split,
+    )  # fmt: skip
   else:
     known = {name: tuple(of) for name, of in record["scale"].items()}
     scale, data = Standardisation(**known), record["data"]
   model = Predictor(
-    parts.make_encoder(config), parts.make_head(config), len(targets)
-  )
+    parts.make_encoder(config), parts.make_head(config), len(targets),
+    hidden_layers=tuple(config.head.layers),
+    frozen=parts.frozen_parts(config.optimizer.freeze),
+  )  # fmt: skip
   plain = ClipMaker(contract, targets)
   augmented = ClipMaker(contract, targets, parts.make_augmentation(config))
   run = config.run
@@ -110,7 +117,9 @@ def build(
   def warm_start(variables: dict) -> dict:
     if not config.init_from:
       return variables
-    encoder = load_subtree(config.init_from, "encoder", contract)
+    encoder = load_subtree(
+      config.init_from, "encoder", contract, config.encoder.to_dict()
+    )
     return parts.replace_subtree(variables, "encoder", encoder)
 
   def clips_of(chosen: Sequence, clips: int) -> Iterator[Batch]:
@@ -136,7 +145,7 @@ def build(
       make_supervised(model, normalise, targets, scale, config.loss),
       config.optimizer.freeze,
     ),
-    optimizer=make_adamw(parts.make_adamw_rule(config)),
+    optimizer=make_adamw(rule),
     batches=lambda first: training_batches(
       videos(split.train_split), augmented, seed=run.seed,
       batch_size=run.batch_size, first_step=first, threads=config.data.threads,
@@ -149,9 +158,11 @@ def build(
     predict_step=predict_step,
     open_clips=open_clips,
     pace=parts.make_pace(config),
+    fit_splits=(config.data.train_split, config.data.validation_split),
     data=data,
     targets=targets,
     scale=scale,
+    needs_times=parts.needs_times(config),
     seed=run.seed,
     average_decay=run.average_decay,
     tensorboard=run.tensorboard,

@@ -134,6 +134,7 @@ def build(config: ConfigDict) -> Experiment:
     ),
     open_clips=open_clips,
     pace=parts.make_pace(config),
+    fit_splits=(config.data.train_split, config.data.validation_split),
     data=parts.data_record(config),
     seed=run.seed,
     average_decay=run.average_decay,

@@ -1,5 +1,6 @@
 """Parts that experiments are put together from: config sections to objects."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from echo_jax.data.pipeline import Subset
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.transforms import Augmentation
 from echo_jax.models.heads import MaxPool, MeanPool, Moments
+from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
 from echo_jax.models.video_vit import SIZES, VideoViT
@@ -58,6 +60,8 @@ def head_config() -> ConfigDict:
       "time": "seconds",
       "slice_mixer": "whole",
       "hidden": 1024,
+      "attention_init": "fan_in",  # or "released"
+      "layers": (),  # (200, 100) as released without linear prediction
     }
   )
 
@@ -157,6 +161,7 @@ def make_head(config: ConfigDict) -> nn.Module:
       return STFNet(
         axes=head.axes, norm=head.norm, time=head.time,
         slice_mixer=head.slice_mixer, attention_hidden=head.hidden,
+        attention_init=head.attention_init,
         dtype=pick(DTYPES, config.run.dtype, "dtype"),
       )  # fmt: skip
     case "moments":
@@ -168,6 +173,14 @@ def make_head(config: ConfigDict) -> nn.Module:
     case "gru":
       return GRUHead(width=head.hidden)
   raise ValueError(f"no head {head.name!r}: stf, moments, max, mean or gru")
+
+
+def frozen_parts(freeze: str) -> tuple[str, ...]:
+  """Parts of a predictor that the pattern of `optimizer.freeze` takes whole.
+
+  A pattern of less ("^encoder/block_0/") leaves its part in training mode.
+  """
+  return tuple(p for p in PARTS if freeze and re.search(freeze, f"{p}/"))
 
 
 def make_augmentation(config: ConfigDict) -> Augmentation:
@@ -189,6 +202,8 @@ def make_adamw_rule(config: ConfigDict) -> AdamWRule:
 def make_pace(config: ConfigDict) -> Pace:
   """Intervals; unset ones are a tenth of the run."""
   run = config.run
+  if not 0 <= run.average_decay < 1:
+    raise ValueError(f"run.average_decay is {run.average_decay}, wants 0 to 1")
   tenth = max(run.steps // 10, 1)
   return Pace(
     run.steps, min(run.log_every, tenth), run.validate_every or tenth,
@@ -215,8 +230,7 @@ def open_split(
   for column, wanted in (("kind", data.kinds), ("view", data.views)):
     if wanted:
       usable &= index[column].isin(wanted)
-  in_seconds = config.get("head", {}).get("time") == "seconds"
-  if config.input.span_s or in_seconds:
+  if needs_times(config):
     usable &= index["span_ms"].notna()
   if targets:
     usable &= ~np.isnan(truths(index, targets)).all(axis=1)
@@ -245,6 +259,12 @@ def open_split(
   return videos
 
 
+def needs_times(config: ConfigDict) -> bool:
+  """Whether clips are drawn in seconds, or a head reads them."""
+  in_seconds = config.get("head", {}).get("time") == "seconds"
+  return bool(config.input.span_s) or in_seconds
+
+
 def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:
   """Truth of every target for every row of an index: N o."""
   rows = index.to_dict("records")
@@ -254,10 +274,25 @@ def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:
   ).reshape(len(rows), len(targets))
 
 
+def refuse_unknown(
+  targets: Sequence[Target], truth: np.ndarray, split: str
+) -> None:
+  """Raises ValueError where a target has no known value in a split."""
+  for target, column in zip(targets, truth.T, strict=True):
+    if np.isnan(column).all():
+      raise ValueError(
+        f"{target.name}: none of {len(column)} videos of split {split} has a "
+        "known value; leave the target out or choose another split"
+      )
+
+
 def make_targets(config: ConfigDict) -> tuple[Target, ...]:
   """The targets that `config.targets` names."""
-  if not config.targets:
-    raise ValueError("targets is empty; name one, as in ('ef_pct',)")
+  if not config.targets or len(set(config.targets)) < len(config.targets):
+    raise ValueError(
+      f"targets is {config.targets}; name one or more, each once, as in "
+      "('ef_pct',)"
+    )
   return tuple(target_named(name) for name in config.targets)
 
 

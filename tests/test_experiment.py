@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from echo_jax import experiment, trees
+from echo_jax.data.pipeline import arrays_of
+from echo_jax.data.sources import VideoSource, find_dataset
 from echo_jax.evaluation.predict import predict_clips
+from echo_jax.evaluation.predictions import read_predictions
+from echo_jax.objectives.objective import Aux
 from echo_jax.training.checkpoint import Checkpoints
 from experiments import ef_finetune, mae_pretrain
 
@@ -82,6 +86,113 @@ def test_a_run_can_be_judged_without_the_run_it_started_from(
   finally:
     shutil.move(away, pretrained)
   assert int(state.step) in (1, 2, 3)
+
+
+def test_it_goes_on_without_the_run_it_started_from(
+  frozen, pretrained, tmp_path
+):
+  built, workdir = frozen
+  copy = tmp_path / "copy"
+  shutil.copytree(workdir, copy)
+  shutil.move(pretrained, tmp_path / "away")
+  try:
+    state = experiment.run(built, copy, progress=False)
+  finally:
+    shutil.move(tmp_path / "away", pretrained)
+  assert int(state.step) == 3
+  resumed = experiment.read_record(copy)["resumed"]
+  assert [one["step"] for one in resumed] == [3] and resumed[0]["packages"]
+
+
+def test_settings_that_no_number_depends_on_may_change(frozen):
+  built, workdir = frozen
+  other = json.loads(json.dumps(built.config))
+  other["data"] |= {"threads": 1, "dir": "elsewhere"}
+  other["run"] |= {"log_every": 7, "tensorboard": True}
+  experiment.keep_record(dataclasses.replace(built, config=other), workdir)
+
+
+def test_a_run_that_saved_nothing_starts_anew(frozen, tmp_path):
+  built, _ = frozen
+  experiment.keep_record(built, tmp_path)
+  experiment.keep_record(dataclasses.replace(built, seed=5), tmp_path)
+  assert experiment.read_record(tmp_path)["seed"] == 5
+
+
+@pytest.mark.parametrize("change", ["encoder.heads=4", "encoder.tubelet=4"])
+def test_an_encoder_of_another_architecture_is_refused(
+  settings, pretrained, change
+):
+  """Also where its shapes are the same, as with more heads."""
+  words = (*settings, f"init_from={pretrained}", change)
+  built = experiment.prepare(TRAIN, words, tiny=True)
+  name = change.split("=")[0].split(".")[1]
+  with pytest.raises(ValueError, match=f"another encoder: .*{name} is 2"):
+    experiment.initial_state(built)
+
+
+def test_the_best_averaged_weights_are_judged(settings, tmp_path):
+  """Not the newest ones, and not the parameters that are trained."""
+  words = (
+    *settings, "run.average_decay=0.5", "run.steps=3", "run.validate_every=1",
+    "targets=('ef_below_50', 'ef_pct')", "run.tensorboard=True",
+  )  # fmt: skip
+  built = experiment.prepare(TRAIN, words, tiny=True)
+  scores = iter([3.0, 1.0, 2.0])  # the second is the best
+  ranked = dataclasses.replace(
+    built, validate=lambda state: {"loss": next(scores)}
+  )
+  experiment.run(ranked, tmp_path, progress=False)
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    second = checkpoints.restore_tree(2)
+  estimates = experiment.evaluate(built, tmp_path, clips=1, progress=False)
+  rows = read_predictions(tmp_path / "predictions.csv")
+  index, batches = built.open_clips("test", 1)
+  batch = next(batches)
+  average = second["aux"]["average"]
+  prediction, _ = built.predict_step(average, Aux(), arrays_of(batch))
+  other, _ = built.predict_step(second["params"], Aux(), arrays_of(batch))
+  assert np.abs(prediction - other)[:, 1].max() > 1e-3
+  judged = rows[rows["split"] == "test"].pivot(
+    index="item_id", columns="target", values="prediction"
+  )
+  for column, target in enumerate(("ef_below_50", "ef_pct")):
+    np.testing.assert_allclose(
+      judged.loc[batch["video_id"], target], prediction[:, column], rtol=1e-4
+    )
+  auroc = next(one for one in estimates if one.name == "auroc")
+  assert auroc.target == "ef_below_50" and auroc.positive
+  assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_what_a_model_was_fitted_on_is_not_judged(settings, tmp_path):
+  words = (*settings, "data.train_split=test", "run.steps=1")
+  built = experiment.prepare(TRAIN, words, tiny=True)
+  assert built.fit_splits == ("test", "validation")
+  experiment.run(built, tmp_path, progress=False)
+  with pytest.raises(ValueError, match="fitted or chosen on test"):
+    experiment.evaluate(built, tmp_path, split="test")
+
+
+def test_a_single_prediction_uses_the_weights_that_were_evaluated(
+  trained, data_dir, tmp_path
+):
+  built, workdir = trained
+  copy = tmp_path / "copy"
+  shutil.copytree(workdir, copy)
+  record = VideoSource(find_dataset(data_dir, "synthetic_echo"), "test")[0]
+  wanted = experiment.single_predictor(workdir)(record).values
+  state = experiment.load_best(built, copy)
+  later = state.replace(
+    step=state.step + 100, params=jax.tree.map(lambda x: x + 1, state.params)
+  )
+  with Checkpoints(copy / "checkpoints", keep=99) as checkpoints:
+    checkpoints.save(later, {"loss": -1.0})
+  assert int(experiment.load_best(built, copy).step) == int(later.step)
+  assert experiment.single_predictor(copy)(record).values == wanted
+  shutil.rmtree(copy / "checkpoints" / str(int(state.step)))
+  with pytest.raises(FileNotFoundError, match="evaluate .* again"):
+    experiment.single_predictor(copy)
 
 
 def test_rebuilt_from_its_record_it_is_the_same_experiment(frozen):

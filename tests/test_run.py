@@ -132,7 +132,7 @@ def test_pretrained_encoder_is_taken_over_under_its_contract(
   built = experiment.prepare(TRAIN, (*settings, init), tiny=True)
   ours = experiment.initial_state(built).params["encoder"]
   theirs = experiment.load_subtree(
-    str(tmp_path / "mae"), "encoder", built.contract
+    str(tmp_path / "mae"), "encoder", built.contract, built.config["encoder"]
   )
   experiment.keep_record(built, tmp_path)
   origin = experiment.read_record(tmp_path)["init_from"]
@@ -144,9 +144,10 @@ def test_pretrained_encoder_is_taken_over_under_its_contract(
     experiment.load_subtree(
       str(tmp_path / "mae"), "encoder",
       dataclasses.replace(built.contract, span_s=1.0),
+      built.config["encoder"],
     )  # fmt: skip
   wider = (*settings, init, "encoder.width=64")
-  with pytest.raises(ValueError, match="do not fit: .*wanted"):
+  with pytest.raises(ValueError, match="its encoder width is 32, now it is 64"):
     experiment.initial_state(experiment.prepare(TRAIN, wider, tiny=True))
 
 
@@ -165,7 +166,7 @@ def test_report_holds_single_clips_and_their_mean(trained):
   assert InputContract(**record["contract"]) == built.contract
 
 
-def test_predictions_do_not_depend_on_the_batch(trained):
+def test_a_rebuilt_experiment_predicts_the_same(trained):
   built, workdir = trained
   state = experiment.load_best(built, workdir)
   rows = read_predictions(workdir / "predictions.csv")

@@ -20,7 +20,7 @@ from echo_jax.data.build import Dataset, Item
 from echo_jax.data.splits import check_shares, parse_shares
 
 VERSION = "1.0.0"
-SHARES = {"pretrain": 0.4, "train": 0.35, "validation": 0.1, "test": 0.15}
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 GRADES = ((0.4, "poor"), (0.7, "medium"), (1.01, "good"))
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     seeds = range(args.seed, args.seed + 3)
     full = importlib.import_module("experiments.demo.full")
     print(full.format_results(full.run_full(workdir, seeds=seeds)))
-    print(f"table and results: {workdir}")
+    page = workdir / "independent" / f"seed_{args.seed}" / "demo.html"
+    print(f"table and results: {workdir}\npage of the first seed: {page}")
     return 0
   demo = importlib.import_module("experiments.demo.run")
   result = demo.run_demo(workdir, tiny=args.tiny, seed=args.seed)

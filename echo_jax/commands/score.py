@@ -11,7 +11,6 @@ truth and prediction; see echo_jax/evaluation/predictions.py.
 import argparse
 import json
 import sys
-import warnings
 from pathlib import Path
 
 from echo_jax.evaluation.estimate import (
@@ -22,7 +21,7 @@ from echo_jax.evaluation.estimate import (
 from echo_jax.evaluation.power import power_lines, smallest_differences
 from echo_jax.evaluation.predictions import (
   LEVELS,
-  PredictionsWarning,
+  collected_notes,
   read_predictions,
 )
 from echo_jax.evaluation.score import METHODS, score
@@ -62,21 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Prints the estimates; notes go to stderr (with --json, into the JSON)."""
-  with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always", PredictionsWarning)
+  with collected_notes() as notes:
     estimates = score(
       read_predictions(args.predictions), level=args.level, split=args.split,
       seed=args.seed, resamples=args.resamples, threshold=args.threshold,
       targets=args.target, binary=args.binary, method=args.interval,
     )  # fmt: skip
-  notes = []
-  for one in caught:
-    if issubclass(one.category, PredictionsWarning):
-      notes.append(str(one.message))
-    else:
-      warnings.warn_explicit(
-        one.message, one.category, one.filename, one.lineno
-      )
   if args.json:
     print(_as_json(estimates, notes, args.power))
     return 0

@@ -11,7 +11,6 @@ import argparse
 from pathlib import Path
 
 from echo_jax import experiment
-from echo_jax.training.loop import Stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Builds and trains; 143 after SIGTERM, as shells count signals."""
+  """Builds and trains."""
   prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
-  try:
-    experiment.run(prepared, args.workdir)
-  except Stopped as stopped:
-    print(stopped)
-    return 143
+  experiment.run(prepared, args.workdir)
   print(f"done: {prepared.pace.steps} steps in {args.workdir}")
   return 0

@@ -18,6 +18,7 @@ Counts = Float[np.ndarray, "r g"]
 Samples = Float[np.ndarray, "r"]
 Statistic = Callable[[Counts], dict[str, Samples]]
 
+LEAST_RESAMPLES = 100
 _CHUNK_VALUES = 4_000_000  # keeps a chunk of weights near 32 MB
 
 
@@ -39,7 +40,15 @@ def resample(
     rows: number of rows, only to bound memory.
 
   The draws depend on (seed, patients) alone, not on the chunk size.
+
+  Raises:
+    ValueError: fewer than 100 resamples, which give no 95 % interval.
   """
+  if resamples < LEAST_RESAMPLES:
+    raise ValueError(
+      f"resamples is {resamples}, wants {LEAST_RESAMPLES} or more (2,000 are "
+      "usual)"
+    )
   rng = np.random.default_rng(seed)
   step = max(1, _CHUNK_VALUES // max(rows, patients, 1))
   parts = [

@@ -95,7 +95,8 @@ def clip_rows(
   names = ("study_id", "patient_id", "site", "device", "view", "split")
   tables = []
   for column, target in enumerate(targets):
-    table = about[[*names, "sex", "age_years", "quality"]].copy()
+    optional = ("sex", "age_years", "quality", "patient_known")
+    table = about[[*names, *optional]].copy()
     table.insert(0, "level", "clip")
     table.insert(1, "item_id", clips.video_id)
     table["start_ms"] = clips.start_ms

@@ -5,8 +5,10 @@ The key (level, item_id, start_ms, target, class) occurs once.  Our own files
 hold every column of `COLUMNS`; another's may lack some (`read_predictions`).
 """
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +20,14 @@ COLUMNS = (
   "level", "item_id", "start_ms", "study_id", "patient_id", "site", "device",
   "view", "split", "target", "unit", "truth", "prediction",
 )  # fmt: skip
-OPTIONAL = ("class", "kind", "sex", "age_years", "quality")
+# patient_known is 0 where a rule stands for the owner's word (one video is
+# one patient), so that a count of patients can say so.
+OPTIONAL = ("class", "kind", "sex", "age_years", "quality", "patient_known")
 KEY = ("level", "item_id", "start_ms", "target", "class")
 COUNTS = ("clips", "videos")  # how many a mean was taken over
-NUMBERS = ("start_ms", "truth", "prediction", "age_years", *COUNTS)
+NUMBERS = (
+  "start_ms", "truth", "prediction", "age_years", "patient_known", *COUNTS
+)  # fmt: skip
 
 _NEEDED = ("patient_id", "split", "target", "truth", "prediction")
 _NEVER_EMPTY = ("level", "item_id", "patient_id", "split", "target")
@@ -30,6 +36,22 @@ _MISSING = ("", "na", "nan", "none", "null")
 
 class PredictionsWarning(UserWarning):
   """Something assumed or left out on the way to a score."""
+
+
+@contextlib.contextmanager
+def collected_notes() -> Iterator[list[str]]:
+  """Gathers what PredictionsWarnings say; other warnings are passed on."""
+  notes: list[str] = []
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", PredictionsWarning)
+    yield notes
+  for one in caught:
+    if issubclass(one.category, PredictionsWarning):
+      notes.append(str(one.message))
+    else:
+      warnings.warn_explicit(
+        one.message, one.category, one.filename, one.lineno
+      )
 
 
 def check_predictions(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ prediction is judged by (its interval and the training domain).
 """
 
 import dataclasses
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.score import kind_of, score
 from echo_jax.targets import Target
+from echo_jax.training.writers import write_whole
 
 LABELS = {
   "ef_pct": "Ejection fraction",
@@ -59,16 +61,16 @@ def judged_targets(rows: pd.DataFrame, split: str) -> list[str]:
 
 def write_report(
   workdir: Path, rows: pd.DataFrame, estimates: Sequence[Estimate],
-  about: Mapping[str, Any], split: str,
+  about: Mapping[str, Any], split: str, notes: Sequence[str] = (),
 ) -> None:  # fmt: skip
   """Writes predictions, metrics and figures of one evaluation."""
   write_predictions(workdir / "predictions.csv", rows)
   judged = judged_targets(rows, split)
   unjudged = [name for name in rows["target"].unique() if name not in judged]
   about = {**about, "targets_without_truth": unjudged}
-  metrics = {"about": about, **estimates_to_json(estimates)}
+  metrics = {"about": about, **estimates_to_json(estimates, notes)}
   text = json.dumps(metrics, indent=2, allow_nan=False)
-  (workdir / "metrics.json").write_text(text + "\n", encoding="utf-8")
+  write_whole(workdir / "metrics.json", text + "\n")
   folder = workdir / "figures"
   folder.mkdir(exist_ok=True)
   videos = mean_over_clips(rows)
@@ -104,13 +106,16 @@ class Reference:
 
   `intervals` are split-conformal, one a regression target, and absent where
   validation had too few patients; `domain` likewise.  Both hold for the mean
-  over `clips` clips of a video.  Validation also chose the checkpoint, so the
+  over `clips` clips of a video and for the weights of `step` under the input
+  `contract` (its hash).  Validation also chose the checkpoint, so the
   intervals are somewhat too narrow.
   """
 
   intervals: Mapping[str, PredictionInterval]
   domain: Domain | None
   clips: int
+  step: int
+  contract: str
 
   def save(self, path: Path) -> None:
     """Writes plain arrays and numbers."""
@@ -119,9 +124,12 @@ class Reference:
       for name, interval in self.intervals.items()
     }
     arrays = {} if self.domain is None else self.domain.to_arrays()
+    content = io.BytesIO()
     np.savez(
-      path, intervals=json.dumps(plain), clips=self.clips, **arrays
-    )
+      content, intervals=json.dumps(plain), clips=self.clips, step=self.step,
+      contract=self.contract, **arrays,
+    )  # fmt: skip
+    write_whole(path, content.getvalue())
 
   @classmethod
   def load(cls, path: Path) -> "Reference":
@@ -129,19 +137,22 @@ class Reference:
     with np.load(path) as arrays:
       plain = json.loads(str(arrays["intervals"]))
       domain = Domain.from_arrays(arrays) if "centre" in arrays else None
-      clips = int(arrays["clips"])
-    return cls(
-      {name: PredictionInterval(**value) for name, value in plain.items()},
-      domain,
-      clips,
-    )
+      clips, step = int(arrays["clips"]), int(arrays["step"])
+      contract = str(arrays["contract"])
+    intervals = {
+      name: PredictionInterval(**value) for name, value in plain.items()
+    }
+    return cls(intervals, domain, clips, step, contract)
 
 
 def fit_intervals(
-  rows: pd.DataFrame, targets: Sequence[Target], coverage: float = 0.95
+  rows: pd.DataFrame,
+  targets: Sequence[Target],
+  split: str = "validation",
+  coverage: float = 0.95,
 ) -> dict[str, PredictionInterval]:
   """Intervals from validation videos, where there are patients enough."""
-  videos = mean_over_clips(rows[rows["split"] == "validation"])
+  videos = mean_over_clips(rows[rows["split"] == split])
   intervals = {}
   for target in targets:
     of_target = videos["target"] == target.name

@@ -118,7 +118,7 @@ def _score_target(
     row_level=rows.level.iloc[0], unit=_unit(rows, target),
     patients=part.patient_id.nunique(), without_truth=without_truth,
     rows=len(part[_item_columns(part)].drop_duplicates()),
-    protocol=_protocol(part, split),
+    protocol=_protocol(part, split) + _patient_rule(part),
   )  # fmt: skip
   if kind == "multiclass":
     patient_id, found = _class_metrics(part, target)
@@ -126,7 +126,7 @@ def _score_target(
   if kind == "regression":
     found = _regression_metrics(part)
     return _estimates(found, part.patient_id, base, bootstrap)
-  cut, rule = _find_threshold(rows, threshold)
+  cut, rule = _find_threshold(rows, threshold, split)
   share = f"{int(part.truth.sum()):,} of {len(part):,} rows positive"
   base = replace(
     base, positive=positive_class(target), threshold=cut, threshold_rule=rule,
@@ -276,11 +276,16 @@ def _with_truth(
 
 
 def _find_threshold(
-  rows: pd.DataFrame, given: float | int | None
+  rows: pd.DataFrame, given: float | int | None, split: str
 ) -> tuple[float, str]:
   """The cut of a binary target and the rule it comes from."""
   if given is not None:
+    if not np.isfinite(given):
+      raise ValueError(f"threshold is {given}, wants a finite number")
     return float(given), "(given)"
+  if split in ("validation", "all"):
+    why = "validation rows are among those scored"
+    return DEFAULT_THRESHOLD, f"(default 0.5, not fitted: {why})"
   fit = rows[(rows.split == "validation") & rows.truth.notna()]
   if not len(fit):
     return DEFAULT_THRESHOLD, "(default 0.5, not fitted: no validation rows)"
@@ -354,6 +359,14 @@ def _protocol(part: pd.DataFrame, split: str) -> str:
     if f"{what}s" in part and part[f"{what}s"].notna().all()
   ]
   return f"{text}, mean over {' and '.join(counted)}" if counted else text
+
+
+def _patient_rule(part: pd.DataFrame) -> str:
+  """Says so where patients were not named by the owner of the data."""
+  by_rule = part.patient_known == 0
+  if by_rule.all():
+    return ", patients by rule"
+  return ", some patients by rule" if by_rule.any() else ""
 
 
 def _span(counts: pd.Series, what: str) -> str:

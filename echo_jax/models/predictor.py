@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from echo_jax.models.tokens import token_valid
 from echo_jax.models.video_vit import VideoViT
 
+PARTS = ("encoder", "head")
+
 
 class Predictor(nn.Module):
   """Targets of a clip in standardised units, o = `outputs` numbers.
@@ -20,13 +22,16 @@ class Predictor(nn.Module):
   starts at zero, so that an untrained model predicts the training mean of
   every standardised target (and logit 0 of a class).  `hidden_layers` puts
   linear, batch norm, ReLU layers before it; the released head without
-  `--linear_prediction_head` is (200, 100).
+  `--linear_prediction_head` is (200, 100).  The `frozen` ones of "encoder" and
+  "head" run as in evaluation while the rest trains: no dropout, and running
+  statistics that do not move.
   """
 
   encoder: VideoViT
   head: nn.Module
   outputs: int
   hidden_layers: tuple[int, ...] = ()
+  frozen: tuple[str, ...] = ()
 
   @nn.compact
   def __call__(
@@ -41,14 +46,15 @@ class Predictor(nn.Module):
     """Frames that are not valid (padding of a short clip) never count."""
     grid = self.encoder.token_grid(video.shape)
     valid = None if frame_valid is None else token_valid(frame_valid, grid)
-    tokens, features = self.encoder(video, None, valid, train=train)
+    trained = [train and name not in self.frozen for name in PARTS]
+    tokens, features = self.encoder(video, None, valid, train=trained[0])
     x, pooled = self.head(
       tokens,
       grid=grid,
       frame_time_s=jnp.asarray(frame_time_s),
       frame_index=jnp.asarray(frame_index),
       valid=valid,
-      train=train,
+      train=trained[1],
     )
     x = x.astype(jnp.float32)
     for i, width in enumerate(self.hidden_layers):

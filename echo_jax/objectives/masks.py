@@ -114,7 +114,8 @@ def _sector_rank(
   leave the encoder nothing but black.
   """
   place = jnp.argsort(jnp.argsort(noise + 2.0 * ~inside, axis=-1), axis=-1)
-  share = ratio * inside.sum(axis=-1, keepdims=True)
+  # Rounded down like `count_hidden`; else a small sector is hidden whole.
+  share = jnp.floor(ratio * inside.sum(axis=-1, keepdims=True) + 1e-6)
   return jnp.where(inside, jnp.where(place < share, 0.0, 4.0), 2.0)
 
 

@@ -5,7 +5,11 @@ killed is never taken for a whole one.  The last few and the best one by a
 named validation metric are kept.
 """
 
-from collections.abc import Mapping
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +22,10 @@ from orbax.checkpoint import checkpoint_managers as managers
 from echo_jax.training.state import TrainState
 
 
+class SaveFailed(OSError):
+  """A checkpoint could not be written; the message says where and why."""
+
+
 class Checkpoints:
   """The checkpoints of one run.
 
@@ -28,6 +36,7 @@ class Checkpoints:
   """
 
   def __init__(self, folder: Path, metric: str = "loss", keep: int = 2):
+    self._folder = folder.absolute()
     self._metric = metric
     policies = [
       managers.LatestN(keep),
@@ -43,16 +52,44 @@ class Checkpoints:
       best_fn=lambda metrics: metrics[metric],
       best_mode="min",
     )
-    self._manager = ocp.CheckpointManager(
-      folder.absolute(), options=options
-    )
+    self._manager = ocp.CheckpointManager(self._folder, options=options)
 
   def save(
     self, state: TrainState, metrics: Mapping[str, float] | None
   ) -> None:
-    """Saves in the background; without metrics it is never the best one."""
+    """Saves in the background; without metrics it is never the best one.
+
+    Raises:
+      SaveFailed: this step could not be saved, or the one before.
+    """
     step = int(state.step)
-    self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+    what = ocp.args.StandardSave(state)
+    with self._failures():
+      if not self._manager.save(step, args=what, metrics=metrics):
+        raise SaveFailed(f"{self._folder} already has step {step}")
+
+  def check(self) -> None:
+    """Raises SaveFailed if a save in the background has failed."""
+    with self._failures():
+      self._manager.check_for_errors()
+
+  @contextlib.contextmanager
+  def _failures(self) -> Iterator[None]:
+    """Names the folder and its free space where Orbax says the disk is full.
+
+    TensorStore reports it as a ValueError, the file system as an OSError.
+    """
+    try:
+      yield
+    except (OSError, ValueError) as error:
+      if os.strerror(errno.ENOSPC) not in str(error):
+        raise
+      free = shutil.disk_usage(self._folder).free
+      raise SaveFailed(
+        f"no space left for a checkpoint in {self._folder} "
+        f"({free / 2**20:.0f} MiB free); make room and start again: the run "
+        "goes on from the last whole checkpoint"
+      ) from error
 
   def newest(self) -> int | None:
     """Step of the newest checkpoint."""
@@ -61,6 +98,10 @@ class Checkpoints:
   def best(self) -> int | None:
     """Step of the checkpoint with the lowest ranking metric."""
     return self._manager.best_step()
+
+  def steps(self) -> list[int]:
+    """Steps of all checkpoints that are kept."""
+    return list(self._manager.all_steps())
 
   def restore(self, step: int, like: TrainState) -> TrainState:
     """The state saved at a step, laid out as `like`."""
@@ -83,5 +124,8 @@ class Checkpoints:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    self._manager.wait_until_finished()
-    self._manager.close()
+    try:
+      with self._failures():
+        self._manager.wait_until_finished()
+    finally:
+      self._manager.close()

@@ -21,8 +21,14 @@ class Diverged(ValueError):
   """The loss is not a number; the message names the step and the clips."""
 
 
-class Stopped(Exception):
-  """The run was asked to end (SIGTERM) and has saved its state."""
+class Stopped(SystemExit):
+  """The run was asked to end (SIGTERM) and saves its state first.
+
+  Uncaught it ends the process with 143, as shells count signals.
+  """
+
+  def __init__(self) -> None:
+    super().__init__(128 + signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Pace:
   validate_every: int = 100
   save_every: int = 100
   keep: int = 2
+
+  def __post_init__(self) -> None:
+    for name, steps in vars(self).items():
+      if steps < 1:
+        raise ValueError(f"{name} is {steps}, wants 1 or more")
 
 
 def fit(
@@ -51,7 +62,7 @@ def fit(
   """Trains from the newest checkpoint in `workdir`, or from `state`.
 
   Args:
-    state: where a new run starts.
+    state: where a new run starts; where a checkpoint is there, its shapes do.
     train_step: (state, batch arrays) -> (state, metrics).
     batches: from a step number to the batches from there on.
     workdir: gets `checkpoints/` and `log.jsonl`.
@@ -62,10 +73,11 @@ def fit(
   Raises:
     Diverged: a loss is not finite; nothing of that stretch was saved.
     Stopped: SIGTERM came; the state was saved.
+    ValueError: the batches ended before the run did.
   """
   with (
+    StopSignal() as stop,  # around the last save: a second one may come then
     Checkpoints(workdir / "checkpoints", metric, pace.keep) as checkpoints,
-    StopSignal() as stop,
   ):
     # ---- restore
     newest = checkpoints.newest()
@@ -81,12 +93,13 @@ def fit(
       ):
         # ---- step
         state, metrics = train_step(state, arrays_of(batch))
-        pending.add(step, batch["video_id"], metrics)
+        pending.add(step, clip_names(batch), metrics)
         stopping = stop.asked  # once a step: it may come while we save
         last = step == pace.steps or stopping
         # ---- log
         if last or step % pace.log_every == 0:
           pending.flush()
+          checkpoints.check()
         # ---- evaluate
         scores = None
         if step == pace.steps or step % pace.validate_every == 0:
@@ -103,8 +116,23 @@ def fit(
           pending.flush()
           checkpoints.save(state, scores)
         if stopping:
-          raise Stopped(f"asked to stop; saved at step {step} of {pace.steps}")
+          print(f"asked to stop at step {step} of {pace.steps}: saving it")
+          raise Stopped
+  if int(state.step) < pace.steps:
+    raise ValueError(
+      f"the batches ended at step {int(state.step)} of {pace.steps}"
+    )
   return state
+
+
+def clip_names(batch: Mapping[str, Any]) -> list[str]:
+  """Video and start of each clip, as in `set:7 from 350 ms`."""
+  return [
+    f"{video_id} from {start:.0f} ms"
+    for video_id, start in zip(
+      batch["video_id"], batch["start_ms"], strict=True
+    )
+  ]
 
 
 class Pending:
@@ -115,22 +143,22 @@ class Pending:
     self._steps: list[tuple[int, list[str], Mapping[str, jax.Array]]] = []
 
   def add(
-    self, step: int, video_ids: list[str], metrics: Mapping[str, jax.Array]
+    self, step: int, clips: list[str], metrics: Mapping[str, jax.Array]
   ) -> None:
     """Keeps one step's metrics without waiting for them."""
-    self._steps.append((step, video_ids, metrics))
+    self._steps.append((step, clips, metrics))
 
   def flush(self) -> None:
     """Writes what is pending; stops at the first that is no number."""
     steps, self._steps = self._steps, []
-    for step, video_ids, metrics in steps:
+    for step, clips, metrics in steps:
       numbers = {name: float(value) for name, value in metrics.items()}
       # A finite loss may leave parameters that are no numbers.
       name = "loss" if not math.isfinite(numbers["loss"]) else "gradient_norm"
       if not math.isfinite(numbers.get(name, 0.0)):
         raise Diverged(
           f"{name} is {numbers[name]} at step {step}; clips: "
-          f"{', '.join(video_ids)}. Lower the learning rate or look at them "
+          f"{', '.join(clips)}. Lower the learning rate or look at them "
           "with `echo-jax inspect`; the last checkpoint is from before"
         )
       self._writers.write(step, "train", numbers)

@@ -38,6 +38,21 @@ class AdamWRule:
   encoder_depth: int = 0
   freeze: str = ""
 
+  def __post_init__(self) -> None:
+    if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+      raise ValueError(f"betas are {self.betas}, want two numbers in 0 to 1")
+    if not 0 < self.layer_decay <= 1:
+      raise ValueError(f"layer_decay is {self.layer_decay}, wants 0 to 1")
+    for name in ("rate", "warmup_steps", "weight_decay", "clip_norm"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(f"{name} is {getattr(self, name)}, wants 0 or more")
+    try:
+      re.compile(self.freeze)
+    except re.error as error:
+      raise ValueError(
+        f"freeze {self.freeze!r} is not a regular expression: {error}"
+      ) from error
+
 
 def rate_schedule(rule: AdamWRule) -> optax.Schedule:
   """Linear warm-up, then a cosine to `end_rate`."""
@@ -100,16 +115,3 @@ def _scale_layers(rule: AdamWRule) -> optax.GradientTransformation:
       updates,
     )
   )
-
-
-def count_trainable(params, freeze: str) -> tuple[int, int]:
-  """Parameters that are trained, and all of them."""
-  named = trees.named_leaves(params)
-  trained = {
-    name: leaf
-    for name, leaf in named.items()
-    if not (freeze and re.search(freeze, name))
-  }
-  return trees.count_parameters(trained), trees.count_parameters(named)
-
-

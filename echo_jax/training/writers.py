@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -37,9 +39,11 @@ class Writers:
   ):
     path = workdir / LOG_NAME
     cut_log(path, first_step)
-    # By line: what led to a checkpoint is on disk before it.
-    self._log = path.open("a", buffering=1, encoding="utf-8")
-    self._events = _event_writer(workdir, first_step) if tensorboard else None
+    self._log = path.open("a", buffering=1, encoding="utf-8")  # by line
+    self._events = _event_writer(workdir) if tensorboard else None
+    if tensorboard:
+      for line in read_log(path):
+        self._show(line)
     self._bar = tqdm(
       total=steps, initial=first_step, desc=workdir.name, unit="step",
       disable=not progress,
@@ -49,9 +53,15 @@ class Writers:
     """One line of the log; `step` counts finished steps."""
     line = {"step": step, "part": part, **numbers}
     self._log.write(json.dumps(line) + "\n")
-    if self._events is not None:
-      for name, value in numbers.items():
-        self._events.add_scalar(f"{part}/{name}", value, step)
+    self._show(line)
+
+  def _show(self, line: Mapping[str, Any]) -> None:
+    """One line of the log as TensorBoard has it."""
+    if self._events is None:
+      return
+    part, step = line["part"], line["step"]
+    for name in line.keys() - {"part", "step"}:
+      self._events.add_scalar(f"{part}/{name}", line[name], step)
 
   def advance(self, step: int, loss: float) -> None:
     """Moves the bar to `step`."""
@@ -73,10 +83,17 @@ class Writers:
       self._events.close()
 
 
-def _event_writer(workdir: Path, first_step: int):
+def _event_writer(workdir: Path):
+  """A writer into an empty folder.
+
+  A kill loses what tensorboardX still holds in its queue, so the events of a
+  run that goes on are written again from its log.
+  """
   from tensorboardX import SummaryWriter  # an extra, so not at the top
 
-  return SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+  folder = workdir / "tensorboard"
+  shutil.rmtree(folder, ignore_errors=True)
+  return SummaryWriter(str(folder))
 
 
 def cut_log(path: Path, first_step: int) -> None:
@@ -88,8 +105,14 @@ def cut_log(path: Path, first_step: int) -> None:
     for line in read_log(path)
     if line["step"] <= first_step
   ]
-  unfinished = path.with_suffix(".tmp")
-  unfinished.write_text("".join(kept), encoding="utf-8")
+  write_whole(path, "".join(kept))
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+  """Replaces a file so that it holds all of this or what it held before."""
+  data = content.encode("utf-8") if isinstance(content, str) else content
+  unfinished = path.with_name(f".{path.name}.tmp")
+  unfinished.write_bytes(data)
   os.replace(unfinished, path)
 
 

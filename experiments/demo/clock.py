@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from echo_jax.training.writers import write_whole
+
 
 class Clock:
   """Wall time of each stage, over all starts of an interrupted demo."""
@@ -25,4 +27,4 @@ class Clock:
     finally:
       spent = time.monotonic() - start
       self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
-      self._path.write_text(json.dumps(self.seconds), encoding="utf-8")
+      write_whole(self._path, json.dumps(self.seconds))

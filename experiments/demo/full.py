@@ -1,12 +1,12 @@
 """The full demo: every head, a model trained on still frames, both cohorts.
 
 Each model is trained with three seeds; every seed is shown, and intervals of
-differences resample patients and seeds.  About an hour on two cores; stopped
-and started again it goes on.
+differences resample patients and seeds.  The page, with masks, figures and
+input from elsewhere, is of the first seed.  An hour or two on two cores;
+stopped and started again it goes on.
 """
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,10 @@ from echo_jax.data.controls import hold_still, shuffle_frames
 from echo_jax.evaluation.estimate import Estimate
 from experiments.demo import stages
 from experiments.demo.clock import Clock
+from experiments.demo.outside import meet_other_input
+from experiments.demo.page_of_run import write_demo_page
 from experiments.demo.recipe import STANDARD, TINY, Recipe
+from experiments.demo.run import DemoResult
 from experiments.demo.stages import Arm
 
 COHORTS = ("independent", "clinic_like")
@@ -39,6 +42,11 @@ class Training:
   pretrained: bool = True
   change: str = ""
   labels: int = 0
+
+  @property
+  def folder(self) -> str:
+    """Name of its work directory."""
+    return self.name.replace(",", "").replace(" ", "_")
 
 
 MAIN = Training("moments, pre-trained")
@@ -75,14 +83,22 @@ class CohortResult:
 def run_full(
   workdir: Path, *, tiny: bool = False, seeds: Sequence[int] = (0, 1, 2)
 ) -> dict[str, CohortResult]:
-  """Runs what is not done yet; writes `results.json` and `table.md`."""
+  """Runs what is not done yet; writes `results.json`, `table.md`, a page."""
   recipe = TINY if tiny else STANDARD
   clock = Clock(workdir)
   results = {
     cohort: run_cohort(recipe, workdir, cohort, seeds, clock)
     for cohort in COHORTS
   }
-  plain = plain_results(recipe, results, clock.seconds)
+  first = write_page_of_first_seed(recipe, workdir, results, seeds[0], clock)
+  plain = {
+    "origin": first.origin,
+    "training_seeds": list(seeds),
+    "recipe": vars(recipe),
+    "seconds": clock.seconds,
+    "outside": first.outside.to_dict(),
+    "cohorts": plain_results(results),
+  }
   text = json.dumps(plain, indent=1)
   (workdir / "results.json").write_text(text + "\n", encoding="utf-8")
   table = format_results(results)
@@ -103,7 +119,7 @@ def run_cohort(
     with clock(f"{cohort}, seed {seed}: pre-train"):
       stages.pretrain(recipe, data, dataset, folder / "mae", seed)
     for training in TRAININGS[cohort]:
-      run = folder / training.name.replace(",", "").replace(" ", "_")
+      run = folder / training.folder
       with clock(f"{cohort}, seed {seed}: {training.name}"):
         stages.finetune(
           recipe, data, dataset, run, seed, head=training.head,
@@ -143,30 +159,44 @@ def judge(
   )
 
 
-def plain_results(
-  recipe: Recipe, results: Mapping[str, CohortResult],
-  seconds: Mapping[str, float],
-) -> dict[str, Any]:  # fmt: skip
+def write_page_of_first_seed(
+  recipe: Recipe, workdir: Path, results: Mapping[str, CohortResult],
+  seed: int, clock: Clock,
+) -> DemoResult:  # fmt: skip
+  """The independent cohort's models of one seed as the standard demo has it.
+
+  The differences on it are those over all seeds.
+  """
+  folder = workdir / "independent" / f"seed_{seed}"
+  trainings = TRAININGS["independent"]
+  runs = {training.name: folder / training.folder for training in trainings}
+  with clock("other input"):
+    outside = meet_other_input(runs[MAIN.name], recipe.clips)
+  cohort = results["independent"]
+  result = DemoResult(
+    recipe, {name: seeds[0] for name, seeds in cohort.estimates.items()},
+    cohort.comparisons, outside, clock.seconds, seed,
+    stages.origin(runs[MAIN.name], "echo-jax demo --full"),
+  )  # fmt: skip
+  write_demo_page(folder, result, runs)
+  return result
+
+
+def plain_results(results: Mapping[str, CohortResult]) -> dict[str, Any]:
   """Everything as plain values, for JSON."""
   return {
-    "recipe": vars(recipe),
-    "machine": f"{platform.machine()} {platform.processor()}".strip(),
-    "seconds": dict(seconds),
-    "cohorts": {
-      cohort: {
-        "estimates": {
-          name: [
-            {metric: e.to_dict() for metric, e in seed.items()}
-            for seed in found
-          ]
-          for name, found in result.estimates.items()
-        },
-        "comparisons": {
-          name: e.to_dict() for name, e in result.comparisons.items()
-        },
-      }
-      for cohort, result in results.items()
-    },
+    cohort: {
+      "estimates": {
+        name: [
+          {metric: e.to_dict() for metric, e in seed.items()} for seed in found
+        ]
+        for name, found in result.estimates.items()
+      },
+      "comparisons": {
+        name: e.to_dict() for name, e in result.comparisons.items()
+      },
+    }
+    for cohort, result in results.items()
   }
 
 

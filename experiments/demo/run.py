@@ -7,7 +7,6 @@ still, frames shuffled) and what could be guessed without motion.
 
 import dataclasses
 import json
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,8 @@ class DemoResult:
   comparisons: dict[str, Estimate]
   outside: Outside
   seconds: dict[str, float]
+  seed: int
+  origin: dict[str, Any]
 
 
 def run_demo(workdir: Path, *, tiny: bool = False, seed: int = 0) -> DemoResult:
@@ -65,7 +66,8 @@ def run_demo(workdir: Path, *, tiny: bool = False, seed: int = 0) -> DemoResult:
   result = DemoResult(
     recipe,
     {arm.name: stages.arm_estimates(arm, recipe.resamples) for arm in arms},
-    _comparisons(arms, recipe.resamples), outside, clock.seconds,
+    _comparisons(arms, recipe.resamples), outside, clock.seconds, seed,
+    stages.origin(runs[MAIN], "echo-jax demo" + " --tiny" * tiny),
   )  # fmt: skip
   write_demo_page(workdir, result, runs)
   (workdir / "results.json").write_text(
@@ -98,6 +100,8 @@ def _comparisons(arms: list[Arm], resamples: int) -> dict[str, Estimate]:
 def plain_result(result: DemoResult) -> dict[str, Any]:
   """The result as plain values, for JSON."""
   return {
+    "origin": result.origin,
+    "training_seed": result.seed,
     "recipe": dataclasses.asdict(result.recipe),
     "estimates": {
       name: {metric: e.to_dict() for metric, e in found.items()}
@@ -106,7 +110,6 @@ def plain_result(result: DemoResult) -> dict[str, Any]:
     "comparisons": {k: e.to_dict() for k, e in result.comparisons.items()},
     "outside": result.outside.to_dict(),
     "seconds": result.seconds,
-    "machine": f"{platform.machine()} {platform.processor()}".strip(),
   }
 
 

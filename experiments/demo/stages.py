@@ -5,9 +5,12 @@ controls -> input that is not from the training domain.
 """
 
 import json
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +27,7 @@ from echo_jax.evaluation.aggregate import mean_over_clips
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.paired import paired_difference
 from echo_jax.evaluation.predict import clip_rows, predict_clips
+from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.evaluation.score import score
 from experiments.demo.recipe import (
   Recipe,
@@ -95,11 +99,22 @@ def finetune(
   experiment.run(prepared, workdir)
 
 
+def origin(run: Path, command: str) -> dict[str, Any]:
+  """What a result file says of where its numbers come from."""
+  record = experiment.read_record(run)
+  names = ("commit", "echo_jax", "python", "packages", "devices", "data")
+  return {
+    "command": command,
+    "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    **{name: record[name] for name in names},
+  }
+
+
 def evaluate(recipe: Recipe, workdir: Path, name: str) -> Arm:
   """Full report of a run on unseen patients; its EF rows as an arm."""
   built = experiment.rebuild(workdir)
   experiment.evaluate(built, workdir, clips=recipe.clips)
-  rows = pd.read_csv(workdir / "predictions.csv", keep_default_na=False)
+  rows = read_predictions(workdir / "predictions.csv")
   return Arm(name, ef_videos(rows))
 
 

@@ -73,6 +73,7 @@ def index(videos=30, **columns):
     "patient_id": [f"t:p{v}" for v in range(videos)],
     "split": ["validation" if v % 4 else "test" for v in range(videos)],
     "age_years": np.full(videos, 60.0),
+    "patient_known": np.ones(videos, int),
   }
   empty = {n: "" for n in ("site", "device", "view", "sex", "quality")}
   return pd.DataFrame(known | empty | columns)
@@ -165,16 +166,18 @@ def test_reference_comes_back_as_it_was(rows, clips, tmp_path):
   intervals = fit_intervals(rows, TARGETS)
   assert set(intervals) == {"ef_pct", "edv_ml"}
   assert isinstance(intervals["ef_pct"], PredictionInterval)
-  kept = Reference(intervals, domain, 2)
+  kept = Reference(intervals, domain, 2, 40, "abc")
   kept.save(tmp_path / "reference.npz")
   back = Reference.load(tmp_path / "reference.npz")
   assert back.intervals == intervals and back.clips == 2
+  assert back.step == 40 and back.contract == "abc"
   probe = np.ones((2, 3))
   np.testing.assert_array_equal(
     back.domain.distance(probe), domain.distance(probe)
   )
-  Reference({}, None, 1).save(tmp_path / "none.npz")
-  assert Reference.load(tmp_path / "none.npz") == Reference({}, None, 1)
+  none = Reference({}, None, 1, 2, "")
+  none.save(tmp_path / "none.npz")
+  assert Reference.load(tmp_path / "none.npz") == none
 
 
 def test_intervals_need_validation_patients(clips):

@@ -91,6 +91,25 @@ def test_threshold_comes_from_validation(clips):
   assert (given.threshold, given.threshold_rule) == (0.3, "(given)")
 
 
+@pytest.mark.parametrize("split", ["validation", "all"])
+def test_no_threshold_is_fitted_on_the_rows_that_are_scored(clips, split):
+  f1 = named(score(clips, level="video", split=split), "f1")
+  assert f1.threshold == 0.5
+  assert "validation rows are among those scored" in f1.threshold_rule
+  with pytest.raises(ValueError, match="threshold is nan"):
+    score(clips, level="video", threshold=float("nan"))
+
+
+def test_patients_that_a_rule_made_are_said_to_be_so(clips):
+  owner = score(clips.assign(patient_known=1), level="video")[0]
+  rule = score(clips.assign(patient_known=0), level="video")[0]
+  assert rule.protocol == owner.protocol + ", patients by rule"
+  known = clips.patient_id.str[-1].isin(["0", "1", "2"]).astype(int)
+  mixed = score(clips.assign(patient_known=known), level="clip")[0].protocol
+  assert mixed.endswith(", some patients by rule")
+  assert score(clips, level="video")[0].protocol == owner.protocol
+
+
 def test_threshold_default_is_marked(clips):
   test = clips[clips.split == "test"]
   f1 = named(score(test, level="video"), "f1")
@@ -115,7 +134,7 @@ def test_missing_truth_is_counted_out_loud(clips):
 def test_shared_patients_are_noticed(clips):
   clips.loc[clips.patient_id == "set:p0", "patient_id"] = "set:p1"
   with pytest.warns(PredictionsWarning, match="in more than one split: 1;"):
-    score(clips, level="video", resamples=10)
+    score(clips, level="video", resamples=100)
 
 
 def test_undefined_is_reported_not_hidden(clips):
@@ -258,7 +277,9 @@ def test_text_of_an_estimate():
 
 
 def test_json_round_trip(clips):
-  estimates = score(clips, level="video", resamples=50)
+  estimates = score(clips, level="video", resamples=100)
+  with pytest.raises(ValueError, match="resamples is 50, wants 100"):
+    score(clips, level="video", resamples=50)
   plain = json.loads(json.dumps(estimates_to_json(estimates, ["a note"])))
   assert plain["notes"] == ["a note"]
   assert repr(estimates_from_json(plain)) == repr(estimates)

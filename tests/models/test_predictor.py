@@ -51,6 +51,32 @@ def test_padding_a_short_clip_changes_nothing(head, fill):
   assert np.abs(unmasked - alone).max() > 1e-3
 
 
+def test_frozen_parts_keep_their_running_statistics():
+  head = STFNet(norm="batch", attention_hidden=8)
+  given = clip(4)
+  free = Predictor(ENCODER, head, outputs=1)
+  variables = free.init(jax.random.key(0), **given)
+
+  def step(frozen):
+    model = Predictor(ENCODER, head, outputs=1, frozen=frozen)
+    (_, features), changed = model.apply(
+      variables, **given, train=True, mutable=["batch_stats"]
+    )
+    return features["embedding"], changed["batch_stats"]
+
+  def moved(statistics):
+    pairs = jax.tree.map(
+      lambda a, b: float(jnp.abs(a - b).max()), statistics,
+      variables["batch_stats"],
+    )  # fmt: skip
+    return max(jax.tree.leaves(pairs))
+
+  still, statistics = step(("encoder", "head"))
+  evaluated = free.apply(variables, **given)[1]["embedding"]
+  np.testing.assert_allclose(still, evaluated, rtol=1e-5)
+  assert moved(statistics) == 0 < moved(step(("encoder",))[1])
+
+
 def test_an_untrained_model_predicts_the_training_mean():
   model = Predictor(ENCODER, MaxPool(), outputs=3)
   (output, _), _ = model.init_with_output(jax.random.key(0), **clip(4))

@@ -57,7 +57,7 @@ def test_the_ratio_holds_in_the_sector_and_the_rest_has_no_weight():
   sector[:, :16] = True  # two of four rows of tokens: 10 places of 20
   inside = tokens_inside(jnp.asarray(sector), GRID)
   assert int(inside[0].sum()) == 30
-  for ratio, shown in ((0.25, 7), (0.75, 2)):  # of 10 places in the sector
+  for ratio, shown in ((0.25, 8), (0.75, 3)):  # of 10 places in the sector
     rule = MaskRule(ratio, in_sector=True)
     mask = make_mask(KEY, rule, GRID, 2, inside=inside)
     hidden = bools(mask)
@@ -65,6 +65,17 @@ def test_the_ratio_holds_in_the_sector_and_the_rest_has_no_weight():
     kept_inside = (~hidden & np.asarray(inside)).sum(axis=1)
     assert kept_inside.tolist() == [3 * shown] * 2
     assert mask.weight.sum(axis=1).tolist() == [30 - 3 * shown] * 2
+
+
+def test_a_small_sector_is_never_hidden_whole():
+  grid, rule = TokenGrid(2, 14, 14, 2, 16), MaskRule(0.85, in_sector=True)
+  for places in range(1, 12):
+    inside = np.zeros((1, 14 * 14), bool)
+    inside[0, :places] = True
+    inside = jnp.asarray(np.tile(inside, (1, 2)))
+    mask = make_mask(KEY, rule, grid, 1, inside=inside)
+    hidden = int(mask.weight.sum()) // 2
+    assert hidden == int(0.85 * places + 1e-9) < places
 
 
 def test_padded_tokens_have_no_weight():

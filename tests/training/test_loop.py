@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -12,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
+from tensorboardX.proto import event_pb2
 
 from echo_jax.objectives.objective import Aux
-from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.checkpoint import Checkpoints, SaveFailed
 from echo_jax.training.loop import Diverged, Pace, Stopped, fit
 from echo_jax.training.state import start_state
 from echo_jax.training.step import evaluated_params, make_train_step
@@ -36,7 +39,8 @@ def pull(params, aux, batch, key, train):
 def batches(first):
   """Batch i (from 0) asks for the number i."""
   for i in range(first, 1000):
-    yield {"video_id": [f"t:{i}"], "target": np.full(1, i, np.float32)}
+    number = np.full(1, i, np.float32)
+    yield {"video_id": [f"t:{i}"], "start_ms": 100 * number, "target": number}
 
 
 def score_of(state):
@@ -50,15 +54,16 @@ def new_state(average=False, size=1):
 
 
 def train(workdir, pace, *, objective=pull, data=batches, validate=score_of,
-          state=None, average_decay=0.0):  # fmt: skip
+          state=None, average_decay=0.0, tensorboard=False):  # fmt: skip
   workdir.mkdir(exist_ok=True)
   state = new_state(average_decay > 0) if state is None else state
   step = make_train_step(
     objective, RATE, seed=3, average_decay=average_decay
   )
   return fit(
-    state, step, data, workdir, pace, validate=validate, progress=False
-  )
+    state, step, data, workdir, pace, validate=validate, progress=False,
+    tensorboard=tensorboard,
+  )  # fmt: skip
 
 
 def newest(workdir):
@@ -153,7 +158,7 @@ def diverging(params, aux, batch, key, train):
 
 
 def test_divergence_names_step_and_clips_and_saves_nothing_later(tmp_path):
-  with pytest.raises(Diverged, match="nan at step 6; clips: t:5"):
+  with pytest.raises(Diverged, match="step 6; clips: t:5 from 500 ms"):
     train(tmp_path, Pace(20, 4, 20, 4), objective=diverging)
   assert newest(tmp_path) == 4
   steps = [line["step"] for line in read_log(tmp_path / "log.jsonl")]
@@ -194,11 +199,91 @@ def test_sigterm_always_saves_before_it_stops(tmp_path, where):
     return score_of(state)
 
   before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(Stopped, match="saved at step"):
+  with pytest.raises(Stopped) as stopped:
     train(tmp_path, Pace(50, 50, 3, 50), data=data, validate=validate)
+  assert stopped.value.code == 143
   assert signal.getsignal(signal.SIGTERM) is before
   steps = [line["step"] for line in read_log(tmp_path / "log.jsonl")]
   assert newest(tmp_path) == max(steps)
+
+
+def test_batches_that_end_early_are_an_error(tmp_path):
+  with pytest.raises(ValueError, match="batches ended at step 4 of 10"):
+    late = lambda first: batches(first + 996)  # noqa: E731
+    train(tmp_path, Pace(10, 1, 10, 10), data=late)
+
+
+@pytest.mark.parametrize("name", ["steps", "log_every", "validate_every"])
+def test_a_pace_of_nothing_is_refused(name):
+  with pytest.raises(ValueError, match=f"{name} is 0, wants 1 or more"):
+    Pace(**{"steps": 5, name: 0})
+
+
+def test_a_second_sigterm_waits_for_the_save(tmp_path, monkeypatch):
+  """Slurm and clouds send several; the save after the last step is whole."""
+  wait = Checkpoints.__exit__
+
+  def signalled(self, *error):
+    os.kill(os.getpid(), signal.SIGTERM)
+    wait(self, *error)
+
+  monkeypatch.setattr(Checkpoints, "__exit__", signalled)
+  train(tmp_path, Pace(3, 1, 3, 3))
+  monkeypatch.undo()
+  assert newest(tmp_path) == 3
+
+
+@pytest.mark.parametrize("error", [
+  OSError(28, "No space left on device"),
+  ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device"),
+])  # fmt: skip
+def test_a_full_disk_is_named_soon_and_in_one_line(
+  tmp_path, monkeypatch, error
+):
+  train(tmp_path, Pace(2, 1, 2, 2))
+
+  def full(self):
+    raise error
+
+  monkeypatch.setattr(ocp.CheckpointManager, "check_for_errors", full)
+  with pytest.raises(SaveFailed, match="space left .*checkpoints .*MiB free"):
+    train(tmp_path, Pace(50, 1, 50, 50))
+  steps = [line["step"] for line in read_log(tmp_path / "log.jsonl")]
+  assert max(steps) == 3  # the next log line, not the next save
+
+
+def test_a_step_is_never_saved_twice(tmp_path):
+  train(tmp_path, Pace(2, 1, 2, 2))
+  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    with pytest.raises(SaveFailed, match="already has step 2"):
+      checkpoints.save(new_state().replace(step=jnp.asarray(2)), None)
+
+
+def test_tensorboard_holds_every_step_once_after_a_kill(tmp_path):
+  script = textwrap.dedent(KILLED).replace("data=data", DATA_AND_EVENTS)
+  here = os.path.dirname(__file__)
+  done = subprocess.run(
+    [sys.executable, "-c", script, str(tmp_path), here], capture_output=True
+  )
+  assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+  train(tmp_path, Pace(8, 4, 5, 5), tensorboard=True)
+  (file,) = (tmp_path / "tensorboard").iterdir()
+  assert logged_steps(file) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def logged_steps(path):
+  """Steps of `train/loss` in a file of TensorBoard events."""
+  data, at, steps = path.read_bytes(), 0, []
+  while at < len(data):  # length, its checksum, event, its checksum
+    (size,) = struct.unpack_from("<Q", data, at)
+    event = event_pb2.Event.FromString(data[at + 12 : at + 12 + size])
+    at += 12 + size + 4
+    if any(value.tag == "train/loss" for value in event.summary.value):
+      steps.append(event.step)
+  return steps
+
+
+DATA_AND_EVENTS = "data=data, tensorboard=True"
 
 
 KILLED = """
