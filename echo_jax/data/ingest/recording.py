@@ -116,7 +116,7 @@ def to_record(
   scale = np.array([rows, columns]) / recording.sector.shape
   frames = _with_channels(recording.frames, channels)
   frames = _resized(frames, rows, columns)
-  sector = _resized_mask(recording.sector, rows, columns)
+  sector = resize_mask(recording.sector, rows, columns)
   if "tracing_px" in labels:
     centres = np.asarray(labels["tracing_px"], np.float32) + 0.5
     labels["tracing_px"] = centres * scale[::-1] - 0.5
@@ -160,7 +160,8 @@ def _resized(frames: np.ndarray, rows: int, columns: int) -> np.ndarray:
   return new
 
 
-def _resized_mask(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def resize_mask(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+  """A mask at another size: a pixel is in if half of it is."""
   if mask.shape == (rows, columns):
     return mask
   share = cv2.resize(
