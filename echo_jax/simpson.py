@@ -101,7 +101,8 @@ def measure_as_camus(
   pixels from a straight line; its middle point and the point farthest from
   it span the axis.  Diameters are taken at the lower rim of each disc, from
   8 pixels beside the axis outwards in steps of half a pixel.  Pixels are
-  first repeated to the finer of the two spacings.  For both volumes of a
+  first repeated to the finer of the two spacings.  The first disc lies on the
+  outline itself, so that rounding can cut it short.  For both volumes of a
   patient that page takes the longest of all four axes (`longest_mm` of ED
   and ES in both views), which makes the end-systolic one larger and EF
   lower than the guideline's.  It rounds to whole ml; here nothing is
@@ -183,7 +184,7 @@ def _long_axis(outline: Points) -> tuple[np.ndarray, np.ndarray]:
   centre, along = _principal_axis(outline)
   reach = (outline - centre) @ along
   # The centre of area lies nearer to the blunt end.
-  if -reach.min() > reach.max():
+  if reach.max() > -reach.min():
     along = -along
   base = centre + along * _crossings(outline, centre, along)[-1]
   distance = np.linalg.norm(outline - base, axis=1)

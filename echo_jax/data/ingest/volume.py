@@ -136,7 +136,7 @@ def _read_block(path: Path, header: VolumeHeader, wanted: int) -> bytes:
     except zlib.error as error:
       raise Rejected(f"damaged zlib stream: {error}") from error
   if len(block) != wanted:
-    raise Rejected(f"truncated volume: {len(block)} of {wanted} bytes are there")
+    raise Rejected(f"truncated volume: {len(block)} of {wanted} voxel bytes")
   return block
 
 
