@@ -10,16 +10,16 @@ CUT = 0.5  # of the long half axis: where the base cuts the ellipsoid off
 ROWS, COLUMNS = 110, 96
 SPACING = (1.25, 1.5)  # row and column, mm
 FRAMES = 4
-LONG = {"ED": 45.0, "ES": 40.0}
+LONG = {"ED": 46.25, "ES": 38.75}  # bases between rows of pixels
 ACROSS = {"4CH": {"ED": 27.0, "ES": 20.0}, "2CH": {"ED": 24.0, "ES": 19.0}}
 CAMUS_INFO = {
   "ED": 1, "ES": FRAMES, "NbFrame": FRAMES, "Sex": "F", "Age": 56,
-  "ImageQuality": "Good", "EF": 53, "FrameRate": 50.0,
+  "ImageQuality": "Good", "EF": 51, "FrameRate": 50.0,
 }  # fmt: skip
 
 
 def write_nifti(
-  path, voxels, spacing=(1.0, 1.0, 1.0), units=("mm", "sec"), **header
+  path, voxels, spacing=(1.0, 1.0, 1.0, 1.0), units=("mm", "sec"), **header
 ):
   """Voxels as T H W (or H W, T s H W); `spacing` in stored order x, y, ..."""
   stored = np.ascontiguousarray(voxels.T)
@@ -57,8 +57,9 @@ def write_mhd(path, voxels, spacing=(1.0, 1.0, 1.0), end="\n", **header):
     "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "0 0 0",
     "ElementSpacing": " ".join(f"{mm:g}" for mm in spacing[: len(sizes)]),
     "DimSize": " ".join(map(str, sizes)),
-    "ElementType": kinds[voxels.dtype.name], "ElementDataFile": raw.name,
+    "ElementType": kinds[voxels.dtype.name],
   } | header  # fmt: skip
+  lines["ElementDataFile"] = lines.pop("ElementDataFile", raw.name)  # the last
   text = end.join(f"{k} = {v}" for k, v in lines.items() if v is not None)
   path.write_bytes((text + end).encode("ascii"))
   raw.write_bytes(voxels.tobytes())
@@ -163,7 +164,7 @@ def write_mhd_view(folder, view, end="\n", labelled=True, **info):
   values = {"ED": 1, "ES": FRAMES, "NbFrame": FRAMES, "Sex": "M", "Age": 70,
             "ImageQuality": "Poor"}  # fmt: skip
   if labelled:
-    values |= {"LVedv": 100.0, "LVesv": 50.0, "LVef": 50.0}
+    values |= {"LVedv": 130.0, "LVesv": 78.0, "LVef": 40.0}
   write_cfg(folder / f"Info_{view}.cfg", values | info, end)
 
 

@@ -35,8 +35,9 @@ class Cfg:
     return choices.get(word.lower(), "")
 
   def number(
-    self, key: str, low: float, high: float, unit: str, notes: list[str]
-  ) -> float:
+    self, key: str, low: float | int, high: float | int, unit: str,
+    notes: list[str],
+  ) -> float:  # fmt: skip
     """The value of a key in its unit, NaN if it is no number or outside."""
     text = self.text(key, notes)
     if not text:

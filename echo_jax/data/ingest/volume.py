@@ -173,7 +173,8 @@ def _nifti_header(head: bytes, packed: str) -> VolumeHeader:
     raise Rejected(
       f"magic is {head[344:348]!r}, not NIfTI-1 in one file: save it as .nii"
     )
-  raw = nibabel.Nifti1Header(head[:348], check=False)
+  order = "<" if head[:1] == b"\x5c" else ">"
+  raw = nibabel.Nifti1Header(head[:348], order, check=False)
   try:
     dtype = raw.get_data_dtype()
     slope, intercept = raw.get_slope_inter()
