@@ -1,9 +1,10 @@
 """All that is said of a trained model: predictions, metrics, figures.
 
 Written to the work directory: `predictions.csv` (clip rows of validation and
-test), `metrics.json` (Estimates of single clips and of the mean over a
-video's clips), `figures/`, and `reference.npz` with what a later single
-prediction is judged by (its interval and the training domain).
+test), `metrics.json` (Estimates of single clips, of the mean over a video's
+clips and of the mean over a study's videos), `figures/`, and `reference.npz`
+with what a later single prediction is judged by (its interval and the
+training domain).
 """
 
 import dataclasses
@@ -17,7 +18,11 @@ import numpy as np
 import pandas as pd
 
 from echo_jax.evaluation import figures
-from echo_jax.evaluation.aggregate import first_clips, mean_over_clips
+from echo_jax.evaluation.aggregate import (
+  first_clips,
+  mean_over_clips,
+  mean_over_videos,
+)
 from echo_jax.evaluation.domain import Domain
 from echo_jax.evaluation.estimate import Estimate, estimates_to_json
 from echo_jax.evaluation.interval import PredictionInterval, fit_interval
@@ -38,13 +43,35 @@ LABELS = {
 def report_estimates(
   rows: pd.DataFrame, split: str, seed: int = 0
 ) -> list[Estimate]:
-  """Estimates of single clips, then of each video's mean over clips.
+  """Estimates of single clips, of each video's mean, of each study's mean.
 
-  A target without any truth in the split is left out; see `judged_targets`.
+  The last only where `study_rows` gives rows.  A target without any truth in
+  the split is left out; see `judged_targets`.
   """
   how = {"split": split, "seed": seed, "targets": judged_targets(rows, split)}
   single = score(first_clips(rows), level="clip", **how)
-  return single + score(mean_over_clips(rows), level="video", **how)
+  videos = mean_over_clips(rows)
+  found = single + score(videos, level="video", **how)
+  studies, _ = study_rows(videos)
+  return found + (
+    [] if studies is None else score(studies, level="study", **how)
+  )
+
+
+def study_rows(videos: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
+  """The mean over each study's videos; else None, and why.
+
+  Studies of one video each need none and no reason.  Slices of one heart, or two views of it, share their truth.  Where videos of
+  a study have truths of their own, the study has none.
+  """
+  groups = videos.groupby(["study_id", "target", "class"])
+  if groups.size().max() == 1:
+    return None, ""
+  if (videos["study_id"] == "").any():
+    return None, "the study of some videos is unknown"
+  if (groups["truth"].nunique(dropna=False) > 1).any():
+    return None, "videos of one study differ in truth"
+  return mean_over_videos(videos), ""
 
 
 def judged_targets(rows: pd.DataFrame, split: str) -> list[str]:
@@ -68,12 +95,14 @@ def write_report(
   judged = judged_targets(rows, split)
   unjudged = [name for name in rows["target"].unique() if name not in judged]
   about = {**about, "targets_without_truth": unjudged}
+  videos = mean_over_clips(rows)
+  _, why = study_rows(videos)
+  notes = [*notes, *([f"no study level: {why}"] if why else [])]
   metrics = {"about": about, **estimates_to_json(estimates, notes)}
   text = json.dumps(metrics, indent=2, allow_nan=False)
   write_whole(workdir / "metrics.json", text + "\n")
   folder = workdir / "figures"
   folder.mkdir(exist_ok=True)
-  videos = mean_over_clips(rows)
   videos = videos[(videos["split"] == split) & videos["target"].isin(judged)]
   for target, table in videos.groupby("target", sort=False):
     for name, figure in target_figures(table, target).items():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from echo_jax.evaluation.aggregate import mean_over_clips
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.interval import PredictionInterval
 from echo_jax.evaluation.predict import (
@@ -21,6 +22,7 @@ from echo_jax.evaluation.report import (
   judged_targets,
   mean_embeddings,
   report_estimates,
+  study_rows,
   write_report,
 )
 from echo_jax.objectives.supervised import Standardisation
@@ -129,6 +131,32 @@ def test_single_clips_and_their_mean_are_both_reported(rows):
   for one in found:
     if one.name == "mae":
       assert one.low <= one.value <= one.high and one.unit in ("%", "ml")
+
+
+def test_studies_of_several_videos_are_reported_too(clips):
+  """Two videos a study with one truth: errors of 2 and 0 make one of 1."""
+  pair = np.arange(30) // 2
+  pairs = index(
+    study_id=[f"t:s{n}" for n in pair], patient_id=[f"t:p{n}" for n in pair],
+    split=["validation" if n % 4 else "test" for n in pair],
+  )  # fmt: skip
+  rows = clip_rows(clips, TARGETS, pairs)
+  videos = mean_over_clips(rows)
+  assert study_rows(videos) == (None, "videos of one study differ in truth")
+  same = videos.groupby(["study_id", "target"])["truth"].transform("first")
+  studies, why = study_rows(videos.assign(truth=same))
+  assert why == "" and set(studies["level"]) == {"study"}
+  assert (studies["videos"] == 2).all() and len(studies) == len(videos) / 2
+  shared = rows.groupby(["study_id", "target"])["truth"].transform("first")
+  found = report_estimates(rows.assign(truth=shared), "test")
+  levels = [e.row_level for e in found if (e.name, e.target) ==
+            ("mae", "ef_pct")]  # fmt: skip
+  assert levels == ["clip", "video", "study"]
+  unknown = videos.assign(study_id="")
+  assert study_rows(unknown) == (None, "the study of some videos is unknown")
+  assert study_rows(mean_over_clips(clip_rows(clips, TARGETS, index()))) == (
+    None, ""
+  )  # fmt: skip
 
 
 def test_a_target_without_truth_in_the_split_is_left_out_and_named(
