@@ -10,6 +10,7 @@ from echo_jax.data.ledger import Rejected
 from echo_jax.data.splits import split_of
 
 PARTS = ("training", "testing")
+MACOS = "__MACOSX"  # shadows of the folders, left behind by its archiver
 PATIENT = re.compile(r"patient\d{3}")
 
 Refused = tuple[tuple[str, str], ...]
@@ -33,7 +34,9 @@ def find_parts(source: Path) -> dict[str, Path]:
     path.parent
     for level in levels
     for path in sorted(source.glob(f"{level}training"))
-    if path.is_dir() and path.parent.name != "training"
+    if path.is_dir()
+    and path.parent.name != "training"
+    and MACOS not in path.relative_to(source).parts
   ]
   if not found:
     there = sorted(path.name for path in source.iterdir())[:10]
@@ -89,4 +92,4 @@ def list_slices(
 
 def _outer(path: Path) -> bool:
   """True for a folder that only wraps another one of its name, or of macOS."""
-  return "__MACOSX" in path.parts or (path / path.name).is_dir()
+  return MACOS in path.parts or (path / path.name).is_dir()

@@ -18,6 +18,7 @@ SPLIT_FILES = {
 # As the released Echo-Vision-FM code splits, whatever the official lists say.
 BY_NUMBER = {"train": (1, 400), "validation": (401, 450), "test": (451, 500)}
 MHD_SHARES = {"train": 8 / 9, "validation": 1 / 9}  # of 450: 400 and 50
+MACOS = "__MACOSX"  # shadows of the folders, left behind by its archiver
 PATIENT = re.compile(r"patient(\d{4})")
 SUFFIXES = (".nii.gz", ".nii", ".mhd")
 
@@ -86,7 +87,9 @@ def _folders(at: Path, depth: int) -> list[Path]:
       path
       for folder in level
       for path in sorted(folder.iterdir())
-      if path.is_dir() and not PATIENT.fullmatch(path.name)
+      if path.is_dir()
+      and path.name != MACOS
+      and not PATIENT.fullmatch(path.name)
     ]
     found += level
   return found
@@ -132,7 +135,7 @@ def _patients(folder: Path) -> list[Path]:
     path
     for path in named
     if PATIENT.fullmatch(path.name)
-    and "__MACOSX" not in path.parts
+    and MACOS not in path.parts
     and not any(inner.is_dir() for inner in path.glob(path.name))
   ]
 

@@ -88,7 +88,8 @@ def make_folder(root):
   (nifti / "patient0012").rename(nifti / "moved")
   wrapped.parent.mkdir()
   (nifti / "moved").rename(wrapped)
-  (root / "__MACOSX" / "patient0001").mkdir(parents=True)
+  shadow = root.parent / "__MACOSX" / "database_nifti" / "patient0001"
+  shadow.mkdir(parents=True)
   write_view(nifti / "patient0013", "2CH")  # in no list
   names = [f"patient{n:04d}" for n in range(1, 13)]
   write_lists(
