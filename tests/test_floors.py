@@ -10,8 +10,9 @@ import echo_jax
 ROOT = Path(echo_jax.__file__).parent
 FLOORS = (
   ("axes", "units", "simpson", "trees", "targets"), ("models",),
-  ("objectives",), ("simulate",), ("data",), ("privacy",), ("training",), ("evaluation",),
-  ("interop",), ("experiment",), ("cli",), ("commands", "__main__"),
+  ("objectives",), ("simulate",), ("data",), ("privacy",), ("training",),
+  ("evaluation",), ("interop",), ("experiment",), ("cli",),
+  ("commands", "__main__"),
 )  # fmt: skip
 LEVEL = {name: i for i, names in enumerate(FLOORS) for name in names}
 
