@@ -61,8 +61,9 @@ def report_estimates(
 def study_rows(videos: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
   """The mean over each study's videos; else None, and why.
 
-  Studies of one video each need none and no reason.  Slices of one heart, or two views of it, share their truth.  Where videos of
-  a study have truths of their own, the study has none.
+  Studies of one video each need none and no reason.  Slices of one heart, or
+  two views of it, share their truth.  Where videos of a study have truths of
+  their own, the study has none.
   """
   groups = videos.groupby(["study_id", "target", "class"])
   if groups.size().max() == 1:
