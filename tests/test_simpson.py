@@ -106,6 +106,7 @@ def test_specks_and_holes_change_nothing():
     (np.zeros((9, 9), bool), SQUARE, "empty"),
     (draw(ellipse(20, 30)), np.array([0.5, -0.5]), "both must be above 0"),
     (draw(ellipse(20, 30)), np.array([0.5, np.nan]), "both must be above 0"),
+    (draw(ellipse(20, 30)), np.array([np.inf, 0.5]), "both must be above 0"),
   ],
 )
 @pytest.mark.parametrize(
@@ -147,6 +148,9 @@ def test_base_of_the_camus_rule_by_brute_force(slant):
   mask = draw(bullet(24, 40, slant=slant), 8, np.array([1.2, 1.2]), 110, 90)
   outline = simpson._from_the_top(simpson._outline_px(mask))
   assert simpson._straightest_base(outline) == search_every_pair(outline)
+  turned = simpson._from_the_top(outline[::-1])
+  assert simpson._straightest_base(turned) == search_every_pair(turned)
+  np.testing.assert_array_equal(np.sort(turned, 0), np.sort(outline, 0))
 
 
 def test_camus_rule_on_a_ventricle_of_known_size():

@@ -183,6 +183,32 @@ def test_ef_needs_no_spacing(source, tmp_path):
   assert np.isnan(stack.scalars["edv_ml"])
 
 
+def test_masks_that_contradict_give_no_ef(tmp_path):
+  """Cavity larger at ES, or ED and ES the same frame: nothing is swapped."""
+  folder = tmp_path / "patient001"
+  write_acdc_patient(folder, ED=4, ES=1)
+  stack = read_stack(folder, WINDOW)
+  assert "ef_pct" not in stack.scalars and len(stack.labels) == 2
+  assert any("at ES and" in note for note in stack.notes)
+  write_acdc_patient(folder, ED=1, ES=1)
+  stack = read_stack(folder, WINDOW)
+  assert "ef_pct" not in stack.scalars
+  assert "no masks at both ED and ES" in stack.notes[-1]
+
+
+def test_pixel_spacing_that_cannot_be_is_unknown(tmp_path):
+  folder = tmp_path / "patient001"
+  write_acdc_patient(folder, spacing=(0.0014, 0.0015, 8.0, 0.15))
+  stack = read_stack(folder, WINDOW)
+  assert np.isnan(stack.spacing_mm).all()
+  assert np.isnan(stack.scalars["edv_ml"])
+  assert stack.scalars["ef_pct"] == pytest.approx(50, abs=3)
+  assert stack.notes == (
+    "row and column spacing 0.0015 and 0.0014 mm outside 0.2 to 5 mm: spacing "
+    "unknown",
+  )
+
+
 def test_one_window_for_all_slices(report):
   """A voxel value has one grey level in every slice and frame."""
   voxels, _ = short_axis(FRAMES, SLICES, SIZE, seed=1)

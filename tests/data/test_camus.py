@@ -28,6 +28,7 @@ from echo_jax.cli import main
 from echo_jax.data.build import build
 from echo_jax.data.frames import decode_frame, decode_mask
 from echo_jax.data.ingest.volume import read_volume
+from echo_jax.data.ledger import Rejected
 from echo_jax.data.sources import VideoSource
 
 EDV, ESV = (
@@ -50,7 +51,7 @@ def make_folder(root):
         how = {"EF": "n/a", "FrameRate": None, "Sex": "?", "Age": 999,
                "NbFrame": 40}  # fmt: skip
       if number == 4:
-        how = {"ED": 99, "ES": "last"}
+        how = {"ED": 99, "ES": "last" if view == "2CH" else 2.5}
       if number == 5:
         how = {"EF": 70}
       write_view(folder, view, **how)
@@ -88,6 +89,8 @@ def make_folder(root):
   (nifti / "patient0012").rename(nifti / "moved")
   wrapped.parent.mkdir()
   (nifti / "moved").rename(wrapped)
+  path = nifti / "patient0002" / "Info_4CH.cfg"
+  path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
   shadow = root.parent / "__MACOSX" / "database_nifti" / "patient0001"
   shadow.mkdir(parents=True)
   write_view(nifti / "patient0013", "2CH")  # in no list
@@ -162,6 +165,7 @@ NOTED = {
   "patient0003/4CH    ": "says 40 frames, the sequence has 4",
   "patient0004/2CH": "ED 99 of the frames outside 1 to 4",
   "patient0004/2CH ": "ES is no number",
+  "patient0004/4CH": "ES 2.5 is no whole number",
   "patient0005/4CH": "% from the masks, Info_4CH.cfg says 70 %",
   "patient0006/4CH": "volumes from one plane only (4CH)",
   "patient0007/2CH": "Info_2CH.cfg is absent",
@@ -301,6 +305,53 @@ def test_spacing_that_cannot_be_is_unknown(report):
   assert record["ef_method"] == "single_plane"  # of the other view
 
 
+def test_masks_of_the_sequence_serve_where_ed_and_es_have_none(tmp_path):
+  root = one_patient(tmp_path)
+  folder = root / "database_nifti" / "patient0001"
+  whole = measure(folder, "ase", [])
+  for path in folder.glob("*_E?_gt.nii.gz"):
+    path.unlink()
+  notes = []
+  assert measure(folder, "ase", notes) == whole and not notes
+  write_cfg(folder / "Info_4CH.cfg", {"ED": 1})
+  assert measure(folder, "ase", notes).ef_method == "single_plane"
+  assert any("4CH gives no volume: no ES mask" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+  ("offset", "data", "wanted"),
+  [
+    (80, np.float32([0, 0]), [
+      "row and column spacing 0 and 0 mm are not both above 0: spacing unknown"
+    ]),
+    (123, np.uint8([0]), [
+      "the NIfTI header states no unit of length: taken as mm"
+    ]),
+    (80, np.float32([1.5, 0.1]), [
+      "spacing 0.1 mm makes 110 rows 11 mm deep, outside 50 to 400 mm: "
+      "spacing unknown"
+    ]),
+  ],
+)  # fmt: skip
+def test_what_is_odd_in_a_header_is_noted_once(tmp_path, offset, data, wanted):
+  root = one_patient(tmp_path)
+  folder = root / "database_nifti" / "patient0001"
+  patch(folder / "patient0001_4CH_half_sequence.nii.gz", offset, data.tobytes())
+  report = build(dataset(root), tmp_path / "data", progress=False)
+  ledger = pd.read_csv(report.path / "ledger.csv", dtype=str).fillna("")
+  assert notes_of(ledger, "patient0001/4CH") == wanted
+
+
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path, monkeypatch):
+  def refuse(path):
+    raise PermissionError(13, "Permission denied")
+
+  made = dataset(one_patient(tmp_path))
+  monkeypatch.setattr("data_builders.camus.read_volume", refuse)
+  with pytest.raises(Rejected, match="cannot be opened: Permission denied"):
+    made.read(made.items[0])
+
+
 def test_split_by_number(source, tmp_path):
   by_number = dataset(source, split="by_number")
   assert {item.split for item in by_number.items} == {"train"}
@@ -351,8 +402,13 @@ def test_two_releases_and_none(tmp_path):
   one_patient(tmp_path / "two")
   with pytest.raises(ValueError, match="pass one of them as --source"):
     dataset(tmp_path)
+  inside = dataset(tmp_path / "one" / "database_nifti")
+  assert inside.items == dataset(tmp_path / "one").items
   (tmp_path / "nothing").mkdir()
   with pytest.raises(FileNotFoundError, match="neither database_nifti nor"):
+    dataset(tmp_path / "nothing")
+  (tmp_path / "nothing" / "training").mkdir()
+  with pytest.raises(FileNotFoundError, match="no folder patientNNNN"):
     dataset(tmp_path / "nothing")
 
 
@@ -452,6 +508,7 @@ def test_older_release(older, tmp_path):
   np.testing.assert_array_equal(shown[..., 0], frames[1])
   ledger = pd.read_csv(report.path / "ledger.csv", dtype=str).fillna("")
   notes = notes_of(ledger, "training/patient0002/2CH")
+  assert len(notes) == 5  # no frame rate, times; no word on masks a frame
   assert any("ESV" in n and "says 78 ml" in n for n in notes), notes
   assert any("EDV" in n and "says 130 ml" in n for n in notes), notes
   assert any("EF" in n and "says 40 %" in n for n in notes), notes
