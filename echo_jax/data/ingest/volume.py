@@ -101,8 +101,10 @@ def read_volume(path: str | Path) -> Volume:
   block = _read_block(data, header, wanted)
   values = np.frombuffer(block, header.dtype).reshape(header.shape)
   if (header.slope, header.intercept) != (1.0, 0.0):
-    scaled = values.astype(np.float32) * np.float32(header.slope)
-    values = scaled + np.float32(header.intercept)
+    # What overflows is infinite, and whoever uses the values refuses that.
+    with np.errstate(over="ignore", invalid="ignore"):
+      scaled = values.astype(np.float32) * np.float32(header.slope)
+      values = scaled + np.float32(header.intercept)
   return Volume(values, header)
 
 
@@ -187,7 +189,8 @@ def _nifti_header(head: bytes, packed: str) -> VolumeHeader:
   if not 0 <= offset <= MOST_HEADER_BYTES:
     raise Rejected(f"bad NIfTI header: voxels at byte {offset:g}")
   units, notes = int(raw["xyzt_units"]), []
-  steps = raw["pixdim"][1 : axes + 1].astype(np.float64)
+  with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+    steps = raw["pixdim"][1 : axes + 1].astype(np.float64)
   if units & 7 not in MM:
     notes.append("the NIfTI header states no unit of length: taken as mm")
   lengths = steps[:3] * MM.get(units & 7, 1.0)
