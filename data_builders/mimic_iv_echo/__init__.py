@@ -125,9 +125,13 @@ def dataset(
 
   Raises:
     FileNotFoundError: a list or table is not there.
-    ValueError: a column is missing (named, with those found).
+    ValueError: a column is missing (named, with those found), or a window
+      below 0 h.
   """
   check_shares(shares)
+  for name, window_h in (("label", label_window_h), ("ecg", ecg_window_h)):
+    if not window_h >= 0:
+      raise ValueError(f"{name}_window_h is {window_h:g} h, wants 0 or more")
   root = find_root(Path(source), RECORDS)
   if not (root / FILES).is_dir():
     raise FileNotFoundError(f"{root} has {RECORDS} but no folder {FILES}")

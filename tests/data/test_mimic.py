@@ -501,6 +501,12 @@ def test_a_length_without_a_believable_value_stays_unknown(tmp_path):
   assert "septal_thickness is 110 mm, wants 1 to 60" in " ".join(notes)
 
 
+@pytest.mark.parametrize("name", ["label_window_h", "ecg_window_h"])
+def test_a_window_below_nothing_is_refused(tmp_path, name):
+  with pytest.raises(ValueError, match=f"{name} is -1 h"):
+    dataset(tmp_path, **{name: -1.0})
+
+
 def test_nearest_ecg_looks_both_ways():
   records = [
     (read_time("2150-01-01 06:00:00"), "a"),

@@ -1,0 +1,328 @@
+"""Patients in two splits: planted ones are found, and training refuses."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from echo_jax import experiment
+from echo_jax.cli import main
+from echo_jax.data import schema
+from echo_jax.data.leakage import (
+  CHOSE_ORIGIN,
+  Group,
+  check_run,
+  compare,
+  group_of,
+  people_behind,
+  write_people,
+)  # fmt: skip
+
+CONFIG = {
+  "data": {"name": "set", "train_split": "train",
+           "validation_split": "validation"}
+}  # fmt: skip
+
+
+def frame(*people, known=1):
+  return pd.DataFrame(
+    {"patient_id": list(people), "patient_known": [known] * len(people)}
+  )
+
+
+def group(role, *people, name="", known=True):
+  return Group(name or f"set:{role}", role, {one: known for one in people})
+
+
+@pytest.mark.parametrize("first", [*schema.SPLITS, CHOSE_ORIGIN])
+@pytest.mark.parametrize("second", [*schema.SPLITS, CHOSE_ORIGIN])
+def test_who_may_be_in_two_places(first, second):
+  """All 25 pairs by hand: learned, then judged; chosen on, then tested."""
+  learned = {"pretrain", "train"}
+  forbidden = [{a, b} for a in learned for b in ("validation", "test")]
+  forbidden += [{"validation", "test"}, {CHOSE_ORIGIN, "test"}]
+  both = [group(first, "s:1", "s:2", name="a"), group(second, "s:2", name="b")]
+  leaks = compare(both).leaks
+  assert bool(leaks) == ({first, second} in forbidden)
+  for leak in leaks:
+    assert leak.patients == ("s:2",)
+    # Whoever learned comes first, in whatever order they were given.
+    assert leak.second == ("b" if both[1].role in ("validation", "test")
+                           and both[0].role != "test" else "a")  # fmt: skip
+
+
+def test_one_person_with_several_videos_is_one():
+  one = group_of("a:train", "train", frame("s:1", "s:1", "s:2"))
+  assert one.people == {"s:1": True, "s:2": True}
+
+
+def test_whom_nobody_names_is_counted_not_cleared():
+  found = compare(
+    [
+      Group("a:train", "train", {"s:1": True, "s:2": False}),
+      group("test", "s:3", "s:4", known=False),
+      group("pretrain", "s:9", known=False),  # with it there is a pair too
+      group("train", "s:7", known=False, name="alone:train"),
+    ]
+  )
+  assert not found.leaks
+  counts = {one.group: (one.patients, one.of) for one in found.unnamed}
+  assert counts == {
+    "a:train": (1, 2), "set:test": (2, 2), "set:pretrain": (1, 1),
+    "alone:train": (1, 1),
+  }  # fmt: skip
+  assert not compare([group("train", "s:1", known=False)]).unnamed
+
+
+def test_the_same_id_leaks_even_if_no_person_is_named():
+  """One EchoNet video in two splits is one person, whoever it is."""
+  found = compare(
+    [group("train", "e:v", known=False), group("test", "e:v", known=False)]
+  )
+  assert found.leaks[0].patients == ("e:v",)
+
+
+def test_other_sources_cannot_be_compared():
+  found = compare(
+    [
+      group("train", "mimic_iv:1", name="mimic:train"),
+      group("test", "camus:1", name="camus:test"),
+      group("test", "mimic_iv:2", name="mimic:test"),
+    ]
+  )
+  assert not found.leaks
+  (apart,) = found.strangers
+  assert (apart.first, apart.second) == ("mimic:train", "camus:test")
+  assert apart.sources == ("camus", "mimic_iv")
+
+
+def opener(**splits):
+  """As an experiment opens splits; one that is not there is a ValueError."""
+
+  def open_clips(split, clips):
+    if split not in splits:
+      raise ValueError(f"no split {split}")
+    return splits[split], iter(())
+
+  return open_clips
+
+
+def test_a_clean_run_keeps_who_is_who(tmp_path, capsys):
+  used = check_run(
+    CONFIG,
+    opener(train=frame("s:1", "s:2"), validation=frame("s:3"),
+           test=frame("s:4")),
+  )  # fmt: skip
+  write_people(tmp_path / "patients.csv", used)
+  assert (tmp_path / "patients.csv").read_text().splitlines() == [
+    "split,patient_id,patient_known", "train,s:1,1", "train,s:2,1",
+    "validation,s:3,1",
+  ]  # fmt: skip
+  assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+  ("splits", "named"),
+  [
+    ({"train": frame("s:1"), "validation": frame("s:1")},
+     "1 patients of set:train are in set:validation (s:1)"),
+    ({"train": frame("s:1"), "validation": frame("s:2"),
+      "test": frame("s:1", "s:9")},
+     "1 patients of set:train are in set:test (s:1)"),
+    ({"train": frame("s:1"), "validation": frame("s:2"),
+      "test": frame("s:2", "s:9")},
+     "1 patients of set:validation are in set:test (s:2)"),
+  ],
+)  # fmt: skip
+def test_each_leak_within_a_run_is_refused(splits, named):
+  with pytest.raises(ValueError) as refused:
+    check_run(CONFIG, opener(**splits))
+  assert named in str(refused.value)
+  assert "data.allow_leakage=True" in str(refused.value)
+
+
+def test_allowed_leakage_is_loud(capsys):
+  config = {"data": CONFIG["data"] | {"allow_leakage": True}}
+  splits = {"train": frame("s:1"), "validation": frame("s:1")}
+  assert len(check_run(config, opener(**splits))) == 2
+  assert "LEAKAGE, allowed by data.allow_leakage: 1 pat" in (
+    capsys.readouterr().err
+  )
+
+
+def test_an_experiment_that_cannot_say_is_refused():
+  with pytest.raises(ValueError, match="no open_clips"):
+    check_run(CONFIG, None)
+
+
+def started_from(workdir):
+  return CONFIG | {"init_from": str(workdir)}
+
+
+def test_pretraining_is_known_through_a_chain_of_runs(tmp_path, capsys):
+  """The first data set and the first run are gone when the third starts."""
+  first, second = tmp_path / "mae", tmp_path / "more"
+  first.mkdir(), second.mkdir()
+  used = check_run(
+    CONFIG, opener(train=frame("s:1", "s:2"), validation=frame("s:3"))
+  )
+  write_people(first / "patients.csv", used)
+  used = check_run(
+    started_from(first),
+    opener(train=frame("s:2", "s:4"), validation=frame("s:3")),
+  )
+  write_people(second / "patients.csv", used)
+  shutil.rmtree(first)
+  for split, person, origin in (
+    ("validation", "s:1", "more:pretrain"),
+    ("validation", "s:4", "more:pretrain"),
+    ("test", "s:1", "more:pretrain"),
+    ("test", "s:3", f"more:{CHOSE_ORIGIN}"),
+  ):
+    splits = {
+      "train": frame("s:1"), "validation": frame("s:8"), "test": frame("s:9")
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=f"of {origin} are in set:{split}"):
+      check_run(started_from(second), opener(**splits | {split: frame(person)}))
+  # Learning again from them, and choosing on those who chose, is no leak.
+  again = opener(train=frame("s:1", "s:2"), validation=frame("s:3"))
+  assert len(check_run(started_from(second), again)) == 4
+
+
+def test_weights_of_unknown_patients_stay_unchecked(tmp_path, capsys):
+  old, new = tmp_path / "old", tmp_path / "new"
+  old.mkdir(), new.mkdir()
+  splits = opener(train=frame("s:1"), validation=frame("s:2"))
+  said = "old:pretrain: no list was kept: cannot be checked"
+  write_people(new / "patients.csv", check_run(started_from(old), splits))
+  assert said in capsys.readouterr().out
+  behind, _ = people_behind(new)
+  assert behind.people == {"s:1": True} and not behind.whole
+  check_run(started_from(new), opener(train=frame(), validation=frame("s:8")))
+  assert "new:pretrain: no list was kept" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def leaking(data_dir, tmp_path_factory):
+  """The virtual cohort with one test patient in training, one in validation."""
+  folder = tmp_path_factory.mktemp("leaking") / "data"
+  shutil.copytree(data_dir, folder)
+  (path,) = folder.glob("synthetic_echo/*/index.csv")
+  index = pd.read_csv(path)
+  people = index.groupby("split")["patient_id"].unique()
+  for split, number in (("train", 0), ("validation", 1)):
+    rows = index["patient_id"] == people["test"][number]
+    index.loc[rows, "patient_id"] = people[split][0]
+  index.to_csv(path, index=False)
+  return folder, people["train"][0], people["validation"][0]
+
+
+def test_the_command_finds_them_and_says_so(leaking, data_dir, capsys):
+  folder, in_train, in_validation = leaking
+  words = ["leakage", "synthetic_echo", "--data-dir"]
+  assert main([*words, str(data_dir)]) == 0
+  assert "no leak found: 3 pairs compared" in capsys.readouterr().out
+  assert main([*words, str(folder)]) == 1
+  said = capsys.readouterr().out
+  name = "synthetic_echo"
+  for split, person in (("train", in_train), ("validation", in_validation)):
+    leak = f"LEAK: 1 patients of {name}:{split} are in {name}:test ({person})"
+    assert leak in said
+  assert main([*words, str(folder), "--json"]) == 1
+  found = json.loads(capsys.readouterr().out)
+  assert {tuple(one["patients"]) for one in found["leaks"]} == {
+    (in_train,), (in_validation,)
+  }  # fmt: skip
+  assert found["patients"][f"{name}:train"] > 1
+
+
+def test_pretraining_by_split_or_by_run(data_dir, tmp_path, capsys):
+  words = ["leakage", "synthetic_echo", "--data-dir", str(data_dir)]
+  assert main([*words, "--pretrain", "synthetic_echo:test"]) == 0
+  # Without its test split nothing else of the set is compared with itself.
+  assert "synthetic_echo:test" in capsys.readouterr().out
+  assert main([*words, "--pretrain", "synthetic_echo:validation"]) == 0
+  index = pd.read_csv(next(data_dir.glob("synthetic_echo/*/index.csv")))
+  tested = index[index["split"] == "test"]["patient_id"].iloc[0]
+  run = tmp_path / "mae"
+  run.mkdir()
+  write_people(run / "patients.csv", [group("train", tested)])
+  capsys.readouterr()
+  assert main([*words, "--pretrain", str(run)]) == 1
+  leak = f"1 patients of mae:pretrain are in synthetic_echo:test ({tested})"
+  assert leak in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("origin", "named"),
+  [
+    ("synthetic_echo", "neither the folder of a run nor DATASET:SPLIT"),
+    ("synthetic_echo:pretrain", "has no split pretrain"),
+    ("nothing:test", "no data set nothing"),
+  ],
+)
+def test_a_wrong_origin_is_named(data_dir, capsys, origin, named):
+  words = ["leakage", "synthetic_echo", "--data-dir", str(data_dir)]
+  assert main([*words, "--pretrain", origin]) == 1
+  assert named in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_named(data_dir, tmp_path, capsys):
+  words = ["leakage", "synthetic_echo", "--data-dir", str(data_dir)]
+  assert main([*words, "--pretrain", str(tmp_path)]) == 1
+  assert "has no patients.csv" in capsys.readouterr().err
+
+
+def train(workdir, data_dir, *settings, name="experiments.mae_pretrain"):
+  words = [f"--config.{one}" for one in (f"data.dir={data_dir}", *settings)]
+  return main(["train", name, "--tiny", "--workdir", str(workdir), *words])
+
+
+def test_train_refuses_and_leaves_no_run(leaking, tmp_path, capsys):
+  folder, in_train, _ = leaking
+  assert train(tmp_path / "run", folder) == 1
+  said = capsys.readouterr().err
+  assert "leakage: 1 patients of synthetic_echo:train are in" in said
+  assert in_train in said
+  assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_train_keeps_its_patients_and_the_next_run_sees_them(
+  data_dir, tmp_path, capsys, monkeypatch
+):
+  # What comes after the check takes half a minute and is tested elsewhere.
+  monkeypatch.setattr(experiment, "initial_state", lambda built: None)
+  monkeypatch.setattr(experiment, "fit", lambda *given, **named: None)
+  run = tmp_path / "mae"
+  assert train(run, data_dir) == 0
+  kept = pd.read_csv(run / "patients.csv")
+  index = pd.read_csv(next(data_dir.glob("synthetic_echo/*/index.csv")))
+  for split in ("train", "validation"):
+    wanted = set(index[index["split"] == split]["patient_id"])
+    assert set(kept[kept["split"] == split]["patient_id"]) == wanted
+  # A model that starts there may not be judged on whom it has seen.
+  settings = (
+    f"init_from={run}", "data.train_split=test", "data.validation_split=train"
+  )
+  capsys.readouterr()
+  name = "experiments.ef_finetune"
+  assert train(tmp_path / "ef", data_dir, *settings, name=name) == 1
+  seen = len(set(index[index["split"] == "train"]["patient_id"]))
+  assert (
+    f"leakage: {seen} patients of mae:pretrain are in synthetic_echo:train"
+    in capsys.readouterr().err
+  )
+
+
+def test_allowing_it_is_kept_in_the_run_record(leaking, tmp_path, capsys):
+  folder, _, _ = leaking
+  built = experiment.prepare(
+    "experiments.mae_pretrain",
+    (f"data.dir={folder}", "data.allow_leakage=True"), tiny=True,
+  )  # fmt: skip
+  assert check_run(built.config, built.open_clips)
+  assert "LEAKAGE, allowed" in capsys.readouterr().err
+  experiment.keep_record(built, tmp_path)
+  record = experiment.read_record(tmp_path)
+  assert record["config"]["data"]["allow_leakage"] is True
