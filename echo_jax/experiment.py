@@ -145,7 +145,9 @@ def run(
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   begun = newest_step(workdir) is not None
-  people = leakage.check_run(experiment.config, experiment.open_clips)
+  people = leakage.check_run(
+    experiment.config, experiment.open_clips, workdir
+  )
   keep_record(experiment, workdir)
   leakage.write_people(workdir / leakage.PATIENTS, people)
   state = _state_shapes(experiment) if begun else initial_state(experiment)

@@ -183,22 +183,42 @@ def people_behind(workdir: Path) -> tuple[Group, ...]:
   path, name = Path(workdir) / PATIENTS, Path(workdir).name
   if not path.exists():
     return (Group(f"{name}:pretrain", "pretrain", {}, whole=False),)
+  return (
+    _read_people(path, name, "pretrain", ("pretrain", "train")),
+    _read_people(path, name, CHOSE_ORIGIN, ("validation", CHOSE_ORIGIN)),
+  )
+
+
+def _origin(workdir: Path, before: str) -> tuple[Group, ...]:
+  """Who is behind the first weights of a run: its own list says, if it began.
+
+  The run that the weights came from may be gone when this one goes on.
+  """
+  own, name = workdir / PATIENTS, Path(before).name
+  if not own.exists():
+    return people_behind(Path(before))
+  return tuple(
+    _read_people(own, name, role, (role,))
+    for role in ("pretrain", CHOSE_ORIGIN)
+  )
+
+
+def _read_people(
+  path: Path, name: str, role: str, rows_of: Sequence[str]
+) -> Group:
+  """A group from the rows of a run's list."""
   rows = pd.read_csv(path, dtype={"split": str, "patient_id": str})
   rows["patient_id"] = rows["patient_id"].fillna("")
-  groups = []
-  for role, before in (
-    ("pretrain", ("pretrain", "train")),
-    (CHOSE_ORIGIN, ("validation", CHOSE_ORIGIN)),
-  ):
-    people = dict(group_of("", role, rows[rows["split"].isin(before)]).people)
-    whole = people.pop("", None) is None
-    groups.append(Group(f"{name}:{role}", role, people, whole))
-  return tuple(groups)
+  found = group_of("", role, rows[rows["split"].isin(rows_of)])
+  people = dict(found.people)
+  whole = people.pop("", None) is None
+  return Group(f"{name}:{role}", role, people, whole)
 
 
 def check_run(
   config: Mapping[str, Any],
   open_clips: Callable[[str, int], tuple[pd.DataFrame, Any]] | None,
+  workdir: Path,
 ) -> tuple[Group, ...]:
   """Refuses to train on patients who are then judged on; returns who is who.
 
@@ -208,6 +228,7 @@ def check_run(
   Args:
     config: of the experiment.
     open_clips: of the experiment: gives the index of a split, or ValueError.
+    workdir: of the run, which may have begun.
 
   Raises:
     ValueError: one patient in two of them, with counts and some ids, unless
@@ -218,22 +239,24 @@ def check_run(
       "the experiment has no open_clips: whom it is trained on is not known"
     )
   data = config["data"]
+  mixed = [text.rpartition(":")[0] for text in data.get("mix", ())]
+  name = "+".join(mixed) or data["name"]
 
   def opened(split: str, role: str) -> Group:
-    return group_of(f"{data['name']}:{split}", role, open_clips(split, 1)[0])
+    return group_of(f"{name}:{split}", role, open_clips(split, 1)[0])
 
   used = [
     opened(data["train_split"], "train"),
     opened(data["validation_split"], "validation"),
   ]
   if config.get("init_from"):
-    used += people_behind(Path(config["init_from"]))
+    used += _origin(Path(workdir), config["init_from"])
   tested = []
   if "test" not in (data["train_split"], data["validation_split"]):
     try:
       tested = [opened("test", "test")]
-    except ValueError:
-      pass  # no such split, or no video in it that the run could use
+    except ValueError as error:  # no such split, or no video of use in it
+      print(f"{name}:test: not compared, {error}")
   found = compare([*used, *tested])
   for one in found.unchecked:
     print(one)
