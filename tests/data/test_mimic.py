@@ -36,13 +36,14 @@ MEASURES = (  # measurement_id, subject, test, name, result, unit
   ("7001", "10000001", "tte", "septal_thickness", "1.1", "cm"),
   ("7001", "10000001", "tte", "inf_lat_thickness", "9", "mm"),
   ("7001", "10000001", "tte", "lvedd", "4.8", "furlong"),
+  ("7001", "10000001", "tte", "lvesd", "", "cm"),  # not measured
   ("7001", "10000001", "tte", "aortic_stenosis", "Mild", ""),
   ("7002", "10000002", "tte", "lvef", "30", "%"),
   ("7002", "10000002", "tte", "lvef", "45", "%"),
   ("9999", "10000009", "tte", "lvef", "70", "%"),
 )
 STUDIES = (  # subject, study, hour on the day, measurement_id
-  ("10000001", "90000001", 8, "7001"),
+  ("10000001", "90000001", 8, "7001.0"),  # as a column with gaps is saved
   ("10000002", "90000002", 9, "7002"),
   ("10000002", "90000002", 9, "7002"),  # a second note gives a second row
   ("10000003", "90000003", 10, ""),
@@ -58,6 +59,9 @@ REJECTED = {
   "90000002_0002": "truncated DICOM|damaged pixels",
   "90000002_0003": "file absent: it is in echo-record-list.csv",
   "90000002_0004": "dicom_filepath is not of the row's subject_id",
+  "90000002_0005": "dicom_filepath is not of the row's subject_id",
+  "90000009_0001": "dicom_filepath is not of the row's subject_id",
+  "90000002_6": "dicom_filepath is not files/pNN/pSUBJECT/sSTUDY",
 }
 
 
@@ -106,7 +110,10 @@ def write_files(root):
       case "still":
         write_dicom(path, CLIP[:1], [region()], **still)
       case _:
-        write_dicom(path, CLIP, [region()], FrameTime="33.333", **NEVER)
+        who = NEVER
+        if name == "90000003_0001":  # of whom patients.csv knows nothing
+          who = {"PatientSex": "M", "PatientAge": "070Y"}
+        write_dicom(path, CLIP, [region()], FrameTime="33.333", **who)
   cut = root / place_of("90000002_0002")
   cut.write_bytes(cut.read_bytes()[:-5000])
   (root / "files" / "index.html").write_text("<html>")
@@ -126,9 +133,16 @@ def write_lists(root, release="1.0", **form):
   for name in (*KINDS, "90000002_0002", "90000002_0003", "90000001_0001"):
     study = name.split("_")[0]
     time = f"2150-01-0{study[-1]} 08:1{name[-1]}:00"
-    rows.append((f"1000000{study[-1]}", study, time, place_of(name)))
-  wrong = place_of("90000002_0004", "10000001")
-  rows.append(("10000002", "90000002", "2150-01-02 08:00:00", wrong))
+    time = "noon" if name == "90000004_0001" else time
+    rows.append((f"1000000{study[-1]} ", study, time, place_of(name)))
+  folder = "files/p10/p10000002/s90000002"
+  for wrong in (
+    place_of("90000002_0004", "10000001"),
+    f"files/p11/{folder[10:]}/90000002_0005.dcm",
+    f"{folder}/90000009_0001.dcm",
+    f"{folder}/../90000002_6.dcm",
+  ):
+    rows.append(("10000002", "90000002", "2150-01-02 08:00:00", wrong))
   write_table(root / "echo-record-list.csv", rows, **form)
   head = ("subject_id", "study_id", "study_datetime", "note_id", "note_seq")
   head += ("note_charttime",)
@@ -156,15 +170,19 @@ def write_ecgs(root):
   """Two records of subject 1, and one of subject 2 without its samples."""
   rows = [("subject_id", "study_id", "file_name", "ecg_time", "path")]
   for subject, study, time in (
-    ("10000001", "40000001", "2150-01-01 06:00:00"),
     ("10000001", "40000002", "2150-01-01 20:00:00"),
+    ("10000001", "40000001", "2150-01-01 06:00:00"),
     ("10000002", "40000003", "2150-01-02 08:30:00"),
     ("10000003", "40000004", "2150-01-09 08:30:00"),
     ("10000003", "40000005", "noon"),
+    ("10000003", "40000006", "2150-01-03 08:30:00"),
   ):
     folder = f"files/p1000/p{subject}/s{study}"
     rows.append((subject, study, study, time, f"{folder}/{study}"))
     (root / folder).mkdir(parents=True, exist_ok=True)
+    if study == "40000006":  # would be the nearest, but lies with another
+      rows[-1] = (*rows[-1][:4], rows[1][4])
+      continue
     t = np.arange(1000) / 500
     wfdb.wrsamp(
       study, fs=500, units=["mV"] * 2, sig_name=["I", "aVR"], fmt=["16"] * 2,
@@ -259,7 +277,7 @@ def test_what_is_no_recording_is_summed_up(ledger):
   sums = ledger.set_index("item")["reason"]
   assert sums["files"] == "not DICOM by name: 1 other files were passed over"
   assert sums["echo-study-list.csv"] == "studies without a recording: 1"
-  assert sums["record_list.csv"].endswith("another's path: 1")
+  assert sums["record_list.csv"].endswith("another's path: 2")
 
 
 def test_each_kind_is_kept_and_typed(records):
@@ -282,9 +300,9 @@ def test_labels_come_from_the_linked_measurement(records, ledger):
   assert record["ivsd_mm"] == pytest.approx(11)  # 1.1 cm
   assert record["lvpwd_mm"] == 9  # said to be in mm
   assert np.isnan(record["lvidd_mm"])
-  assert "lvidd_mm unknown: lvedd has unit 'furlong'" in notes_of(
-    ledger, "90000001_0001"
-  )
+  notes = notes_of(ledger, "90000001_0001")
+  assert "lvidd_mm unknown: lvedd has unit 'furlong'" in notes
+  assert np.isnan(record["lvids_mm"]) and "lvids" not in notes
 
 
 def test_values_that_disagree_stay_unknown(records, ledger):
@@ -304,8 +322,17 @@ def test_sex_and_age_follow_the_anchor_year(records):
   first, second = records["90000001_0001"], records["90000002_0001"]
   assert (first["sex"], first["age_years"]) == ("F", 63)  # 61 in 2148
   assert (second["sex"], second["age_years"]) == ("M", 91)
-  third = records["90000003_0001"]  # not among the patients
-  assert third["sex"] == "" and np.isnan(third["age_years"])
+  third, fourth = records["90000003_0001"], records["90000004_0001"]
+  assert (third["sex"], third["age_years"]) == ("M", 70)  # by its header
+  assert fourth["sex"] == "" and np.isnan(fourth["age_years"])
+
+
+def test_an_age_that_is_no_number_is_named(source, tmp_path):
+  rows = [("subject_id", "gender", "anchor_age", "anchor_year")]
+  path = tmp_path / "patients.csv"
+  write_table(path, [*rows, ("10000001", "F", "over 89", "2150")])
+  with pytest.raises(ValueError, match="patients.csv: anchor_age 'over 89'"):
+    dataset(source / "mimic-iv-echo", patients=path)
 
 
 def test_the_nearest_ecg_of_the_person_goes_with_each_video(records):
@@ -324,6 +351,7 @@ def test_no_ecg_in_the_window_or_a_broken_one_leaves_it_out(records, ledger):
   notes = notes_of(ledger, "90000002_0001")
   assert "ECG left out: ECG signal file absent" in notes
   assert "ECG" not in notes_of(ledger, "90000003_0001")
+  assert "is not a time: no ECG linked" in notes_of(ledger, "90000004_0001")
 
 
 def test_one_patient_is_in_one_split(records):
@@ -405,9 +433,13 @@ def test_a_table_that_was_cut_off_is_named(tmp_path):
 
 def test_a_wrong_folder_says_what_it_holds(tmp_path, capsys):
   (tmp_path / "elsewhere").mkdir()
+  patient = tmp_path / "files" / "p10"  # not looked into: there are thousands
+  patient.mkdir(parents=True)
+  (patient / "echo-record-list.csv").touch()
   words = ["--source", str(tmp_path), "--data-dir", str(tmp_path / "data")]
   assert main(["build", "mimic_iv_echo", *words]) == 1
   assert "elsewhere" in capsys.readouterr().err
+  shutil.rmtree(tmp_path / "files")
   write_lists(tmp_path)
   with pytest.raises(FileNotFoundError, match="no folder files"):
     dataset(tmp_path)
