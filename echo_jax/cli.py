@@ -11,7 +11,8 @@ from pathlib import Path
 from echo_jax import __version__
 
 COMMANDS = (
-  "demo", "build", "inspect", "train", "evaluate", "predict", "score"
+  "demo", "build", "inspect", "leakage", "train", "evaluate", "predict",
+  "score",
 )  # fmt: skip
 
 

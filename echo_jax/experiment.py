@@ -26,6 +26,7 @@ import pandas as pd
 from flax import linen as nn
 
 import echo_jax
+from echo_jax.data import leakage
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
 from echo_jax.data.pipeline import ClipMaker
@@ -135,11 +136,20 @@ def _state_shapes(experiment: Experiment) -> TrainState:
 def run(
   experiment: Experiment, workdir: Path, *, progress: bool = True
 ) -> TrainState:
-  """Trains an experiment in `workdir`, going on where it stopped."""
+  """Trains an experiment in `workdir`, going on where it stopped.
+
+  Raises:
+    ValueError: a patient is learned from and judged on, see `data.leakage`,
+      or the work directory holds another run.
+  """
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   begun = newest_step(workdir) is not None
+  people = leakage.check_run(
+    experiment.config, experiment.open_clips, workdir
+  )
   keep_record(experiment, workdir)
+  leakage.write_people(workdir / leakage.PATIENTS, people)
   state = _state_shapes(experiment) if begun else initial_state(experiment)
   step = make_train_step(
     experiment.objective, experiment.optimizer, seed=experiment.seed,

@@ -75,6 +75,7 @@ def data_config() -> ConfigDict:
       "train_split": "train",
       "validation_split": "validation",
       "train_videos": 0,  # 0: all; else so many, for label studies
+      "allow_leakage": False,  # True: train though a patient is judged on
       "change": "",  # a control of echo_jax/data/controls.py, "" for none
       "kinds": ("cine",),  # empty: any
       "views": ("A4C",),  # empty: any

@@ -1,0 +1,211 @@
+"""WFDB records (PhysioNet) to ECG in millivolts, and R peaks found in them.
+
+Source: the WFDB header format, https://physionet.org/physiotools/wag/header-5.htm
+Axes: S sample, lead, r R wave.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from scipy.signal import resample_poly
+
+from echo_jax.data.ledger import Rejected
+from echo_jax.units import MS_PER_S
+
+# Not V: wfdb drops letters that are not ASCII, so that a micro sign is lost.
+MV_PER_UNIT = {"mV": 1.0, "mv": 1.0, "uV": 1e-3, "uv": 1e-3}
+RHYTHM_LEADS = ("ii", "mlii", "i", "v5", "v1")  # tall, narrow QRS first
+DETECTOR_HZ = 360
+FLAT_MV = 0.05  # from lowest to highest; a QRS of "low voltage" has 0.5 mV
+LEAST_S, LEAST_HZ = 2.0, 50.0  # the detector filters at 5 to 20 Hz
+MOST_SAMPLES_PER_BYTE = 64  # of FLAC; more cannot lie in the file
+CHECKSUM = 2**16
+# What wfdb raises on a record that is damaged or not as the format says.
+RECORD_ERRORS = (
+  OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError,
+  ArithmeticError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ECG:
+  """One record.
+
+  Attributes:
+    mv: float32; NaN where the recorder lost the signal.
+    hz: samples a second.
+    leads: names in lower case, as PTB writes them: i ii iii avr avl avf v1...
+  """
+
+  mv: Float32[np.ndarray, "S lead"]
+  hz: float
+  leads: tuple[str, ...]
+
+
+def require_wfdb() -> ModuleType:
+  """The wfdb package.
+
+  Raises:
+    ValueError: it is not installed; says how to.
+  """
+  try:
+    import wfdb
+    import wfdb.processing
+  except ImportError as error:
+    raise ValueError(
+      "reading ECG records needs `pip install 'echo-jax[ecg]'`"
+    ) from error
+  return wfdb
+
+
+def read_wfdb(path: str | Path) -> ECG:
+  """Reads all leads of a record, of one or of several signal files.
+
+  Args:
+    path: of the header, with or without its `.hea`.
+
+  Raises:
+    Rejected: no or damaged header, a signal file that is absent, too short or
+      another record's (its checksum differs), a unit that is not mV or uV.
+  """
+  wfdb = require_wfdb()
+  path = Path(path)
+  stem = path.with_suffix("") if path.suffix == ".hea" else path
+  header = stem.with_name(stem.name + ".hea")
+  if not header.is_file():
+    raise Rejected("ECG record absent: it has no .hea file")
+  try:
+    about = wfdb.rdheader(str(stem))
+    _check_header(about, header)
+    record = wfdb.rdrecord(str(stem), physical=False)
+    _check_signals(record, about.checksum)
+    mv = record.dac() * [MV_PER_UNIT[unit] for unit in record.units]
+  except Rejected:
+    raise
+  except RECORD_ERRORS as error:
+    raise Rejected(
+      f"damaged ECG record: it cannot be read ({type(error).__name__})"
+    ) from error
+  return ECG(
+    mv.astype(np.float32), float(record.fs), _lead_names(record.sig_name)
+  )
+
+
+def _check_header(about: object, header: Path) -> None:
+  """Refuses what a header alone shows to be unusable."""
+  if getattr(about, "n_seg", None):
+    raise Rejected("ECG record of several segments: not supported")
+  if not about.n_sig or not about.file_name:
+    raise Rejected("ECG record without signals: its header lists none")
+  if not about.fs > 0:
+    raise Rejected(f"ECG sampling rate is {about.fs} Hz, wants above 0")
+  for name, unit in zip(about.sig_name, about.units, strict=True):
+    if unit not in MV_PER_UNIT:
+      raise Rejected(
+        f"ECG unit not known: {unit!r} of lead {name!r}, wants mV or uV"
+      )
+  if set(about.samps_per_frame) != {1}:
+    raise Rejected("ECG leads of different sampling rates: not supported")
+  for line in _signal_lines(header):
+    gain = re.match(r"[\d.]+(?:[eE][+-]?\d+)?", (line.split() + [""] * 3)[2])
+    if not gain or not float(gain[0]):
+      raise Rejected("ECG without calibration: its header gives no gain")
+  _check_files(about, header.parent)
+
+
+def _signal_lines(header: Path) -> list[str]:
+  text = header.read_text(encoding="ascii", errors="ignore")
+  lines = [line.strip() for line in text.splitlines()]
+  return [line for line in lines if line and not line.startswith("#")][1:]
+
+
+def _check_files(about: object, folder: Path) -> None:
+  """Every signal file lies beside its header and can hold what it claims."""
+  bytes_there = 0
+  for name in sorted(set(about.file_name)):
+    if not (folder / name).is_file():
+      raise Rejected(
+        "ECG signal file absent: "
+        f"{Path(name).suffix or 'one without suffix'} is not beside its header"
+      )
+    bytes_there += (folder / name).stat().st_size
+  samples = (about.sig_len or 0) * about.n_sig
+  if not 0 <= samples <= MOST_SAMPLES_PER_BYTE * bytes_there:
+    raise Rejected(
+      f"ECG signal file too short: {samples} samples in {bytes_there} bytes"
+    )
+
+
+def _check_signals(record: object, checksums: list[int | None]) -> None:
+  """Refuses samples that are not those that the header was written for."""
+  sums = [None if s is None else s % CHECKSUM for s in checksums]
+  for name, wanted, got in zip(
+    record.sig_name, sums, record.calc_checksum(), strict=True
+  ):
+    if wanted not in (None, got % CHECKSUM):
+      raise Rejected(
+        f"ECG signal file is not its header's: lead {name!r} has checksum "
+        f"{got % CHECKSUM}, the header says {wanted}"
+      )
+
+
+def _lead_names(names: list[str | None]) -> tuple[str, ...]:
+  leads = tuple((name or "").strip().lower() for name in names)
+  if not all(leads) or len(set(leads)) < len(leads) or "," in "".join(leads):
+    raise Rejected(f"ECG lead names are {leads}, want distinct ones")
+  return leads
+
+
+def r_peaks_ms(ecg: ECG, lead: str = "") -> Float64[np.ndarray, "r"]:
+  """R peaks in ms from the first sample, by wfdb's detector XQRS.
+
+  The lead is brought to 360 Hz first: XQRS has thresholds in millivolts that
+  hold at MIT-BIH's rate, and at 1000 Hz it finds no beat in most leads of a
+  PTB record.  Gaps are bridged by straight lines, and what is found in one is
+  left out; a flat lead has no beats.
+
+  Args:
+    ecg: the record.
+    lead: where to look; by default the first of `RHYTHM_LEADS` that is there,
+      else the first lead.
+
+  Raises:
+    ValueError: no such lead, a lead without signal, less than 2 s, or less
+      than 50 samples a second.
+  """
+  wfdb = require_wfdb()
+  if lead and lead not in ecg.leads:
+    raise ValueError(f"no ECG lead {lead!r}; there are {ecg.leads}")
+  there = [name for name in RHYTHM_LEADS if name in ecg.leads]
+  lead = lead or (there + [ecg.leads[0]])[0]
+  signal = ecg.mv[:, ecg.leads.index(lead)].astype(np.float64)
+  known = np.isfinite(signal)
+  span_s = len(signal) / ecg.hz
+  if span_s < LEAST_S or ecg.hz < LEAST_HZ:
+    raise ValueError(
+      f"ECG of {span_s:.3g} s at {ecg.hz:g} Hz; R peaks want at least "
+      f"{LEAST_S:g} s and {LEAST_HZ:g} Hz"
+    )
+  if not known.any():
+    raise ValueError(f"ECG lead {lead} has no sample: R peaks unknown")
+  if np.ptp(signal[known]) < FLAT_MV:
+    return np.zeros(0)
+  places = np.arange(len(signal))
+  signal = np.interp(places, places[known], signal[known])
+  ratio = Fraction(DETECTOR_HZ / ecg.hz).limit_denominator(1000)
+  if ratio != 1:
+    # Past its ends a lead goes on; zeros there would be steps, taken for QRS.
+    signal = resample_poly(
+      signal, ratio.numerator, ratio.denominator, padtype="line"
+    )
+  found = wfdb.processing.xqrs_detect(
+    signal, fs=float(ecg.hz * ratio), verbose=False
+  )
+  sample = np.asarray(found, np.float64) / float(ratio)
+  nearest = np.minimum(sample.round().astype(int), len(known) - 1)
+  return MS_PER_S * sample[known[nearest]] / ecg.hz
