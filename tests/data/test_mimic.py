@@ -167,11 +167,12 @@ def write_lists(root, release="1.0", **form):
 
 
 def write_ecgs(root):
-  """Two records of subject 1, and one of subject 2 without its samples."""
+  """Three records of subject 1, and one of subject 2 without its samples."""
   rows = [("subject_id", "study_id", "file_name", "ecg_time", "path")]
   for subject, study, time in (
     ("10000001", "40000002", "2150-01-01 20:00:00"),
     ("10000001", "40000001", "2150-01-01 06:00:00"),
+    ("10000001", "40000007", "2150-01-01 01:00:00"),
     ("10000002", "40000003", "2150-01-02 08:30:00"),
     ("10000003", "40000004", "2150-01-09 08:30:00"),
     ("10000003", "40000005", "noon"),
@@ -336,7 +337,7 @@ def test_an_age_that_is_no_number_is_named(source, tmp_path):
 
 
 def test_the_nearest_ecg_of_the_person_goes_with_each_video(records):
-  record = records["90000001_0003"]  # taken at 08:13; ECGs at 6 and 20 h
+  record = records["90000001_0003"]  # taken at 08:13; ECGs at 1, 6 and 20 h
   assert record["ecg_leads"] == "i,avr" and record["ecg_hz"] == 500
   assert record["ecg_after_video_h"] == pytest.approx(-2 - 13 / 60)
   wave = np.sin(np.arange(1000) / 500)
