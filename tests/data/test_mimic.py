@@ -24,7 +24,7 @@ from data_builders.mimic_iv_echo.measurements import (
 from data_builders.mimic_iv_echo.tables import read_time
 from echo_jax.cli import main
 from echo_jax.data.build import build
-from echo_jax.data.sources import VideoSource
+from echo_jax.data.sources import VideoSource, read_index
 
 CLIP = drawn_clip(4)
 NEVER = {"PatientID": "10000001", "PatientSex": None}
@@ -235,7 +235,7 @@ def ledger(report):
 
 @pytest.fixture(scope="module")
 def records(report):
-  index = pd.read_csv(report.path / "index.csv")
+  index = read_index(report.path)
   return {
     record["video_id"].removeprefix("mimic_iv:"): record
     for split in index["split"].unique()
