@@ -64,9 +64,12 @@ def _item(
     column: number_within(column, row[column], *limits)
     for column, limits in LIMITS.items()
   }
+  place = files.place(
+    name.lower(), f"video absent: {VIDEOS}/{name}.avi is not there"
+  )
   facts = {
-    "file": files.place(name, VIDEOS), "ef_pct": values["EF"],
-    "edv_ml": values["EDV"], "esv_ml": values["ESV"],
+    "file": place, "ef_pct": values["EF"], "edv_ml": values["EDV"],
+    "esv_ml": values["ESV"],
     "listed": {column: number(column, row[column]) for column in PICTURE},
     "traced": tracings.get(name.lower(), Traced()),
   }  # fmt: skip

@@ -3,7 +3,7 @@
 import argparse
 import filecmp
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,42 +74,61 @@ def find_root(
 
 @dataclass(frozen=True)
 class Files:
-  """Files of one kind by their id in lower case.
+  """Files of one kind by their key: an id in lower case.
 
   Attributes:
-    places: id -> path below the root.
-    refused: further files of an id that has one.
-    differing: ids whose files are not equal, so that none can be chosen.
+    places: key -> path below the root.
+    refused: further files of a key that has one.
+    differing: keys whose files are not equal, so that none can be chosen.
   """
 
   places: Mapping[str, str]
   refused: tuple[tuple[str, str], ...]
   differing: frozenset[str]
 
-  def place(self, name: str, where: str) -> str:
-    """The video of an id; `where` says in which folder it should be.
+  def place(self, key: str, absent: str) -> str:
+    """The file of a key.
 
     Raises:
-      Rejected: there is none, or several that differ.
+      Rejected: there is none (with the reason `absent`), or several that
+        differ.
     """
-    key = name.lower()
     if key in self.differing:
-      raise Rejected(f"several files of that name differ in {where}; keep one")
+      raise Rejected("several files of that name differ: keep one of them")
     if key not in self.places:
-      raise Rejected(f"video absent: {where}/{name}.avi is not there")
+      raise Rejected(absent)
     return self.places[key]
 
 
-def find_files(root: Path, folder: Path, suffix: str) -> Files:
-  """All files with a suffix in a folder and below, in the order of paths."""
+def stem_of(place: Path) -> str:
+  """The name of a file in lower case, without folder and suffix."""
+  return place.stem.lower()
+
+
+def find_files(
+  root: Path, folder: Path, suffix: str,
+  key_of: Callable[[Path], str] = stem_of,
+) -> Files:  # fmt: skip
+  """All files with a suffix in a folder and below, in the order of paths.
+
+  Args:
+    root: what `places` are below of.
+    folder: where to look.
+    suffix: `.avi`, in any case.
+    key_of: key of a path below the root; "" passes the file over.
+
+  Raises:
+    OSError: a folder cannot be read.
+  """
   places: dict[str, str] = {}
   refused: list[tuple[str, str]] = []
   differing: set[str] = set()
   for path in walk(folder):
     if path.suffix.lower() != suffix:
       continue
-    place, key = path.relative_to(root).as_posix(), path.stem.lower()
-    kept = places.setdefault(key, place)
+    place = path.relative_to(root).as_posix()
+    key = key_of(Path(place))
+    kept = places.setdefault(key, place) if key else place
     if kept == place:
       continue
     same = filecmp.cmp(root / kept, path, shallow=False)
@@ -122,11 +141,7 @@ def find_files(root: Path, folder: Path, suffix: str) -> Files:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-  """Every file below a folder, in an order no file system changes.
-
-  Raises:
-    OSError: a folder cannot be read.
-  """
+  """Every file below a folder, in an order no file system changes."""
 
   def stop(error: OSError) -> None:
     raise error  # os.walk would pass over it
