@@ -68,7 +68,7 @@ def predictions(classes=("none", "early", "significant"), n=90):
 
 def test_several_classes_of_the_table_are_scored():
   table = predictions()
-  found = {e.name: e for e in score(table, resamples=50)}
+  found = {e.name: e for e in score(table, resamples=100)}
   names = target_named("as_tmed3").classes
   wide = table.pivot(index="item_id", columns="class", values="prediction")
   wide = wide[list(names)]
@@ -83,17 +83,17 @@ def test_several_classes_of_the_table_are_scored():
 def test_classes_that_are_not_the_tables_are_refused():
   misspelt = predictions(("none", "early", "signifcant"))
   with pytest.raises(ValueError, match="as_tmed3 has no class 'signifcant'"):
-    score(misspelt, resamples=50)
+    score(misspelt, resamples=100)
   nameless = predictions().query("truth == 1").assign(**{"class": ""})
   with pytest.raises(ValueError, match="as_tmed3 has no class ''"):
-    score(nameless, resamples=50)
+    score(nameless, resamples=100)
   table = predictions()
   fewer = table[table["class"] != "significant"]
   fewer = fewer[fewer.groupby("item_id")["truth"].transform("sum") == 1]
   with pytest.raises(ValueError, match="no row of class significant"):
-    score(fewer, resamples=50)
+    score(fewer, resamples=100)
   with pytest.raises(ValueError, match="said to be multiclass and regression"):
-    score(table.assign(kind="regression"), resamples=50)
+    score(table.assign(kind="regression"), resamples=100)
 
 
 def test_no_head_is_trained_for_several_classes():

@@ -20,7 +20,9 @@ from echo_jax.data.tables import (
 
 LIST, VIDEOS = "MeasurementsList.csv", "Batch*"
 ENDS = ("X1", "Y1", "X2", "Y2")
-PICTURE = ("Frames", "FPS", "Width", "Height")
+PICTURE = {
+  "Frames": "frames", "FPS": "Hz", "Width": "pixels", "Height": "pixels"
+}  # fmt: skip
 LIST_COLUMNS = (
   "HashedFileName", "Calc", "CalcValue", "Frame", *ENDS, *PICTURE, "split"
 )  # fmt: skip
@@ -107,7 +109,8 @@ def _common(rows: Sequence[Row], column: str, notes: list[str]) -> float:
   if len(texts) > 1:
     notes.append(f"{column} differs between rows: taken as unknown")
     return float("nan")
-  return known_number(column, texts.pop(), "", 0.0, LARGEST, notes)
+  unit = PICTURE[column]
+  return known_number(column, texts.pop(), unit, 0.0, LARGEST, notes)
 
 
 def _values_mm(

@@ -1,6 +1,8 @@
 """TMED-2: stills, labels and official folds in the owner's form, with faults.
 """
 
+import io
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -52,7 +54,7 @@ IMAGES = [
   labelled("5s1_0", "train"), labelled("5s2_0", "test"),  # one patient
   labelled("6s1_0", view="Subcostal"), labelled("6s1_1", grade="critical"),
   labelled("6s1_2", grade="no_AS"),  # the label table says otherwise
-  labelled("6s1_3"),  # two labels in the label table
+  labelled("6s1_3"), labelled("6s1_5"),  # two labels in the label table
   labelled("6s1_4"),  # not in the label table
   labelled("7s1_0"),  # no such file
   labelled("7s1_1"), labelled("7s1_2"), labelled("7s1_3"),  # damaged
@@ -75,6 +77,7 @@ REJECTED = {
   f"{BOTH}/labeled/6s1_1.png": "diagnosis_label is 'critical', wants",
   f"{BOTH}/labeled/6s1_2.png": "labels disagree: diagnosis_label is 'no_AS'",
   f"{BOTH}/labeled/6s1_3.png": "labels disagree: view_label is 'PLAX' in the",
+  f"{BOTH}/labeled/6s1_5.png": "labels disagree: view_label is 'PLAX' in the",
   f"{BOTH}/labeled/7s1_0.png": "image absent:",
   f"{BOTH}/labeled/7s1_1.png": "empty file: 0 bytes",
   f"{BOTH}/labeled/7s1_2.png": "damaged picture: no whole PNG",
@@ -126,6 +129,20 @@ def write_png(root, place, picture):
   return path
 
 
+def read_wrongly(whole):
+  """The PNG with one bit turned, which a decoder takes for another picture."""
+  right = np.array(Image.open(io.BytesIO(whole)))
+  for place in range(len(whole) // 2, len(whole)):
+    wrong = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    try:
+      picture = np.array(Image.open(io.BytesIO(wrong)))
+    except (OSError, SyntaxError):
+      continue
+    if not np.array_equal(picture, right):
+      return wrong
+  raise LookupError("no bit that the decoder passes over")
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
   """The owner's folder below two others; some archives hold theirs twice."""
@@ -137,7 +154,8 @@ def source(tmp_path_factory):
   labels["6s1_2.png"][1] = "mild_AS"
   labels |= {"90s1_0.png": ["PLAX", "no_AS"], "91s1_0.png": ["PLAX", "no_AS"]}
   lines = [f"{key},{','.join(both)}" for key, both in labels.items()]
-  lines += ["6s1_3.png,PSAX,severe_AS", lines[0]]
+  lines = ["6s1_3.png,PSAX,severe_AS", *lines, lines[0]]
+  lines.append("6s1_5.png,PSAX,severe_AS")
   write_tables(root, IMAGES, FURTHER, lines, "\r\n", "\ufeff")
   for n, image in enumerate(IMAGES + FURTHER):
     if image["key"] != "7s1_0.png":
@@ -146,11 +164,7 @@ def source(tmp_path_factory):
   whole = (folder / "7s1_3.png").read_bytes()
   (folder / "7s1_1.png").write_bytes(b"")
   (folder / "7s1_2.png").write_bytes(whole[: len(whole) // 2])
-  middle = len(whole) // 2
-  flipped = bytes([whole[middle] ^ 1])
-  (folder / "7s1_3.png").write_bytes(
-    whole[:middle] + flipped + whole[middle + 1 :]
-  )
+  (folder / "7s1_3.png").write_bytes(read_wrongly(whole))
   tinted = np.stack([PICTURES[0], PICTURES[0] // 2, PICTURES[0] // 4], -1)
   write_png(root, f"{BOTH}/labeled/7s1_4.png", tinted)
   deep = Image.fromarray(PICTURES[0].astype(np.uint16) * 200)
@@ -322,10 +336,11 @@ def test_as_released_is_named_so(tmp_path):
   root = tmp_path / "t"
   images = [
     *(labelled(f"1s1_{i}", view="PLAX" if i else "A2C") for i in (0, 2, 1)),
+    labelled("1s2_0", "val"),
     labelled("10s1_0", "test", grade="mildtomod_AS"),
     labelled("2s1_0", view="A4CorA2CorOther"),
     labelled("3s1_0", "not_used", "PLAX", NONE, VIEW),
-    labelled("4s1_0"), labelled("4s1_1"), labelled("1s2_0", "val"),
+    labelled("4s1_0"), labelled("4s1_1"),
   ]  # fmt: skip
   write_tables(root, images)
   for n, image in enumerate(images):
