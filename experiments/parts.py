@@ -22,6 +22,7 @@ from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
 from echo_jax.models.video_vit import SIZES, VideoViT
+from echo_jax.objectives.supervised import check_trainable
 from echo_jax.targets import Target, target_named, truth_of
 from echo_jax.training.loop import Pace
 from echo_jax.training.optimizers import AdamWRule
@@ -288,13 +289,15 @@ def refuse_unknown(
 
 
 def make_targets(config: ConfigDict) -> tuple[Target, ...]:
-  """The targets that `config.targets` names."""
+  """The targets that `config.targets` names, if a head can learn them."""
   if not config.targets or len(set(config.targets)) < len(config.targets):
     raise ValueError(
       f"targets is {config.targets}; name one or more, each once, as in "
       "('ef_pct',)"
     )
-  return tuple(target_named(name) for name in config.targets)
+  targets = tuple(target_named(name) for name in config.targets)
+  check_trainable(targets)
+  return targets
 
 
 def data_record(config: ConfigDict) -> list[dict[str, str]]:

@@ -5,22 +5,27 @@ Example:
 """
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from data_builders.echonet_dynamic.listing import (
-  Tracing,
-  find_root,
+  LIST,
+  TRACINGS,
+  VIDEOS,
   list_videos,
-)  # fmt: skip
+)
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
-from echo_jax.data.ingest import Recording, read_recording, to_record
-from echo_jax.data.ingest.movie import is_grey
-from echo_jax.data.ledger import Rejected
-from echo_jax.units import MS_PER_S
+from echo_jax.data.folders import (
+  add_folder_options,
+  disagreements,
+  find_root,
+  read_video,
+)
+from echo_jax.data.ingest import to_record
+from echo_jax.data.tracings import tracing_labels
 
 NAME = "echonet_dynamic"
 VERSION = "1.0.0"
@@ -28,15 +33,7 @@ VERSION = "1.0.0"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
   """Where the folder is and how frames are stored."""
-  parser.add_argument(
-    "--source", type=Path, required=True,
-    help="the folder with FileList.csv, or one above it",
-  )  # fmt: skip
-  parser.add_argument(
-    "--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
-    help="size of the stored frames (default: the owner's 112x112)",
-  )  # fmt: skip
-  parser.add_argument("--codec", choices=schema.CODECS, default="png")
+  add_folder_options(parser, LIST)
 
 
 def from_options(args: argparse.Namespace) -> Dataset:
@@ -60,7 +57,7 @@ def dataset(
     FileNotFoundError: no FileList.csv, VolumeTracings.csv or Videos.
     ValueError: a column is missing (named, with the columns found).
   """
-  root = find_root(Path(source))
+  root = find_root(Path(source), (LIST,), (TRACINGS, VIDEOS))
   items, refused = list_videos(root)
   return Dataset(
     NAME, VERSION,
@@ -75,52 +72,27 @@ def _read(
   item: Item, root: str, size: tuple[int, int] | None, codec: str
 ) -> tuple[schema.Record, tuple[str, ...]]:
   """The record of one row, and what is odd about it."""
-  facts = item.facts
-  try:
-    recording = read_recording(Path(root) / facts["file"])
-  except OSError as error:
-    raise Rejected(f"cannot be opened: {error.strerror}") from error
-  notes = [*recording.warnings, *_disagreements(facts["listed"], recording)]
-  if not is_grey(recording.frames):
-    notes.append(
-      f"coloured pixels ({recording.coloured_pct:.1f} % of the sector): "
-      "stored as luminance"
-    )
+  facts, listed = item.facts, item.facts["listed"]
+  recording, notes = read_video(Path(root) / facts["file"])
+  notes += disagreements(
+    LIST, recording, frames=("NumberOfFrames", listed["NumberOfFrames"]),
+    rows=("FrameHeight", listed["FrameHeight"]),
+    columns=("FrameWidth", listed["FrameWidth"]),
+    rate_hz=("FPS", listed["FPS"]),
+  )  # fmt: skip
   notes += _check_ef(facts)
-  tracings = _usable(facts["tracings"], recording, notes)
-  if facts["bad_tracing"]:
-    notes.append(facts["bad_tracing"])
+  labels = tracing_labels(facts["traced"], recording, notes)
   owner_id = f"{NAME}:{item.name}"
   record = to_record(
     recording, video_id=owner_id, study_id=owner_id, patient_id=owner_id,
     patient_known=0, split=item.split, codec=codec, size=size, channels=1,
     site="Stanford", view="A4C", ef_method="reported", ef_pct=facts["ef_pct"],
-    edv_ml=facts["edv_ml"], esv_ml=facts["esv_ml"],
-    **_tracing_labels(tracings, notes),
+    edv_ml=facts["edv_ml"], esv_ml=facts["esv_ml"], **labels,
   )  # fmt: skip
   return record, tuple(notes)
 
 
-def _disagreements(listed: dict[str, float], recording: Recording) -> list[str]:
-  """Where FileList.csv and the video differ; the video is believed."""
-  frames, rows, columns = recording.frames.shape[:3]
-  times = recording.frame_time_ms
-  rate_hz = float("nan")
-  if frames > 1:
-    rate_hz = MS_PER_S * (frames - 1) / times[-1]
-  found = {
-    "NumberOfFrames": frames, "FrameHeight": rows, "FrameWidth": columns,
-    "FPS": rate_hz,
-  }  # fmt: skip
-  return [
-    f"FileList.csv says {name} {listed[name]:g}, the video has {value:g}: "
-    "the video was believed"
-    for name, value in found.items()
-    if abs(listed[name] - value) > (0.01 * value if name == "FPS" else 0)
-  ]
-
-
-def _check_ef(facts: dict) -> list[str]:
+def _check_ef(facts: Mapping[str, Any]) -> list[str]:
   """Notes an EF that its own volumes contradict by more than a point."""
   edv, esv, ef = facts["edv_ml"], facts["esv_ml"], facts["ef_pct"]
   if not edv > 0:
@@ -129,46 +101,3 @@ def _check_ef(facts: dict) -> list[str]:
   if abs(computed - ef) <= 1:
     return []
   return [f"EF {ef:.1f} % but its volumes give {computed:.1f} %"]
-
-
-def _usable(
-  tracings: tuple[Tracing, ...], recording: Recording, notes: list[str]
-) -> tuple[Tracing, ...]:
-  """Contours that lie in the video; the others are noted and left out."""
-  frames, rows, columns = recording.frames.shape[:3]
-  kept = []
-  for tracing in tracings:
-    where = f"tracing of frame {tracing.frame}"
-    low, high = tracing.points_px.min(0), tracing.points_px.max(0)
-    if not 0 <= tracing.frame < frames:
-      notes.append(f"{where} left out: the video has {frames} frames")
-      continue
-    if (low < -1).any() or (high > [columns, rows]).any():
-      notes.append(f"{where} leaves the {columns}x{rows} picture")
-    kept.append(tracing)
-  return tuple(kept)
-
-
-def _tracing_labels(tracings: tuple[Tracing, ...], notes: list[str]) -> dict:
-  """Contours in file order; ED is the largest area and ES the smallest."""
-  if not tracings:
-    notes.append("no tracing: ED and ES frames unknown")
-    return {}
-  labels = {
-    "tracing_frame": [tracing.frame for tracing in tracings],
-    "tracing_count": [len(tracing.points_px) for tracing in tracings],
-    "tracing_px": np.concatenate([tracing.points_px for tracing in tracings]),
-  }
-  if len(tracings) == 1:
-    notes.append("one traced frame only: ED and ES frames unknown")
-    return labels
-  areas = [tracing.area_px2 for tracing in tracings]
-  if areas[-1] != max(areas):
-    notes.append(
-      f"the last traced frame has {areas[-1]:.0f} px2, not the largest area "
-      f"({max(areas):.0f} px2): ED and ES were taken by area"
-    )
-  return labels | {
-    "ed_frame": tracings[int(np.argmax(areas))].frame,
-    "es_frame": tracings[int(np.argmin(areas))].frame,
-  }

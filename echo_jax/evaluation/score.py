@@ -223,6 +223,7 @@ def _class_metrics(
   part: pd.DataFrame, target: str
 ) -> tuple[np.ndarray, _Metrics]:
   """Turns one row a class into one column a class."""
+  _check_classes(part, target)
   part = part.assign(start_ms=part.start_ms.fillna(-1.0))
   wide = part.pivot(
     index=[*_item_columns(part), "patient_id"], columns="class",
@@ -246,6 +247,24 @@ def _class_metrics(
       truth, prediction, patient, counts
     ),
   )
+
+
+def _check_classes(part: pd.DataFrame, target: str) -> None:
+  """Refuses classes that are not those of the task table.
+
+  A class without rows would leave the macro metrics without a word.
+  """
+  if target not in TARGETS:
+    return
+  given, wanted = set(part["class"]), TARGETS[target].classes
+  strange, absent = sorted(given - set(wanted)), sorted(set(wanted) - given)
+  if strange:
+    raise ValueError(
+      f"{target} has no class {strange[0]!r}; there are {', '.join(wanted)}, "
+      "one row each"
+    )
+  if absent:
+    raise ValueError(f"{target}: no row of class {', '.join(absent)}")
 
 
 def _item_columns(part: pd.DataFrame) -> list[str]:
@@ -300,7 +319,7 @@ def _find_threshold(
 
 def positive_class(target: str) -> str:
   """The positive class in words: `ef_below_50 = 1 (ef_pct < 50)`."""
-  known = TARGETS.get(target)
+  known = TARGETS.get(target)  # a binary one, as the caller scores it so
   said = f" ({known.source} < {known.below:g})" if known else ""
   return f"{target} = 1{said}"
 

@@ -38,8 +38,10 @@ def standardise_from(
   """Statistics of the training split's truth, in the targets' own units.
 
   Raises:
-    ValueError: a target with no known or no varying value.
+    ValueError: a target with no known or no varying value, or of several
+      classes.
   """
+  check_trainable(targets)
   mean, std = [], []
   for target, column in zip(targets, truth.T, strict=True):
     known = column[~np.isnan(column)]
@@ -52,6 +54,21 @@ def standardise_from(
     mean.append(0.0 if binary else float(known.mean()))
     std.append(1.0 if binary else float(known.std()))
   return Standardisation(tuple(mean), tuple(std))
+
+
+def check_trainable(targets: Sequence[Target]) -> None:
+  """Refuses targets that a head of one number a target cannot learn.
+
+  Raises:
+    ValueError: a target of several classes.
+  """
+  for target in targets:
+    if target.kind == "multiclass":
+      raise ValueError(
+        f"{target.name} has {len(target.classes)} classes: it can be scored, "
+        "but no head is trained for several classes yet; train on a "
+        "regression or binary target"
+      )
 
 
 def predictions_of(
@@ -125,7 +142,11 @@ def make_supervised(
   """Predict `batch["target"]` [b, o] from `batch["video"]` (uint8).
 
   The loss is the mean over targets; the metrics hold each target's own.
+
+  Raises:
+    ValueError: no such loss, or a target of several classes.
   """
+  check_trainable(targets)
   if loss not in LOSSES:
     raise ValueError(f"loss {loss!r} is not one of {LOSSES}")
 

@@ -66,7 +66,7 @@ REJECTED = {
   "0XC2": "duplicate id: 2 rows of FileList.csv disagree",
   "0XD1": "EF 140 % outside 0 to 100",
   "0XD2": "EF is 'sixty', wants a number",
-  "0XD3": "Split is 'HOLDOUT', wants one of ['TRAIN', 'VAL', 'TEST']",
+  "0XD3": "Split is 'HOLDOUT', wants one of ['train', 'val', 'test']",
   "0XE1": "empty file: 0 bytes",
   "0XE2": "not a recording: the first bytes are neither DICOM nor AVI",
   "0XE3": "truncated movie:",
@@ -277,7 +277,7 @@ def test_coloured_video_is_noted(tmp_path):
   assert "coloured pixels" in (report.path / "ledger.csv").read_text()
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_form_of_the_text_changes_nothing(tmp_path, end):
   for mark in ("", "\ufeff"):
     root = make_echonet(
@@ -286,7 +286,7 @@ def test_form_of_the_text_changes_nothing(tmp_path, end):
     )  # fmt: skip
     made = dataset(root)
     assert [item.name for item in made.items] == ["0XA1"]
-    assert len(made.items[0].facts["tracings"]) == 2
+    assert len(made.items[0].facts["traced"].tracings) == 2
     assert not made.refused
 
 
@@ -310,15 +310,22 @@ def test_missing_table_is_named(tmp_path, name):
     dataset(root)
 
 
-def test_file_names_that_differ_in_case_only(tmp_path):
+@pytest.mark.parametrize("equal", [True, False])
+def test_file_names_that_differ_in_case_only(tmp_path, equal):
+  """Of equal files the first is read; of others none, since none is known."""
   videos = only_video(tmp_path) / "Videos"
-  (videos / "0xa1.AVI").write_bytes(b"another")
+  whole = (videos / "0XA1.avi").read_bytes()
+  (videos / "0xa1.AVI").write_bytes(whole if equal else b"another")
   if len(list(videos.iterdir())) == 1:
     pytest.skip("this file system does not tell them apart")
   made = dataset(tmp_path)
-  assert made.items[0].facts["file"] == "Videos/0XA1.avi"
-  ((file, reason),) = made.refused
-  assert file == "Videos/0xa1.AVI" and reason.startswith("duplicate file:")
+  refused = dict(made.refused)
+  assert refused["Videos/0xa1.AVI"].startswith("duplicate file: Videos/0XA1")
+  if equal:
+    assert made.items[0].facts["file"] == "Videos/0XA1.avi"
+  else:
+    assert refused["0XA1"].startswith("several files of that name differ")
+  assert len(made.items) + len(refused) == 2
 
 
 def test_two_copies_are_not_guessed_between(tmp_path):

@@ -102,7 +102,8 @@ def to_record(
     split: part of the data set.
     codec: raw, png (both lossless) or jpeg.
     size: rows and columns of the stored frames, by area interpolation;
-      spacing, sector and tracing_px follow.  None keeps the owner's size.
+      spacing, sector, tracing_px and caliper_px follow.  None keeps the
+      owner's size.
     channels: 1 takes the luminance, 3 repeats grey, None keeps.
     **labels: other keys of the record, in pixels of the owner's size.
 
@@ -117,9 +118,10 @@ def to_record(
   frames = _with_channels(recording.frames, channels)
   frames = _resized(frames, rows, columns)
   sector = resize_mask(recording.sector, rows, columns)
-  if "tracing_px" in labels:
-    centres = np.asarray(labels["tracing_px"], np.float32) + 0.5
-    labels["tracing_px"] = centres * scale[::-1] - 0.5
+  for name, points in (("tracing_px", 1), ("caliper_px", 2)):
+    if name in labels:
+      centres = np.asarray(labels[name], np.float32) + 0.5
+      labels[name] = centres * np.tile(scale[::-1], points) - 0.5
   known = {
     "video_id": video_id, "study_id": study_id, "patient_id": patient_id,
     "split": split, "kind": recording.kind, "device": recording.device,
