@@ -173,7 +173,7 @@ def _no_space(final: Path, plan: Plan) -> str:
   )
 
 
-def _mib(size: float) -> str:
+def _mib(size: float | int) -> str:
   return f"{size / 2**20:,.0f} MiB"
 
 

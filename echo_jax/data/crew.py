@@ -196,16 +196,23 @@ def _serve(connection: Connection, read: Read, folder: Path) -> None:
   while True:
     try:
       shard = connection.recv()
-    except EOFError:
-      return
+    except (EOFError, OSError):
+      return  # the parent has ended
     try:
       run_shard(
-        read, folder, shard, lambda number: connection.send(_Begun(number))
+        read, folder, shard, lambda number: _tell(connection, _Begun(number))
       )
     except Exception as error:
-      connection.send(_Failed(_sendable(error), traceback.format_exc()))
+      _tell(connection, _Failed(_sendable(error), traceback.format_exc()))
     else:
-      connection.send(_Done())
+      _tell(connection, _Done())
+
+
+def _tell(connection: Connection, news: "_Begun | _Failed | _Done") -> None:
+  try:
+    connection.send(news)
+  except OSError:
+    os._exit(1)  # nobody listens: the parent was killed
 
 
 def _die_with_parent() -> None:

@@ -84,7 +84,7 @@ def run_shard(
     "items": kept.items, "entries": kept.entries,
     "record_bytes": kept.record_bytes, "index": columns,
   }  # fmt: skip
-  _write_text(
+  write_text(
     account_file(folder, shard.number), json.dumps(head), json.dumps(body)
   )
 
@@ -192,8 +192,8 @@ def write_records(path: Path, records: Iterable[bytes]) -> int:
   return count
 
 
-def _write_text(path: Path, *lines: str) -> None:
-  """Writes lines in one move."""
+def write_text(path: Path, *lines: str) -> None:
+  """Writes lines to a file in one move."""
   part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
   try:
     part.write_text("\n".join(lines) + "\n", encoding="utf-8")

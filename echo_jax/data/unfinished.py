@@ -4,6 +4,7 @@
       lock             held by the one process that builds
       plan.json        digests of what the shards come from
       shards-<digest>/ finished shards, see shards.py
+      jobs/            shards for the workers of Apache Beam, see beam.py
       whole/           the data set as it will be, made anew each time
       finished         `whole` is complete and only has to be moved
       replaced/        the data set that --overwrite takes out of the way
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from echo_jax.data.plan import BuildFailed, Plan, Shard
-from echo_jax.data.shards import PART, is_finished, sync
+from echo_jax.data.shards import PART, is_finished, sync, write_text
 
 
 class Unfinished:
@@ -67,7 +68,7 @@ class Unfinished:
     # The digest is in the name: a worker of a killed build that still lives
     # can move its shard into the old folder only, which is gone.
     self.shards(plan).mkdir(exist_ok=True)
-    stated.write_text(json.dumps(dict(plan.digests)) + "\n", encoding="utf-8")
+    write_text(stated, json.dumps(dict(plan.digests)))
     done = {shard.number for shard in self.finished(plan)}
     if done:
       print(
@@ -103,8 +104,9 @@ class Unfinished:
     self.clear()
 
   def clear(self) -> None:
-    """Removes everything but the lock."""
-    for path in self.folder.iterdir():
+    """Removes everything but the lock; the mark that all is done goes last."""
+    found = list(self.folder.iterdir())
+    for path in sorted(found, key=lambda path: path.name == "finished"):
       if path.is_dir():
         shutil.rmtree(path)
       elif path.name != "lock":
