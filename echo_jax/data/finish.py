@@ -112,7 +112,8 @@ def _without(account: Account, losers: Mapping[int, str]) -> Account:
       entries.append((number, item, split, "rejected", reason))
   stay = [i for i in range(len(account.items)) if i not in losers]
   return replace(
-    account, entries=tuple(entries), index=account.index.take(pa.array(stay, pa.int64())),
+    account, entries=tuple(entries),
+    index=account.index.take(pa.array(stay, pa.int64())),
     items=tuple(account.items[i] for i in stay),
   )  # fmt: skip
 

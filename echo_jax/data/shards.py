@@ -178,8 +178,9 @@ def write_records(path: Path, records: Iterable[bytes]) -> int:
   part, count = path.with_name(f"{path.name}.{os.getpid()}{PART}"), 0
   try:
     writer = ArrayRecordWriter(str(part), WRITER_OPTIONS)
-    for count, record in enumerate(records, 1):
+    for record in records:
       writer.write(record)
+      count += 1
     writer.close()
     found = ArrayRecordReader(str(part)).num_records() if count else 0
     if found != count:

@@ -23,15 +23,18 @@ OPERATIONS = ("link", "rename", "replace", "mkdir", "unlink", "rmdir", "fsync")
 def kill_before(number):
   """Counts down file operations, then ends the process the hard way."""
   left = [number]
-  for name in OPERATIONS:
 
-    def counted(*args, original=getattr(os, name), **options):
+  def counting(operation):
+    def counted(*args, **options):
       left[0] -= 1
       if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-      return original(*args, **options)
+      return operation(*args, **options)
 
-    setattr(os, name, counted)
+    return counted
+
+  for name in OPERATIONS:
+    setattr(os, name, counting(getattr(os, name)))
 
 
 def in_fork(work):
