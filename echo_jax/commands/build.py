@@ -1,5 +1,7 @@
 """Builds a data set from its owner's files, with a ledger.
 
+A build that was broken off goes on with the same command.
+
 Example:
   echo-jax build echonet_dynamic --source EchoNet-Dynamic --data-dir data
   echo-jax build synthetic_echo --data-dir data --patients 200
@@ -7,6 +9,7 @@ Example:
 
 import argparse
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 
@@ -24,18 +27,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       description=module.__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    sub.add_argument("--data-dir", type=Path, required=True)
-    sub.add_argument("--workers", type=int, default=1)
-    sub.add_argument("--overwrite", action="store_true")
+    _add_shared(sub)
     module.add_options(sub)
     sub.set_defaults(make_dataset=module.from_options)
 
 
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+  """What does not depend on the data set."""
+  parser.add_argument("--data-dir", type=Path, required=True)
+  parser.add_argument(
+    "--workers", type=_count, default=_cores(), metavar="N",
+    help="processes that read (default: one for each core, %(default)s); the "
+    "result does not depend on them",
+  )  # fmt: skip
+  parser.add_argument(
+    "--overwrite", action="store_true", help="replace a finished data set"
+  )
+  parser.add_argument(
+    "--beam", action="store_true",
+    help="read on an Apache Beam pipeline (pip install 'echo-jax[beam]'), "
+    "whose workers all see --data-dir",
+  )  # fmt: skip
+  parser.add_argument(
+    "--beam-option", action="append", default=[], metavar="NAME=VALUE",
+    help="of the pipeline, as in runner=FlinkRunner; may be given repeatedly",
+  )  # fmt: skip
+
+
+def _count(text: str) -> int:
+  """A number of processes."""
+  if int(text) < 1:
+    raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+  return int(text)
+
+
+def _cores() -> int:
+  """Cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):  # not on macOS
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def run(args: argparse.Namespace) -> int:
   """Builds, prints the counts."""
+  if args.beam_option and not args.beam:
+    raise ValueError("--beam-option has no effect without --beam")
+  beam = [f"--{option}" for option in args.beam_option] if args.beam else None
   report = build(
     args.make_dataset(args), args.data_dir, workers=args.workers,
-    overwrite=args.overwrite,
+    overwrite=args.overwrite, beam=beam,
   )  # fmt: skip
   print(report)
   return 0

@@ -23,25 +23,30 @@ class Ledger:
   def __init__(self, path: Path):
     self.counts: Counter[str] = Counter()
     self.reasons: Counter[str] = Counter()
-    self._file = path.open("w", newline="", encoding="utf-8")
+    # A file name need not be UTF-8; what is not is written as \\udcff.
+    self._file = path.open(
+      "w", newline="", encoding="utf-8", errors="backslashreplace"
+    )
     self._rows = csv.writer(self._file)
     self._rows.writerow(COLUMNS)
 
   def written(self, item: str, split: str) -> None:
     """The item became a record."""
-    self._add(item, split, "written", "")
+    self.enter(item, split, "written", "")
 
   def rejected(self, item: str, split: str, reason: str) -> None:
     """The item did not become a record."""
-    self.reasons[reason.split(":")[0]] += 1
-    self._add(item, split, "rejected", reason)
+    self.enter(item, split, "rejected", reason)
 
   def noted(self, item: str, split: str, reason: str) -> None:
     """The item became a record that has a peculiarity."""
-    self._add(item, split, "noted", reason)
+    self.enter(item, split, "noted", reason)
 
-  def _add(self, item: str, split: str, status: str, reason: str) -> None:
+  def enter(self, item: str, split: str, status: str, reason: str) -> None:
+    """A row; of a rejection, the words before the colon are counted."""
     self.counts[status] += 1
+    if status == "rejected":
+      self.reasons[reason.split(":")[0]] += 1
     self._rows.writerow((item, split, status, reason))
     self._file.flush()
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 
 from echo_jax.data import schema
+from echo_jax.data.index import INDEX_FILE
 
 
 def find_dataset(data_dir: Path, name: str) -> Path:
@@ -34,13 +36,24 @@ def find_dataset(data_dir: Path, name: str) -> Path:
   return versions[-1]
 
 
-def read_index(folder: Path) -> pd.DataFrame:
-  """One row a record: every scalar of the schema, length and checksum."""
-  text = {n: str for n, f in schema.FIELDS.items() if f.type == "text"}
-  text["pixel_crc32"] = str
-  index = pd.read_csv(Path(folder) / "index.csv", dtype=text)
-  index[list(text)] = index[list(text)].fillna("")
-  return index
+def read_index(folder: Path, split: str = "") -> pd.DataFrame:
+  """One row a record, of one split or all, in the order of the records.
+
+  Columns are the scalars of the schema, `has_sector`, `frame_count`, `span_ms`
+  and `pixel_crc32`; numbers have the precision that the records have.
+
+  Raises:
+    ValueError: the data set has no index of this form.
+  """
+  path = Path(folder) / INDEX_FILE
+  if not path.exists():
+    raise ValueError(
+      f"{folder} has no {INDEX_FILE}; build the data set again with this "
+      "version of echo_jax"
+    )
+  chosen = [("split", "==", split)] if split else None
+  table = pq.read_table(path, filters=chosen)
+  return table.to_pandas(split_blocks=True, self_destruct=True)
 
 
 class VideoSource(Sequence):
@@ -53,11 +66,10 @@ class VideoSource(Sequence):
         f"{folder} has no split {split!r}; it has {sorted(builder.info.splits)}"
       )
     self._source = builder.as_data_source(split=split)
-    index = read_index(folder)
-    self.index = index[index["split"] == split].reset_index(drop=True)
+    self.index = read_index(folder, split)
     if len(self.index) != len(self._source):
       raise ValueError(
-        f"{folder}: index.csv lists {len(self.index)} records of {split}, "
+        f"{folder}: the index lists {len(self.index)} records of {split}, "
         f"the files hold {len(self._source)}; build the data set again"
       )
 
@@ -83,14 +95,37 @@ class VideoSource(Sequence):
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-  """Digests of a data set: of ids, labels and settings, and of its pixels."""
+  """Digests of a data set: of ids, labels and settings, and of its pixels.
+
+  The order of the records counts: the batches of a seed depend on it.
+  """
   folder = Path(folder)
-  index = read_index(folder).sort_values("video_id")
-  pixels = index.pop("pixel_crc32")
-  labels = index.to_csv(index=False) + (folder / "settings.json").read_text()
-  labels += folder.parent.name + folder.name
+  return digests_of(folder, folder.parent.name, folder.name)
+
+
+def digests_of(folder: Path, name: str, version: str) -> dict[str, str]:
+  """The fingerprint of a folder that will have that name and version."""
+  index = read_index(folder)
+  pixels = hashlib.sha256()
+  _add_column(pixels, index.pop("pixel_crc32"))
+  labels = hashlib.sha256(f"{name}:{version} {len(index)}".encode())
+  labels.update((folder / "settings.json").read_bytes())
+  for column in index:
+    labels.update(column.encode())
+    _add_column(labels, index[column])
   return {
-    "dataset": f"{folder.parent.name}:{folder.name}",
-    "labels": hashlib.sha256(labels.encode()).hexdigest()[:16],
-    "pixels": hashlib.sha256("".join(pixels).encode()).hexdigest()[:16],
+    "dataset": f"{name}:{version}",
+    "labels": labels.hexdigest()[:16],
+    "pixels": pixels.hexdigest()[:16],
   }
+
+
+def _add_column(digest: "hashlib._Hash", column: pd.Series) -> None:
+  """Feeds a column's values, whatever pandas keeps them in."""
+  if column.dtype.kind in "bif":
+    # NaN has many bit patterns; the addition leaves one.
+    values = column.to_numpy()
+    digest.update(np.where(values != values, np.nan, values).tobytes())
+    return
+  digest.update(column.str.len().to_numpy("<i4").tobytes())
+  digest.update("".join(column).encode())

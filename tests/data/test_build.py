@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow_datasets as tfds
 
 from echo_jax.data import schema
 from echo_jax.data.build import BuildFailed, Dataset, Item, build
@@ -16,6 +17,7 @@ from echo_jax.data.frames import (
   encode_mask,
 )
 from echo_jax.data.ledger import Rejected
+from echo_jax.data.plan import items_a_shard
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 
 MASK = np.eye(4, dtype=bool)
@@ -89,22 +91,52 @@ def test_every_key_of_a_record_comes_back(tmp_path):
 
 
 def test_workers_change_nothing(tmp_path):
-  for workers in (1, 2):
-    odd = dataset(c="rejected", d=None)
+  for workers in (0, 1, 3):
+    odd = dataset(
+      c="rejected", d=None, e="note", f=None, g="duplicate", h=None, i=None
+    )
     build(odd, tmp_path / str(workers), workers=workers, progress=False)
-  first, second = (find_dataset(tmp_path / w, "toy") for w in "12")
-  assert fingerprint(first) == fingerprint(second)
-  for file in sorted(first.glob("*.csv")):
-    assert file.read_bytes() == (second / file.name).read_bytes()
+  first = find_dataset(tmp_path / "0", "toy")
+  assert len(list(first.glob("*array_record*"))) == 4
+  for other in "13":
+    assert files_of(find_dataset(tmp_path / other, "toy")) == files_of(first)
+
+
+def files_of(folder):
+  return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_data_set_says_what_it_is(tmp_path):
+  folder = build(dataset(c="rejected"), tmp_path, progress=False).path
+  counts = json.loads((folder / "counts.json").read_text())
+  assert counts == {
+    "found": 4, "written": 2, "rejected": 2, "noted": 0,
+    "reasons": {"absent": 1, "unreadable": 1},
+    "splits": {"train": 1, "test": 1},
+  }  # fmt: skip
+  kept = json.loads((folder / "fingerprint.json").read_text())
+  assert kept == fingerprint(folder)
+  info = tfds.builder_from_directory(str(folder)).info
+  assert info.splits["test"].num_examples == 1
+  assert info.version == "1.0.0" and info.name == "toy"
+
+
+@pytest.mark.parametrize(
+  ("count", "items"),
+  [(0, 1), (1, 1), (2, 2), (100, 10), (101, 11), (525_328, 256)],
+)
+def test_items_a_shard_by_hand(count, items):
+  assert items_a_shard(count) == items
 
 
 @pytest.mark.parametrize("trouble", ["full disk", "bug"])
 def test_a_failed_build_leaves_nothing_and_keeps_the_old_one(tmp_path, trouble):
   before = build(dataset(), tmp_path, progress=False).path
   kept = (before / "ledger.csv").read_text()
+  only = Dataset("toy", "1.0.0", "toy", {}, dataset(c=trouble).items[2:], read)
   wanted = BuildFailed if trouble == "full disk" else ZeroDivisionError
   with pytest.raises(wanted, match="no space left|a bug"):
-    build(dataset(c=trouble), tmp_path, overwrite=True, progress=False)
+    build(only, tmp_path, overwrite=True, progress=False)
   assert (before / "ledger.csv").read_text() == kept
   assert not list(tmp_path.glob(".*unfinished*"))
 

@@ -1,0 +1,52 @@
+"""The index of a data set: one row a record, read without its pixels."""
+
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from echo_jax.data import schema
+
+INDEX_FILE = "index.parquet"
+# As in the records: a value near a threshold must not differ between the two.
+_ARROW = {"text": pa.string(), "int": pa.int32(), "float": pa.float32()}
+INDEX_SCHEMA = pa.schema(
+  [(name, _ARROW[schema.FIELDS[name].type]) for name in schema.SCALARS]
+  + [
+    ("has_sector", pa.bool_()),
+    ("frame_count", pa.int32()),
+    ("span_ms", pa.float32()),
+    ("pixel_crc32", pa.string()),
+  ]
+)
+
+
+def index_row(record: schema.Record) -> dict[str, Any]:
+  """The scalars of a record, its length and a checksum of its pixels."""
+  row = {}
+  for name in schema.SCALARS:
+    kind = schema.FIELDS[name].type
+    value = record[name]
+    row[name] = value if kind == "text" else _NUMBER[kind](value)
+  checksum = 0
+  for frame in record["frames"]:
+    checksum = zlib.crc32(frame, checksum)
+  row["has_sector"] = bool(record["sector"])
+  row["frame_count"] = len(record["frames"])
+  row["span_ms"] = _NUMBER["float"](record["frame_time_ms"][-1])
+  row["pixel_crc32"] = f"{checksum:08x}"
+  return row
+
+
+_NUMBER = {"int": int, "float": lambda value: float(np.float32(value))}
+
+
+def write_index(path: Path, tables: Iterable[pa.Table]) -> None:
+  """One row group for each table; a split is best one table."""
+  with pq.ParquetWriter(path, INDEX_SCHEMA) as writer:
+    for table in tables:
+      writer.write_table(table)
