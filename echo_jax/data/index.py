@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from echo_jax.data import schema
 
 INDEX_FILE = "index.parquet"
+GROUP_ROWS = 2**16  # what is unpacked at a time, whatever the size of the data
 # As in the records: a value near a threshold must not differ between the two.
 _ARROW = {"text": pa.string(), "int": pa.int32(), "float": pa.float32()}
 INDEX_SCHEMA = pa.schema(
@@ -46,7 +47,7 @@ _NUMBER = {"int": int, "float": lambda value: float(np.float32(value))}
 
 
 def write_index(path: Path, tables: Iterable[pa.Table]) -> None:
-  """One row group for each table; a split is best one table."""
+  """Writes the tables one after another; a split is best one table."""
   with pq.ParquetWriter(path, INDEX_SCHEMA) as writer:
     for table in tables:
-      writer.write_table(table)
+      writer.write_table(table, row_group_size=GROUP_ROWS)

@@ -14,7 +14,7 @@ from pydicom.examples import get_path
 from data_builders.dicom_folder import dataset, pseudonym
 from echo_jax.cli import main
 from echo_jax.data.build import build
-from echo_jax.data.sources import VideoSource
+from echo_jax.data.sources import VideoSource, read_index
 
 CLIP = drawn_clip(4)
 NUMBER, NAME = "MRN-0815-4711", "SECRET^NAME"
@@ -170,7 +170,7 @@ def test_no_identifier_is_stored(report, source):
   for path in files:
     data = path.read_bytes()
     assert not [text for text in secrets if text.encode() in data], path.name
-  index = pd.read_csv(report.path / "index.csv")
+  index = read_index(report.path)
   for key in ("video_id", "study_id", "patient_id"):
     assert index[key].str.fullmatch("ward:[0-9a-f]{16}").all()
 
@@ -217,7 +217,7 @@ def test_command_line(source, tmp_path, capsys):
   folder = tmp_path / "ward7" / "1.0.0"
   settings = (folder / "settings.json").read_text()
   assert "a secret" not in settings and json.loads(settings)["channels"] == 1
-  index = pd.read_csv(folder / "index.csv")
+  index = read_index(folder)
   assert index["patient_id"][0] == (
     f"ward7:{pseudonym(f'|{NUMBER}', b'a secret')}"
   )

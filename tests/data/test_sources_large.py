@@ -5,7 +5,6 @@ Run as a script it prints the figures:  python test_sources_large.py FOLDER
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -30,7 +29,8 @@ def made_column(name, count, rng):
   """Values of the kind that a large data set has, from no patient."""
   number = np.arange(count)
   if name == "video_id":
-    return [f"mimic_iv_echo:{90_000_000 + i // 70}_{i % 70:04d}" for i in number]
+    ids = ((90_000_000 + i // 70, i % 70) for i in number)
+    return [f"mimic_iv_echo:{study}_{file:04d}" for study, file in ids]
   if name in ("study_id", "patient_id"):
     every = 70 if name == "study_id" else count // PATIENTS + 1
     return [f"mimic_iv_echo:{90_000_000 + i // every}" for i in number]
@@ -68,7 +68,9 @@ def open_and_measure(folder):
   began = time.process_time(), time.monotonic()
   source = VideoSource(folder, "pretrain")
   used = time.process_time() - began[0], time.monotonic() - began[1]
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  # Not getrusage, whose peak is that of the process that started this one.
+  status = Path("/proc/self/status").read_text()
+  peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
   began = time.monotonic()
   fingerprint(folder)
   return {
