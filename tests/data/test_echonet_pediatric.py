@@ -8,7 +8,7 @@ from made_files import echonet_clip, write_avi
 from data_builders.echonet_pediatric import dataset
 from echo_jax.cli import main
 from echo_jax.data.build import build
-from echo_jax.data.sources import VideoSource
+from echo_jax.data.sources import VideoSource, read_index
 
 HEADER = "FileName,EF,Sex,Age,Weight,Height,Split"
 TRACING_HEADER = "FileName,X,Y,Frame"
@@ -232,7 +232,7 @@ def test_folds_become_splits_and_no_child_is_in_two(report):
             child(17, 2): "test", child(18, 2): "validation"}  # fmt: skip
   for name, split in wanted.items():
     assert record_of(report, name)["split"] == split
-  index = pd.read_csv(report.path / "index.csv")
+  index = read_index(report.path)
   assert (index.groupby("patient_id")["split"].nunique() == 1).all()
 
 

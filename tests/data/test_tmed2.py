@@ -17,7 +17,7 @@ from echo_jax.cli import main
 from echo_jax.data import schema
 from echo_jax.data.build import build
 from echo_jax.data.frames import decode_frame
-from echo_jax.data.sources import VideoSource
+from echo_jax.data.sources import VideoSource, read_index
 
 BOTH, VIEW = "view_and_diagnosis_labeled_set", "view_labeled_set"
 LABELS = "labels_per_image.csv"
@@ -245,7 +245,7 @@ def test_record_of_an_image(report):
 
 
 def test_no_record_is_a_video(report):
-  index = pd.read_csv(report.path / "index.csv")
+  index = read_index(report.path)
   assert set(index["kind"]) == {"still"}
   assert set(index["frame_count"]) == {1}
 
@@ -285,7 +285,7 @@ def test_splits_are_the_owners_and_no_patient_is_in_two(report):
             f"{VIEW}/labeled/4s1_0": "pretrain"}  # fmt: skip
   for name, split in wanted.items():
     assert record_of(report, name)["split"] == split
-  index = pd.read_csv(report.path / "index.csv")
+  index = read_index(report.path)
   for held in ("test", "validation"):
     inside = index["split"] == held
     assert not set(index[inside].patient_id) & set(index[~inside].patient_id)
