@@ -17,7 +17,13 @@ from data_builders.echonet_dynamic.listing import (
 )  # fmt: skip
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
-from echo_jax.data.ingest import Recording, read_recording, to_record
+from echo_jax.data.ingest import (
+  AS_IS,
+  Recording,
+  as_is_notes,
+  read_recording,
+  to_record,
+)  # fmt: skip
 from echo_jax.data.ingest.movie import is_grey
 from echo_jax.data.ledger import Rejected
 from echo_jax.units import MS_PER_S
@@ -36,7 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     "--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
     help="size of the stored frames (default: the owner's 112x112)",
   )  # fmt: skip
-  parser.add_argument("--codec", choices=schema.CODECS, default="png")
+  parser.add_argument(
+    "--codec", choices=(*schema.CODECS, AS_IS), default="png",
+    help="as-is keeps the owner's motion JPEG frames",
+  )  # fmt: skip
 
 
 def from_options(args: argparse.Namespace) -> Dataset:
@@ -54,7 +63,7 @@ def dataset(
     source: the folder with FileList.csv, VolumeTracings.csv and Videos, or a
       folder above it.
     size: rows and columns of the stored frames; None keeps the owner's.
-    codec: raw, png or jpeg.
+    codec: raw, png, jpeg or as-is (`ingest.to_record`).
 
   Raises:
     FileNotFoundError: no FileList.csv, VolumeTracings.csv or Videos.
@@ -98,6 +107,7 @@ def _read(
     edv_ml=facts["edv_ml"], esv_ml=facts["esv_ml"],
     **_tracing_labels(tracings, notes),
   )  # fmt: skip
+  notes += as_is_notes(recording, record, codec, size, channels=1)
   return record, tuple(notes)
 
 

@@ -262,16 +262,11 @@ def _decode(
   header: Header, dataset: FileDataset, shape: _Shape
 ) -> tuple[UInt8[np.ndarray, "T H W c"], str]:
   """Decoded frames, and how their colours were really coded."""
-  # pydicom's own RLE decoder is in Python: tens of times slower.
-  plugin = ""
-  if shape.syntax == RLE:
-    installed = get_decoder(shape.syntax).available_plugins
-    plugin = "pylibjpeg" if "pylibjpeg" in installed else ""
   frames, done = None, 0
   with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     try:
-      for pixels in iter_pixels(dataset, decoding_plugin=plugin):
+      for pixels in iter_pixels(dataset, decoding_plugin=_plugin(shape.syntax)):
         frame = _to_bytes(pixels, header, dataset, shape)
         if frames is None:
           frames = np.empty((shape.frames, *frame.shape), np.uint8)
@@ -295,6 +290,19 @@ def _decode(
     )
     colour = "RGB" if colour.startswith("YBR") else "YBR_FULL"
   return frames, colour
+
+
+def _plugin(syntax: UID) -> str:
+  """The decoder to use; "" takes any that is installed.
+
+  Decoders of JPEG differ by up to 20 grey levels where they enlarge the
+  colours of 4:2:2: Pillow and OpenCV, which reads records, use the same one.
+  pydicom's own RLE decoder is in Python, tens of times slower.
+  """
+  wanted = {BASELINE: "pillow", RLE: "pylibjpeg"}.get(syntax, "")
+  if wanted and wanted in get_decoder(syntax).available_plugins:
+    return wanted
+  return ""
 
 
 def _to_bytes(
