@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--codec", choices=(*schema.CODECS, AS_IS), default="png",
-    help="as-is keeps frames that are JPEG in the file, and codes others as png",
+    help="as-is keeps frames that are JPEG already and codes others as png",
   )  # fmt: skip
   parser.add_argument(
     "--key-file", type=Path,

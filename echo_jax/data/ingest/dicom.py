@@ -18,7 +18,6 @@ from pydicom.uid import UID
 
 from echo_jax.data.ingest import limits
 from echo_jax.data.ingest.header import Header
-from echo_jax.data.ingest.kinds import kind_from_header
 from echo_jax.data.ingest.pixels import read_pixels
 from echo_jax.data.ingest.recording import (
   Recording,
@@ -27,6 +26,7 @@ from echo_jax.data.ingest.recording import (
   repeated_frames,
 )  # fmt: skip
 from echo_jax.data.ingest.regions import (
+  kind_from_header,
   picture_box,
   read_regions,
   spacing_from_regions,
