@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 from pydicom.dataset import FileDataset
-from pydicom.encaps import generate_fragments, generate_frames
+from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException
 from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels
 from pydicom.uid import UID
@@ -246,7 +246,7 @@ def _check_frame(data: bytes, name: str, shape: _Shape, most: int) -> None:
 def _from_stream(shape: _Shape, data: bytes) -> Pixels:
   """Frames of MPEG-2, H.264 or HEVC; as many as the header says."""
   try:
-    video = b"".join(generate_fragments(data))
+    video = b"".join(generate_frames(data, number_of_frames=1))
   except PIXEL_ERRORS as error:
     raise Rejected("damaged pixels: the video cannot be found") from error
   stream = decode_stream(video, (shape.frames, shape.rows, shape.columns))
@@ -266,8 +266,11 @@ def _decode(
   with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
     try:
+      palette = None
+      if shape.photometric == "PALETTE COLOR":
+        palette = _palette(header, dataset, shape)
       for pixels in iter_pixels(dataset, decoding_plugin=_plugin(shape.syntax)):
-        frame = _to_bytes(pixels, header, dataset, shape)
+        frame = _to_bytes(pixels, header, shape, palette)
         if frames is None:
           frames = np.empty((shape.frames, *frame.shape), np.uint8)
         if done < shape.frames:
@@ -305,15 +308,29 @@ def _plugin(syntax: UID) -> str:
   return ""
 
 
+def _palette(
+  header: Header, dataset: FileDataset, shape: _Shape
+) -> UInt8[np.ndarray, "n 3"]:
+  """RGB of every pixel value, from the colour tables of the header."""
+  values = np.arange(2**shape.bits, dtype=f"u{shape.bits // 8}")
+  colours = apply_color_lut(values[None], dataset)[0]
+  if colours.dtype.itemsize == 1:
+    return colours
+  # Tables of 16 bits repeat or pad the upper byte; some use the lower one.
+  if colours.max() <= 255:
+    header.warn("the palette uses 8 of its 16 bits: the lower 8 were taken")
+    return colours.astype(np.uint8)
+  return (colours >> 8).astype(np.uint8)
+
+
 def _to_bytes(
-  pixels: np.ndarray, header: Header, dataset: FileDataset, shape: _Shape
-) -> UInt8[np.ndarray, "H W c"]:
+  pixels: np.ndarray, header: Header, shape: _Shape,
+  palette: UInt8[np.ndarray, "n 3"] | None,
+) -> UInt8[np.ndarray, "H W c"]:  # fmt: skip
   """One decoded frame to 8 bits, grey or RGB."""
+  if palette is not None:
+    return palette[pixels]
   stored_bits = header.integer("BitsStored", shape.bits)
-  if shape.photometric == "PALETTE COLOR":
-    # A palette has 8 or 16 bits; those of 16 repeat or pad the upper byte.
-    pixels = apply_color_lut(pixels, dataset)
-    return (pixels >> (8 * (pixels.dtype.itemsize - 1))).astype(np.uint8)
   if shape.photometric == "MONOCHROME1":
     pixels = (1 << stored_bits) - 1 - pixels
   if stored_bits > 8:
