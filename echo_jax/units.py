@@ -33,6 +33,11 @@ def mm_from_cm(centimetres: Values) -> np.ndarray | np.floating:
   return np.asarray(centimetres, np.float64) * MM_PER_CM
 
 
+def cm_from_mm(millimetres: Values) -> np.ndarray | np.floating:
+  """Millimetres to centimetres."""
+  return np.asarray(millimetres, np.float64) / MM_PER_CM
+
+
 def ml_from_mm3(volume_mm3: Values) -> np.ndarray | np.floating:
   """Cubic millimetres to millilitres."""
   return np.asarray(volume_mm3, np.float64) / 1000.0

@@ -14,7 +14,12 @@ from pathlib import Path
 
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
-from echo_jax.data.ingest import read_recording, to_record
+from echo_jax.data.ingest import (
+  AS_IS,
+  as_is_notes,
+  read_recording,
+  to_record,
+)  # fmt: skip
 from echo_jax.data.ingest.dicom import Identity, read_identity
 from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Rejected
@@ -46,7 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--channels", type=int, choices=(1, 3), help="default: as in the files"
   )
-  parser.add_argument("--codec", choices=schema.CODECS, default="png")
+  parser.add_argument(
+    "--codec", choices=(*schema.CODECS, AS_IS), default="png",
+    help="as-is keeps frames that are JPEG already and codes others as png",
+  )  # fmt: skip
   parser.add_argument(
     "--key-file", type=Path,
     help="a secret that keys the pseudonyms; without it, who can list the "
@@ -84,7 +92,7 @@ def dataset(
     shares: of the patients for each split (`splits.split_of`).
     size: rows and columns of the stored frames; None keeps the owner's.
     channels: 1 or 3; None keeps the owner's.
-    codec: raw, png or jpeg.
+    codec: raw, png, jpeg or as-is (`ingest.to_record`).
     key: secret of the pseudonyms.
 
   Raises:
@@ -179,4 +187,5 @@ def _read(
     recording, split=item.split, codec=codec, size=size, channels=channels,
     **facts,
   )  # fmt: skip
+  notes += as_is_notes(recording, record, codec, size, channels)
   return record, notes + recording.warnings

@@ -24,7 +24,7 @@ from echo_jax.data.folders import (
   find_root,
   read_video,
 )
-from echo_jax.data.ingest import to_record
+from echo_jax.data.ingest import as_is_notes, to_record
 from echo_jax.data.tracings import tracing_labels
 
 NAME = "echonet_dynamic"
@@ -51,7 +51,7 @@ def dataset(
     source: the folder with FileList.csv, VolumeTracings.csv and Videos, or a
       folder above it.
     size: rows and columns of the stored frames; None keeps the owner's.
-    codec: raw, png or jpeg.
+    codec: raw, png, jpeg or as-is (`ingest.to_record`).
 
   Raises:
     FileNotFoundError: no FileList.csv, VolumeTracings.csv or Videos.
@@ -89,6 +89,7 @@ def _read(
     site="Stanford", view="A4C", ef_method="reported", ef_pct=facts["ef_pct"],
     edv_ml=facts["edv_ml"], esv_ml=facts["esv_ml"], **labels,
   )  # fmt: skip
+  notes += as_is_notes(recording, record, codec, size, channels=1)
   return record, tuple(notes)
 
 

@@ -26,7 +26,7 @@ from echo_jax.data.folders import (
   find_root,
   read_video,
 )
-from echo_jax.data.ingest import to_record
+from echo_jax.data.ingest import as_is_notes, to_record
 
 NAME = "echonet_lvh"
 VERSION = "1.0.0"
@@ -93,4 +93,5 @@ def _read(
     **facts["values_mm"], **caliper_labels(calipers),
     **key_frames(calipers, notes),
   )  # fmt: skip
+  notes += as_is_notes(recording, record, codec, size, channels=1)
   return record, tuple(notes)

@@ -17,7 +17,7 @@ from data_builders.echonet_pediatric.listing import (
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
 from echo_jax.data.folders import add_folder_options, find_root, read_video
-from echo_jax.data.ingest import to_record
+from echo_jax.data.ingest import as_is_notes, to_record
 from echo_jax.data.tracings import tracing_labels
 
 NAME = "echonet_pediatric"
@@ -88,4 +88,5 @@ def _read(
     split=item.split, codec=codec, size=size, channels=1, site="Stanford",
     view=facts["view"], ef_method="area_length", **facts["labels"], **labels,
   )  # fmt: skip
+  notes += as_is_notes(recording, record, codec, size, channels=1)
   return record, tuple(notes)

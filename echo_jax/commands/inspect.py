@@ -2,14 +2,15 @@
 
 Example:
   echo-jax inspect clip.dcm
-  echo-jax inspect *.avi --json > clips.json
-  echo-jax inspect clip.dcm --picture clip.png
+  echo-jax inspect archive/ward7 --json > ward7.json
+  echo-jax inspect clip.dcm --figure clip.png
 """
 
 import argparse
 import json
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,57 +22,81 @@ from echo_jax import units
 from echo_jax.cli import UserError
 from echo_jax.data.ingest import Recording, read_recording
 from echo_jax.data.ingest.picture import draw_recording, stack_pictures
+from echo_jax.data.ingest.recording import repeated_frames, why_not_as_is
 from echo_jax.data.ingest.sector import bounding_box
 from echo_jax.data.ledger import Rejected
 
+MOST_PICTURES = 32  # a folder may hold thousands of recordings
+CORNERS = ("x0", "y0", "x1", "y1")
 UNIFORM_PCT = 1.0  # intervals within 1 % of their mean are called uniform
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Files, and how to show them."""
-  parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
   parser.add_argument(
-    "--json", action="store_true", help="a list of objects instead of text"
-  )
+    "files", nargs="+", type=Path, metavar="FILE",
+    help="a file, or a folder whose files are all looked at",
+  )  # fmt: skip
   parser.add_argument(
-    "--picture", type=Path, metavar="OUT.png",
-    help="save first frame, sector outline and temporal maximum side by side",
+    "--json", action="store_true",
+    help="a list of objects with the same keys each; unknown is null",
+  )  # fmt: skip
+  parser.add_argument(
+    "--figure", "--picture", type=Path, metavar="OUT.png",
+    help="save first frame, middle frame with sector and regions drawn in, and "
+    f"temporal maximum side by side (of {MOST_PICTURES} recordings at most)",
   )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
   """Shows every file; 1 if any of them could not be read."""
   facts, pictures = [], []
-  for path in args.files:
+  for path in _files(args.files):
+    recording = None
     try:
       recording = read_recording(path)
+      facts.append({"file": str(path)} | describe(recording))
     except Rejected as error:
       facts.append({"file": str(path), "error": str(error)})
     except OSError as error:
       facts.append({"file": str(path), "error": f"{error.strerror}"})
-    else:
-      facts.append({"file": str(path)} | describe(recording))
-      if args.picture:
-        pictures.append(draw_recording(recording))
+    if recording and args.figure and len(pictures) < MOST_PICTURES:
+      pictures.append(draw_recording(recording))
     if not args.json:
       print(as_text(facts[-1]))
   if args.json:
     json.dump(facts, sys.stdout, indent=2, allow_nan=False)
     print()
   if pictures:
-    _save(args.picture, stack_pictures(pictures))
-    print(f"picture: {args.picture}", file=sys.stderr if args.json else None)
+    _save(args.figure, stack_pictures(pictures))
+    print(f"figure: {args.figure}", file=sys.stderr if args.json else None)
   return 1 if any("error" in fact for fact in facts) else 0
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+  """The files named, and all files in the folders named, in a fixed order.
+
+  Raises:
+    UserError: a folder without any file.
+  """
+  for path in paths:
+    if not path.is_dir():
+      yield path
+      continue
+    inside = sorted(one for one in path.rglob("*") if one.is_file())
+    if not inside:
+      raise UserError(f"{path} is a folder without any file")
+    yield from inside
 
 
 def describe(recording: Recording) -> dict[str, Any]:
   """The facts of a recording in JSON types; what is unknown is None."""
   rows, columns, channels = recording.frames.shape[1:]
-  box = bounding_box(recording.sector)
   region = next((r for r in recording.regions if r.is_picture), None)
   header_mm = units.mm_from_cm(
     [region.delta_y, region.delta_x] if region else [np.nan, np.nan]
   )
+  why_not = why_not_as_is(recording)
   facts = {
     "kind": recording.kind,
     "device": recording.device,
@@ -81,14 +106,18 @@ def describe(recording: Recording) -> dict[str, Any]:
     "channels": channels,
     "photometric": recording.photometric,
     "coding": recording.coding,
+    "as_is": {"possible": not why_not, "why_not": why_not},
     "times": _times(recording),
+    "repeats": _repeats(recording),
     "spacing_mm": recording.spacing_mm.tolist(),
     "spacing_in_header_mm": header_mm.tolist(),
     "regions": [asdict(r) | {"text": str(r)} for r in recording.regions],
+    "doppler": _doppler(recording),
     "coloured_pct": recording.coloured_pct,
     "sector_pct": float(100 * recording.sector.mean()),
-    "sector_box": dict(zip(("x0", "y0", "x1", "y1"), box or (), strict=False)),
+    "sector_box": _box(recording),
     "r_wave_ms": recording.r_wave_ms.tolist(),
+    "rr_ms": np.diff(recording.r_wave_ms).tolist(),
     "heart_rate_bpm": recording.heart_rate_bpm,
     "warnings": list(recording.warnings),
   }
@@ -96,12 +125,13 @@ def describe(recording: Recording) -> dict[str, Any]:
 
 
 def _times(recording: Recording) -> dict[str, Any]:
-  """Interval, rate and span of the frame times; uniform is None if unknown."""
+  """Interval, rate and span of the frame times; all None if unknown."""
   times = recording.frame_time_ms
   facts = {"source": recording.time_source, "span_ms": float(times[-1])}
   steps = np.diff(times)
   if not len(steps) or np.isnan(steps).any():
-    return facts | {"interval_ms": None, "rate_hz": None, "uniform": None}
+    names = "interval_ms", "shortest_ms", "longest_ms", "rate_hz", "uniform"
+    return facts | dict.fromkeys(names)
   mean_ms = float(steps.mean())
   spread = float(np.abs(steps - mean_ms).max())
   return facts | {
@@ -113,13 +143,42 @@ def _times(recording: Recording) -> dict[str, Any]:
   }
 
 
+def _repeats(recording: Recording) -> dict[str, Any]:
+  """Frames that equal the one before, and the rate of those that do not."""
+  repeats = repeated_frames(recording.frames)
+  different = len(recording.frames) - len(repeats)
+  span_ms = float(recording.frame_time_ms[-1])
+  rate_hz = float("nan")
+  if different > 1:
+    rate_hz = units.MS_PER_S * (different - 1) / span_ms
+  return {"frames": repeats, "rate_without_hz": rate_hz}
+
+
+def _doppler(recording: Recording) -> dict[str, Any]:
+  """Place and scale of the spectrum; all None without one."""
+  scale = recording.doppler
+  if scale is None:
+    return dict.fromkeys(("box_px", "zero_px", "cm_s_per_row", "ms_per_column"))
+  return {
+    "box_px": dict(zip(CORNERS, scale.box_px, strict=True)),
+    "zero_px": scale.zero_px,
+    "cm_s_per_row": scale.cm_s,
+    "ms_per_column": scale.ms,
+  }
+
+
+def _box(recording: Recording) -> dict[str, Any]:
+  """First and last column and row of the sector; all None without one."""
+  box = bounding_box(recording.sector) or (None,) * len(CORNERS)
+  return dict(zip(CORNERS, box, strict=True))
+
+
 def as_text(facts: dict[str, Any]) -> str:
   """The facts as lines to read."""
   lines = [facts["file"]]
   if "error" in facts:
     return "\n".join([*lines, _line("error", facts["error"])])
   heart_rate = facts["heart_rate_bpm"]
-  waves = ", ".join(f"{wave:.1f}" for wave in facts["r_wave_ms"])
   lines += [
     _line("kind", facts["kind"]),
     _line("device", facts["device"] or "unknown"),
@@ -129,13 +188,17 @@ def as_text(facts: dict[str, Any]) -> str:
       f"rows), {facts['coding']}",
     ),
     _line("times", _times_text(facts)),
+    _line("repeats", _repeats_text(facts)),
     _line("spacing", _spacing_text(facts)),
   ]
   lines += [_line("region", region["text"]) for region in facts["regions"]]
+  if facts["doppler"]["box_px"]:
+    lines.append(_line("Doppler", _doppler_text(facts["doppler"])))
   lines += [
     _line("colour", _colour_text(facts)),
     _line("sector", _sector_text(facts)),
-    _line("R waves", f"{waves} ms" if waves else "unknown"),
+    _line("as is", _as_is_text(facts["as_is"])),
+    _line("R waves", _waves_text(facts)),
     _line("heart rate", f"{heart_rate:g} bpm" if heart_rate else "unknown"),
   ]
   lines += [_line("WARNING", warning) for warning in facts["warnings"]]
@@ -176,6 +239,40 @@ def _spacing_text(facts: dict[str, Any]) -> str:
   )
 
 
+def _repeats_text(facts: dict[str, Any]) -> str:
+  repeats, rate_hz = facts["repeats"].values()
+  if not repeats:
+    return "none"
+  rate = f"; {rate_hz:.2f} Hz without them" if rate_hz else ""
+  return f"{len(repeats)} frames equal the one before{rate}"
+
+
+def _doppler_text(doppler: dict[str, Any]) -> str:
+  zero_px, cm_s, ms = (
+    doppler[name] for name in ("zero_px", "cm_s_per_row", "ms_per_column")
+  )
+  parts = [
+    "zero line unknown" if zero_px is None else f"zero at row {zero_px:.6g}",
+    "velocity unknown" if cm_s is None else f"{cm_s:.6g} cm/s a row, up is +",
+    "time unknown" if ms is None else f"{ms:.6g} ms a column",
+  ]
+  return ", ".join(parts)
+
+
+def _as_is_text(as_is: dict[str, Any]) -> str:
+  if as_is["possible"]:
+    return "frames are JPEG and can be stored as they are"
+  return f"no: {as_is['why_not']}"
+
+
+def _waves_text(facts: dict[str, Any]) -> str:
+  waves = ", ".join(f"{wave:.1f}" for wave in facts["r_wave_ms"])
+  if not waves:
+    return "unknown"
+  intervals = ", ".join(f"{interval:.1f}" for interval in facts["rr_ms"])
+  return f"{waves} ms" + (f" (R-R {intervals} ms)" if intervals else "")
+
+
 def _colour_text(facts: dict[str, Any]) -> str:
   stored = "grey" if facts["channels"] == 1 else "RGB"
   share = facts["coloured_pct"]
@@ -187,7 +284,7 @@ def _colour_text(facts: dict[str, Any]) -> str:
 
 def _sector_text(facts: dict[str, Any]) -> str:
   box = facts["sector_box"]
-  if not box:
+  if box["x0"] is None:
     return "none found"
   return (
     f"{facts['sector_pct']:.1f} % of the picture, "

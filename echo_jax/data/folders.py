@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echo_jax.data import schema
-from echo_jax.data.ingest import Recording, read_recording
+from echo_jax.data.ingest import AS_IS, Recording, read_recording
 from echo_jax.data.ingest.movie import is_grey
 from echo_jax.data.ledger import Rejected
 from echo_jax.units import MS_PER_S
@@ -26,7 +26,10 @@ def add_folder_options(parser: argparse.ArgumentParser, table: str) -> None:
     "--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
     help="size of the stored frames (default: the owner's)",
   )  # fmt: skip
-  parser.add_argument("--codec", choices=schema.CODECS, default="png")
+  parser.add_argument(
+    "--codec", choices=(*schema.CODECS, AS_IS), default="png",
+    help="as-is keeps the owner's motion JPEG frames",
+  )  # fmt: skip
 
 
 def find_root(

@@ -1,7 +1,9 @@
 """Coding of single frames and 1-bit masks as bytes.
 
 Raw frames are row-major uint8; JPEG and PNG go through OpenCV.  One frame is
-one element of a record, so that a clip decodes only the frames it needs.
+one element of a record, so that a clip decodes only the frames it needs.  A
+JPEG may be the owner's own (see `ingest/coded.py`): colour where the record
+wants one channel is then decoded to its luminance.
 """
 
 import cv2
@@ -46,6 +48,8 @@ def decode_frame(
   if codec == "raw":
     return np.frombuffer(data, np.uint8).reshape(shape)
   flag = cv2.IMREAD_COLOR if shape[-1] == 3 else cv2.IMREAD_GRAYSCALE
+  # A camera's orientation tag in an owner's JPEG must not turn the picture.
+  flag |= cv2.IMREAD_IGNORE_ORIENTATION
   image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
   if image is None:
     raise ValueError(f"{len(data)} bytes are not a {codec} picture")

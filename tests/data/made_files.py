@@ -1,13 +1,18 @@
 """Files that the tests make: drawn sectors, DICOM, movies, EchoNet folders."""
 
+import base64
+import io
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pydicom
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 MULTI_FRAME = "1.2.840.10008.5.1.4.1.1.3.1"
 SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -90,6 +95,123 @@ def write_dicom(path, video, regions=(), **header):
   with pydicom.config.disable_value_validation():
     dataset.save_as(path, enforce_file_format=True)
   return Path(path)
+
+
+def rewrite(path, syntax):
+  """The same file in another transfer syntax that pydicom can write."""
+  dataset = pydicom.dcmread(path)
+  syntax = UID(syntax)
+  if syntax.is_compressed and syntax.is_encapsulated:
+    dataset.compress(syntax, generate_instance_uid=False)
+  fresh = Dataset()  # one that was read keeps its byte order
+  for element in dataset:
+    fresh.add(element)
+  fresh.file_meta = dataset.file_meta
+  fresh.file_meta.TransferSyntaxUID = syntax
+  pydicom.dcmwrite(path, fresh, enforce_file_format=True)
+  return Path(path)
+
+
+def write_coded(
+  path, coded, shape, syntax, regions=(), pieces=1, table=True, **header
+):
+  """A file with coded frames of a shape (T, H, W or T, H, W, 3).
+
+  `pieces` cuts each frame into so many fragments; `table` is True for the
+  basic offset table, "extended" for the other, False for none.
+  """
+  write_dicom(path, np.zeros(shape, np.uint8), regions, **header)
+  dataset = pydicom.dcmread(path)
+  dataset.file_meta.TransferSyntaxUID = UID(syntax)
+  if table == "extended":
+    data, offsets, lengths = encapsulate_extended(coded)
+    dataset.ExtendedOffsetTable = offsets
+    dataset.ExtendedOffsetTableLengths = lengths
+  else:
+    data = encapsulate(coded, fragments_per_frame=pieces, has_bot=bool(table))
+  dataset.PixelData = data
+  dataset["PixelData"].VR = "OB"
+  dataset["PixelData"].is_undefined_length = True
+  # pydicom would not write a video's frames as one item.
+  dataset.save_as(
+    path, implicit_vr=False, little_endian=True, enforce_file_format=False
+  )
+  return Path(path)
+
+
+def jpeg(frame, sampling="4:4:4", **more):
+  """Baseline JPEG of a grey or RGB frame."""
+  data = io.BytesIO()
+  grey = {} if frame.ndim == 2 else {"subsampling": sampling}
+  Image.fromarray(frame).save(data, "JPEG", quality=95, **grey, **more)
+  return data.getvalue()
+
+
+def unmarked_rgb_jpeg(frame):
+  """Baseline JPEG that holds RGB as it is, and no marker that says so."""
+  data = io.BytesIO()
+  # Told that it has luminance and chroma, the coder changes no value.
+  image = Image.frombytes("YCbCr", frame.shape[1::-1], frame.tobytes())
+  image.save(data, "JPEG", quality=95, subsampling="4:4:4")
+  data = data.getvalue()
+  assert data[2:4] == b"\xff\xe0"
+  return data[:2] + data[4 + int.from_bytes(data[4:6]) :]  # without JFIF
+
+
+def av_frame(frame, codec, pixel_format):
+  """One frame coded by FFmpeg: `jpegls` (gray, rgb24) or `ljpeg`."""
+  coder = av.CodecContext.create(codec, "w")
+  coder.height, coder.width = frame.shape[:2]
+  coder.pix_fmt, coder.time_base = pixel_format, Fraction(1, 25)
+  coder.options = {"strict": "experimental"}
+  planes = np.moveaxis(frame, -1, 0) if pixel_format == "yuvj444p" else frame
+  picture = av.VideoFrame.from_ndarray(
+    np.ascontiguousarray(planes), format=pixel_format
+  )
+  packets = [*coder.encode(picture), *coder.encode()]
+  return b"".join(bytes(packet) for packet in packets)
+
+
+# By OpenJPH (imagecodecs 2026.3.6, htj2k_encode, reversible): 24 x 32 pixels
+# of value (7 column + 5 row) modulo 256.
+HTJ2K = base64.b64decode(
+  "/0//UQApQAAAAAAgAAAAGAAAAAAAAAAAAAAAIAAAABgAAAAAAAAAAAABBwEB/1AACAACAA"
+  "AAAv9SAAwAAgABAAUEBEAB/1wAEyBIUFBQUFBQUFBQUFBQSEhI/2QAFwABT3BlbkpQSCBW"
+  "ZXIgMC4yNi4zLv+QAAoAAAAAATUAAf+TwCXvAAd0AMASwBLAEoD0AQd0AJIBB3QA6QAHdA"
+  "DAFRAEsATAgoLw9gBClAAB/jIzAASCAEI0AMAVUAVsAVYhaKyk7rMwArUARxAsqzfxgOQ+"
+  "fABXAEF49DIJ+pmYI5UAwBa0AWzAFrBemSKxNwsQMKCVz0ID8uXBXl8UAlgA5qVQVCgRAT"
+  "imTx46yuUBAJ7k9lgFcVPcAIHDXuNRNwIPZPeZJ8HnBG95ODwDWQDALqYBdbALcCTD/Idf"
+  "fIyHx08fw3w8vq+HwfD6/OiB/Pnngpy98m5HZHDZLi5HQnEB/j9+z9fj8+t7/3v/PhEAAA"
+  "Ae8iMeIeD+q2E9iqE/ZJ79knssNR4MNkuKAFYB/v9Pv39+/n7/fz+/fv7+q8CPjBOjlsMK"
+  "SiBeAP/Z"
+)
+
+
+def htj2k_picture():
+  """The picture that HTJ2K codes."""
+  row, column = np.mgrid[:24, :32]
+  return ((7 * column + 5 * row) % 256).astype(np.uint8)
+
+
+def video_stream(video, codec, form, rate_hz=25):
+  """A grey video coded by FFmpeg (mpeg2video, libx264, libx265), as bytes."""
+  data = io.BytesIO()
+  options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+  with av.open(data, "w", format=form) as container:
+    stream = container.add_stream(codec, rate=rate_hz, options=options)
+    stream.height, stream.width = video.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    for pixels in video:
+      frame = av.VideoFrame.from_ndarray(pixels, format="gray")
+      container.mux(stream.encode(frame.reformat(format="yuv420p")))
+    container.mux(stream.encode())
+  return data.getvalue()
+
+
+def steps(frames=6, rows=48, columns=64):
+  """A video whose frames are told apart by their grey: T H W."""
+  grey = 40 + 25 * np.arange(frames, dtype=np.uint8)
+  return np.tile(grey[:, None, None], (1, rows, columns))
 
 
 def write_avi(path, video, rate_hz=50.0):

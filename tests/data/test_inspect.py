@@ -39,6 +39,9 @@ def test_text(cine, capsys):
   assert lines["spacing"].startswith("unknown; the header's 0.51050 x 0.51050")
   assert "is withheld" in lines["spacing"]
   assert lines["heart rate"] == "unknown"
+  repeats = "2 frames equal the one before; 27.93 Hz without them"
+  assert lines["repeats"] == repeats  # (30 - 2 - 1) / 966.657 ms
+  assert lines["as is"] == "frames are JPEG and can be stored as they are"
   warning = "WARNING    region x 84..595, y 31..414 does not fit the 320x240"
   assert warning in text
   assert "nan" not in text
@@ -116,7 +119,7 @@ def test_movie_and_unknown_times(tmp_path, capsys):
 def test_picture(cine, ct, tmp_path):
   still = write_dicom(tmp_path / "still", CLIP[:1, :100, :100])
   out = tmp_path / "out.png"
-  assert main(["inspect", cine, ct, str(still), "--picture", str(out)]) == 1
+  assert main(["inspect", cine, ct, str(still), "--figure", str(out)]) == 1
   assert out.read_bytes()[:4] == b"\x89PNG"
   picture = cv2.imread(str(out))[..., ::-1]  # BGR to RGB
   assert picture.shape == (240 + 8 + 100 + 8, 3 * 320 + 2 * 8, 3)
@@ -127,12 +130,94 @@ def test_picture(cine, ct, tmp_path):
 
 def test_picture_leaves_the_json_alone(cine, tmp_path, capsys):
   out = tmp_path / "out.png"
-  assert main(["inspect", cine, "--json", "--picture", str(out)]) == 0
+  assert main(["inspect", cine, "--json", "--figure", str(out)]) == 0
   assert out.exists()
   assert len(json.loads(capsys.readouterr().out)) == 1
 
 
 def test_no_picture_of_nothing(ct, tmp_path):
   out = tmp_path / "out.png"
-  assert main(["inspect", ct, "--picture", str(out)]) == 1
+  assert main(["inspect", ct, "--figure", str(out)]) == 1
   assert not out.exists()
+
+
+SPECTRUM = {
+  "RegionSpatialFormat": 3, "RegionDataType": 4, "RegionLocationMinY0": 120,
+  "PhysicalUnitsXDirection": 4, "PhysicalUnitsYDirection": 7,
+  "PhysicalDeltaX": 0.005, "PhysicalDeltaY": -2.0, "ReferencePixelY0": 40,
+  "ReferencePixelPhysicalValueY": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def duplex(tmp_path):
+  """A picture above a spectrum of continuous-wave Doppler, one repeat."""
+  video = CLIP.copy()
+  video[4] = video[3]
+  return write_dicom(
+    tmp_path / "duplex", video,
+    [region(RegionLocationMaxY1=119), region(**SPECTRUM)], FrameTime="50",
+    RWaveTimeVector=[20.0, 220.0],
+  )  # fmt: skip
+
+
+def test_spectrum_repeats_and_r_waves(duplex, capsys):
+  assert main(["inspect", str(duplex)]) == 0
+  text = capsys.readouterr().out
+  assert "kind       cw" in text
+  assert "Doppler    zero at row 160, 2 cm/s a row, up is +, 5 ms a" in text
+  assert "repeats    1 frames equal the one before; 16.00 Hz without" in text
+  assert "R waves    20.0, 220.0 ms (R-R 200.0 ms)" in text
+  assert "as is      no: the owner's frames are not JPEG" in text
+  assert main(["inspect", str(duplex), "--json"]) == 0
+  (facts,) = json.loads(capsys.readouterr().out)
+  assert facts["doppler"] == {
+    "box_px": {"x0": 0, "y0": 120, "x1": 319, "y1": 239}, "zero_px": 160.0,
+    "cm_s_per_row": 2.0, "ms_per_column": 5.0,
+  }  # fmt: skip
+  assert facts["repeats"] == {"frames": [4], "rate_without_hz": 16.0}
+  assert facts["rr_ms"] == [200.0]
+  assert facts["regions"][1]["reference_y"] == 40
+
+
+def test_keys_are_the_same_for_every_recording(duplex, cine, tmp_path, capsys):
+  """All the way down, whatever is known; NaN is null."""
+  black = write_dicom(tmp_path / "black", np.zeros((1, 40, 40), np.uint8))
+  avi = write_avi(tmp_path / "a.avi", CLIP)
+  files = [str(path) for path in (duplex, cine, black, avi)]
+  assert main(["inspect", *files, "--json"]) == 0
+  text = capsys.readouterr().out
+  assert "NaN" not in text
+  facts = json.loads(text)
+  for name in (None, "times", "repeats", "as_is", "sector_box"):
+    keys = [list(f[name] if name else f) for f in facts]
+    assert keys == [keys[0]] * 4, name
+  doppler = [set(f["doppler"]) for f in facts]
+  assert doppler == [doppler[0]] * 4
+  assert facts[2]["sector_box"] == dict.fromkeys(("x0", "y0", "x1", "y1"))
+
+
+def test_folders_are_walked(duplex, ct, tmp_path, capsys):
+  ward = tmp_path / "ward" / "deep"
+  ward.mkdir(parents=True)
+  duplex.rename(ward / "b")
+  (ward.parent / "a.txt").write_text("notes")
+  assert main(["inspect", str(tmp_path / "ward"), ct, "--json"]) == 1
+  facts = json.loads(capsys.readouterr().out)
+  names = [str(ward.parent / "a.txt"), str(ward / "b"), ct]
+  assert [one["file"] for one in facts] == names
+  assert [("error" in one) for one in facts] == [True, False, True]
+  (tmp_path / "empty").mkdir()
+  assert main(["inspect", str(tmp_path / "empty")]) == 1
+  assert "folder without any file" in capsys.readouterr().err
+
+
+def test_regions_in_the_figure(duplex, tmp_path):
+  out = tmp_path / "out.png"
+  assert main(["inspect", str(duplex), "--figure", str(out)]) == 0
+  middle = cv2.imread(str(out))[..., ::-1][:240, 328:648]
+  blue = (middle == (0, 200, 255)).all(-1)
+  pink = (middle == (255, 90, 220)).all(-1)
+  assert blue[0, 50:300].all() and not blue[120:].any()
+  assert pink[239, 50:300].all() and not pink[:120].any()
+  assert pink[160, :].all()  # the zero line

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from jaxtyping import UInt8
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
+from echo_jax.data.ingest import limits
 from echo_jax.data.ingest.header import Header
+from echo_jax.data.ingest.pixels import read_pixels
 from echo_jax.data.ingest.recording import (
   Recording,
   coloured_pct,
@@ -31,6 +32,7 @@ from echo_jax.data.ingest.regions import (
   spacing_from_regions,
 )  # fmt: skip
 from echo_jax.data.ingest.sector import find_sector
+from echo_jax.data.ingest.spectrum import doppler_scale
 from echo_jax.data.ingest.timing import (
   read_frame_times,
   read_heart_rate_bpm,
@@ -46,23 +48,17 @@ ULTRASOUND = {
 }
 VOLUMES = "1.2.840.10008.5.1.4.1.1.6.2"
 DIRECTORY = "1.2.840.10008.1.3.10"
-JPEG_XL = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112))
-MPEG = tuple(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109))
+DEFLATED = "1.2.840.10008.1.2.1.99"
+CHUNK_BYTES = 2**20
 
 # What pydicom raises on a file that is damaged or not as the standard says.
 FILE_ERRORS = (
   InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError,
   TypeError, KeyError, AttributeError, NotImplementedError, OverflowError,
+  IndexError, LookupError, RecursionError, MemoryError, AssertionError,
   struct.error, zlib.error,
 )  # fmt: skip
-# And what it and its decoders raise on damaged or unusual pixels.
-PIXEL_ERRORS = (
-  BytesLengthException, ValueError, AttributeError, RuntimeError,
-  NotImplementedError, TypeError, KeyError, IndexError, EOFError, OSError,
-  OverflowError, struct.error,
-)  # fmt: skip
 COLOURED_LIMIT_PCT = 2.0
-LARGEST_BYTES = 4 * 2**30
 
 
 def read_dicom(path: Path) -> Recording:
@@ -76,17 +72,25 @@ def read_dicom(path: Path) -> Recording:
 
 
 def _read(path: Path) -> Recording:
+  size = path.stat().st_size
+  if size > limits.LARGEST_BYTES:
+    raise Rejected(
+      f"too large: the file has {size} bytes, more than "
+      f"{limits.LARGEST_BYTES / 2**30:g} GiB"
+    )
   header, dataset = open_dicom(path)
-  _check_pixels(header, dataset)
-  frames = _read_pixels(header, dataset)
+  syntax = transfer_syntax(dataset)
+  pixels = read_pixels(header, dataset, syntax)
+  frames = pixels.frames
   rows, columns = frames.shape[1:3]
   regions = read_regions(header)
-  times = read_frame_times(header, len(frames))
+  times = read_frame_times(header, len(frames), pixels.stream_ms)
   kind = kind_from_header(regions, len(frames), header)
   spacing_mm = spacing_from_regions(regions, rows, columns, header)
   box = picture_box(regions, rows, columns)
+  strip = any(r.is_spectrum or r.is_mmode for r in regions)
   sector = np.zeros((rows, columns), bool)
-  if box or kind not in ("pw", "cw", "mmode"):
+  if box or not (strip or kind in ("pw", "cw", "mmode")):
     sector = find_sector(luminance(frames), box)
   if not sector.any():
     header.warn("no ultrasound sector found in the pixels")
@@ -96,8 +100,9 @@ def _read(path: Path) -> Recording:
     frames, times.frame_time_ms, times.source, spacing_mm, sector, kind,
     device_name(header), read_r_waves(header, times),
     read_heart_rate_bpm(header), regions,
-    header.text("PhotometricInterpretation"),
-    transfer_syntax(dataset).name, share, tuple(header.warnings),
+    header.text("PhotometricInterpretation"), syntax.name, share,
+    doppler=doppler_scale(regions, rows, columns, header), coded=pixels.coded,
+    warnings=tuple(header.warnings),
   )  # fmt: skip
 
 
@@ -109,9 +114,12 @@ def open_dicom(path: Path, pixels: bool = True) -> tuple[Header, FileDataset]:
   """
   with _quiet() as said:
     try:
+      _check_deflated(path)
       dataset = pydicom.dcmread(
         path, stop_before_pixels=not pixels, force=not has_preamble(path)
       )
+    except Rejected:  # is a ValueError too
+      raise
     except FILE_ERRORS as error:
       raise Rejected(
         f"damaged DICOM: its header cannot be read ({type(error).__name__})"
@@ -124,6 +132,33 @@ def open_dicom(path: Path, pixels: bool = True) -> tuple[Header, FileDataset]:
   with _quiet():
     _check_is_ultrasound(header, dataset)
   return header, dataset
+
+
+def _check_deflated(path: Path) -> None:
+  """Refuses a deflated file that grows beyond all measure.
+
+  pydicom inflates it at once: 1 KiB may hold 1 MiB, 1 GiB a terabyte.
+  """
+  if not has_preamble(path):
+    return
+  meta = Header(read_file_meta_info(path))
+  if meta.text("TransferSyntaxUID") != DEFLATED:
+    return
+  # The data begin behind the meta information, whose length its first
+  # element (12 bytes) says.
+  start = 132 + 12 + meta.integer("FileMetaInformationGroupLength", 0)
+  inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+  with path.open("rb") as file:
+    file.seek(start)
+    left, data = limits.LARGEST_BYTES, file.read(CHUNK_BYTES)
+    while data and not inflate.eof:
+      left -= len(inflate.decompress(data, CHUNK_BYTES))
+      if left < 0:
+        raise Rejected(
+          "too large: the deflated file grows to more than "
+          f"{limits.LARGEST_BYTES / 2**30:g} GiB"
+        )
+      data = inflate.unconsumed_tail or file.read(CHUNK_BYTES)
 
 
 def has_preamble(path: Path) -> bool:
@@ -179,103 +214,6 @@ def transfer_syntax(dataset: FileDataset) -> UID:
 def _meta(dataset: FileDataset) -> Header:
   """The file meta information (group 2), which old files lack."""
   return Header(getattr(dataset, "file_meta", None) or Dataset())
-
-
-def _check_pixels(header: Header, dataset: FileDataset) -> None:
-  """Refuses what cannot be decoded before any decoder is asked."""
-  if not header.has("PixelData"):
-    raise Rejected(
-      "no pixels: the header has no PixelData (a report, or a file that was "
-      "cut off in its header)"
-    )
-  syntax = transfer_syntax(dataset)
-  if not syntax.is_valid:
-    raise Rejected(
-      "transfer syntax missing: how the pixels are coded is not said"
-    )
-  if syntax in JPEG_XL:
-    raise Rejected(
-      f"codec not supported: JPEG XL (transfer syntax {syntax}); recompress "
-      "as JPEG Baseline or JPEG 2000, e.g. with djxl, and try again"
-    )
-  if syntax in MPEG:
-    raise Rejected(
-      f"codec not supported: MPEG video in DICOM (transfer syntax {syntax}); "
-      "extract the stream to an MP4 file and read that"
-    )
-  try:
-    decoder = get_decoder(syntax)
-  except NotImplementedError as error:
-    raise Rejected(
-      f"codec not supported: transfer syntax {syntax}; recompress as JPEG "
-      "Baseline, JPEG 2000 or RLE"
-    ) from error
-  if decoder.is_encapsulated and not decoder.is_available:
-    raise Rejected(
-      f"decoder not installed: {syntax.name} needs `pip install "
-      "'echo-jax[dicom]'`"
-    )
-
-
-def _read_pixels(
-  header: Header, dataset: FileDataset
-) -> UInt8[np.ndarray, "T H W c"]:
-  """Frames as grey or RGB bytes, by PhotometricInterpretation (C.7.6.3)."""
-  count = header.integer("NumberOfFrames", 1)
-  rows, columns = header.integer("Rows", 0), header.integer("Columns", 0)
-  samples = header.integer("SamplesPerPixel", 1)
-  if min(count, rows, columns) < 1 or samples not in (1, 3):
-    raise Rejected(
-      f"bad picture size: {count} frames of {columns}x{rows} with {samples} "
-      "samples a pixel"
-    )
-  if count * rows * columns * 3 > LARGEST_BYTES:
-    raise Rejected(
-      f"too large: {count} frames of {columns}x{rows} take more than "
-      f"{LARGEST_BYTES / 2**30:g} GiB"
-    )
-  frames: list[np.ndarray] = []
-  with _quiet() as said:
-    try:
-      for pixels in iter_pixels(dataset):
-        frames.append(_to_bytes(pixels, header, dataset))
-    except PIXEL_ERRORS as error:
-      raise Rejected(
-        f"damaged pixels: frame {len(frames)} of {count} cannot be decoded "
-        f"({type(error).__name__}, {transfer_syntax(dataset).name})"
-      ) from error
-  if len(frames) != count:
-    raise Rejected(
-      f"damaged pixels: {len(frames)} frames decoded, the header says {count}"
-    )
-  for one in said:
-    if "Photometric Interpretation" in str(one.message):
-      header.warn(
-        "PhotometricInterpretation "
-        f"{header.text('PhotometricInterpretation')} disagrees with the coded "
-        "frames: the frames were believed"
-      )
-  return np.stack(frames)
-
-
-def _to_bytes(
-  pixels: np.ndarray, header: Header, dataset: FileDataset
-) -> UInt8[np.ndarray, "H W c"]:
-  """One decoded frame to 8 bits, grey or RGB."""
-  photometric = header.text("PhotometricInterpretation")
-  stored_bits = header.integer("BitsStored", 8)
-  if photometric == "PALETTE COLOR":
-    # A palette has 8 or 16 bits; those of 16 repeat or pad the upper byte.
-    pixels = apply_color_lut(pixels, dataset)
-    return (pixels >> (8 * (pixels.dtype.itemsize - 1))).astype(np.uint8)
-  if photometric == "MONOCHROME1":
-    pixels = (1 << stored_bits) - 1 - pixels
-  if stored_bits > 8:
-    header.warn(f"{stored_bits} bits a sample: the upper 8 were kept")
-    pixels = pixels >> (stored_bits - 8)
-  if pixels.ndim == 2:
-    pixels = pixels[..., None]
-  return pixels.astype(np.uint8)
 
 
 def _warn_of_pixels(
@@ -339,7 +277,7 @@ def _age_years(header: Header) -> float:
   """PatientAge (045Y, 018M, 003W, 010D) in years; NaN if it is not so."""
   text = header.text("PatientAge").upper()
   days = {"Y": 365.25, "M": 30.4375, "W": 7.0, "D": 1.0}
-  if not (text[:-1].isdigit() and text[-1] in days):
+  if not (text.isascii() and text[:-1].isdigit() and text[-1] in days):
     return float("nan")
   years = int(text[:-1]) * days[text[-1]] / days["Y"]
   return years if years <= 120 else float("nan")

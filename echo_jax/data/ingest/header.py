@@ -19,7 +19,8 @@ from pydicom.sequence import Sequence
 # What pydicom raises where it converts the bytes of one element.
 VALUE_ERRORS = (
   BytesLengthException, ValueError, TypeError, KeyError, AttributeError,
-  NotImplementedError, OverflowError, struct.error,
+  NotImplementedError, OverflowError, IndexError, LookupError,
+  RecursionError, struct.error,
 )  # fmt: skip
 
 

@@ -11,10 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from echo_jax.data import schema
-from echo_jax.data.frames import encode_frames, encode_mask
+from echo_jax.data.frames import decode_mask, encode_frames, encode_mask
+from echo_jax.data.ingest.coded import CodedFrames, owners_jpeg
 from echo_jax.data.ingest.regions import Region
+from echo_jax.data.ingest.spectrum import DopplerScale
 from echo_jax.data.ledger import Rejected
 
+AS_IS = "as-is"  # the owner's JPEG where it can be kept, else png
+MASKS = ("lv_mask", "myo_mask", "la_mask", "rv_mask")
 COLOURED = 48  # largest minus smallest channel; JPEG noise stays below
 SAMPLED_FRAMES = 16
 
@@ -38,6 +42,9 @@ class Recording:
     coding: transfer syntax, or container and codec.
     coloured_pct: share of the sector's pixels that are coloured, 0 to 100.
     warnings: what a user should know; without patient text.
+    doppler: place and scale of a spectrum in the picture; None if there is
+      none.
+    coded: the owner's JPEG frames; None if they are coded otherwise.
   """
 
   frames: UInt8[np.ndarray, "T H W c"]
@@ -54,6 +61,8 @@ class Recording:
   coding: str
   coloured_pct: float
   warnings: tuple[str, ...]
+  doppler: DopplerScale | None = None
+  coded: CodedFrames | None = None
 
 
 def luminance(
@@ -100,9 +109,11 @@ def to_record(
     study_id: see video_id.
     patient_id: see video_id.
     split: part of the data set.
-    codec: raw, png (both lossless) or jpeg.
+    codec: raw, png (both lossless), jpeg, or as-is, which keeps the bytes of
+      the owner's JPEG frames where size and picture stay the same and codes
+      png elsewhere (`why_not_as_is` tells why).
     size: rows and columns of the stored frames, by area interpolation;
-      spacing, sector, tracing_px and caliper_px follow.  None keeps the
+      spacing, sector and all labels in pixels follow.  None keeps the
       owner's size.
     channels: 1 takes the luminance, 3 repeats grey, None keeps.
     **labels: other keys of the record, in pixels of the owner's size.
@@ -115,28 +126,96 @@ def to_record(
   if min(rows, columns) < 1:
     raise ValueError(f"size is {rows} x {columns} pixels, wants both above 0")
   scale = np.array([rows, columns]) / recording.sector.shape
-  frames = _with_channels(recording.frames, channels)
-  frames = _resized(frames, rows, columns)
+  frames = _shown(recording, size, channels)
+  coded, colour = _code(recording, frames, codec)
   sector = resize_mask(recording.sector, rows, columns)
-  for name, points in (("tracing_px", 1), ("caliper_px", 2)):
-    if name in labels:
-      centres = np.asarray(labels[name], np.float32) + 0.5
-      labels[name] = centres * np.tile(scale[::-1], points) - 0.5
   known = {
     "video_id": video_id, "study_id": study_id, "patient_id": patient_id,
     "split": split, "kind": recording.kind, "device": recording.device,
-    "frames": encode_frames(frames, codec), "frames_codec": codec,
-    "frames_shape": frames.shape[1:],
+    "frames": coded, "frames_codec": _stored_codec(codec, colour),
+    "colour": colour, "frames_shape": frames.shape[1:],
     "frame_time_ms": recording.frame_time_ms,
     "spacing_mm": recording.spacing_mm / scale,
     "sector": encode_mask(sector) if sector.any() else b"",
     "r_wave_ms": recording.r_wave_ms,
     "heart_rate_bpm": recording.heart_rate_bpm,
   }  # fmt: skip
+  if recording.doppler is not None:
+    known |= recording.doppler.resized(*scale).labels()
   try:
+    labels = _resized_labels(labels, rows, columns, scale)
     return schema.make_record(**(known | labels))
   except ValueError as error:
     raise Rejected(f"bad label: {error}") from error
+
+
+def why_not_as_is(
+  recording: Recording, size: tuple[int, int] | None = None,
+  channels: int | None = None,
+) -> str:  # fmt: skip
+  """Why `to_record` cannot keep the owner's JPEG frames; "" if it can."""
+  frames = _shown(recording, size, channels)
+  return owners_jpeg(recording.coded, frames)[1]
+
+
+def as_is_notes(
+  recording: Recording, record: schema.Record, codec: str,
+  size: tuple[int, int] | None = None, channels: int | None = None,
+) -> tuple[str, ...]:  # fmt: skip
+  """A note for the ledger if `as-is` was asked for and could not be done."""
+  if codec != AS_IS or record["frames_codec"] == "jpeg":
+    return ()
+  why = why_not_as_is(recording, size, channels)
+  return (f"frames coded as png, not kept as they are: {why}",)
+
+
+def _code(
+  recording: Recording, frames: np.ndarray, codec: str
+) -> tuple[list[bytes], str]:
+  """Coded frames, and the photometric interpretation of the owner's JPEG."""
+  if codec != AS_IS:
+    return encode_frames(frames, codec), ""
+  kept, why_not = owners_jpeg(recording.coded, frames)
+  if why_not:
+    return encode_frames(frames, "png"), ""
+  return kept, recording.coded.colour
+
+
+def _stored_codec(codec: str, colour: str) -> str:
+  if codec != AS_IS:
+    return codec
+  return "jpeg" if colour else "png"
+
+
+def _resized_labels(
+  labels: dict[str, Any], rows: int, columns: int, scale: np.ndarray
+) -> dict[str, Any]:
+  """Labels in pixels of the stored size; pixel centres stay centres."""
+  new = dict(labels)
+  for name in ("tracing_px", "caliper_px"):
+    if name in labels:
+      points = np.asarray(labels[name], np.float32)
+      xy = np.tile(scale[::-1], points.shape[-1] // 2)
+      new[name] = (points + 0.5) * xy - 0.5
+  for name in MASKS:
+    if name in labels:
+      new[name] = [_recoded(mask, rows, columns) for mask in labels[name]]
+  return new
+
+
+def _recoded(mask: bytes, rows: int, columns: int) -> bytes:
+  """A coded mask in the stored size; a frame without one keeps none."""
+  if not mask:
+    return mask
+  return encode_mask(resize_mask(decode_mask(mask), rows, columns))
+
+
+def _shown(
+  recording: Recording, size: tuple[int, int] | None, channels: int | None
+) -> np.ndarray:
+  """The frames as a reader of the record will see them."""
+  rows, columns = size or recording.sector.shape
+  return _resized(_with_channels(recording.frames, channels), rows, columns)
 
 
 def _with_channels(frames: np.ndarray, channels: int | None) -> np.ndarray:

@@ -14,6 +14,9 @@ from echo_jax.data.ingest.header import Header
 
 FRAME_TIME, FRAME_TIME_VECTOR = 0x00181063, 0x00181065
 RATES = ("CineRate", "RecommendedDisplayFrameRate")
+SHORTEST_MS, LONGEST_MS = 0.1, 60_000.0  # M-mode lines; triggered contrast
+BELIEVABLE = f"{SHORTEST_MS:g} to {LONGEST_MS:g} ms"
+STREAM_SHARE = 0.01  # a stream's times may differ by rounding only
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,21 @@ class FrameTimes:
   source: str
 
 
-def read_frame_times(header: Header, frames: int) -> FrameTimes:
+def read_frame_times(
+  header: Header, frames: int,
+  stream_ms: Float64[np.ndarray, "T"] | None = None,
+) -> FrameTimes:  # fmt: skip
   """Times of the frames, or NaN and a warning where none can be trusted.
 
   The attribute that FrameIncrementPointer names comes first, then FrameTime,
   FrameTimeVector and, with a warning since they are rounded to whole hertz,
   CineRate and RecommendedDisplayFrameRate.
+
+  Args:
+    header: says the times.
+    frames: how many there are.
+    stream_ms: times that a video stream in the file has of its own: compared
+      with the header's, and taken where it has none.
   """
   if frames == 1:
     return FrameTimes(np.zeros(1), "single frame")
@@ -43,10 +55,15 @@ def read_frame_times(header: Header, frames: int) -> FrameTimes:
     times = read(header, frames)
     if times is not None:
       _compare_with_rates(header, times)
+      _compare_with_stream(header, name, times, stream_ms)
       return FrameTimes(times, name)
+  if stream_ms is not None:
+    header.warn("no frame time in the header: times from its video stream")
+    _compare_with_rates(header, stream_ms)
+    return FrameTimes(stream_ms, "video stream")
   for name in RATES:
     rate_hz = header.number(name)
-    if rate_hz > 0:
+    if rate_hz > 0 and _believable(units.MS_PER_S / rate_hz):
       header.warn(
         f"no frame time in the header: times from {name} {rate_hz:g} Hz, "
         "which is rounded and may be the display's"
@@ -73,11 +90,16 @@ def _order(header: Header) -> tuple[str, ...]:
 
 def _from_step(header: Header, frames: int) -> np.ndarray | None:
   step_ms = header.number("FrameTime")
-  if step_ms > 0:
+  if _believable(step_ms):
     return np.arange(frames) * step_ms
   if header.has("FrameTime") and not np.isnan(step_ms):
-    header.warn(f"FrameTime is {step_ms:g} ms, wants above 0: not used")
+    header.warn(f"FrameTime is {step_ms:g} ms, wants {BELIEVABLE}: not used")
   return None
+
+
+def _believable(step_ms: float) -> bool:
+  """True for a time between two frames that a scanner can have."""
+  return bool(SHORTEST_MS <= step_ms <= LONGEST_MS)
 
 
 def _from_vector(header: Header, frames: int) -> np.ndarray | None:
@@ -91,10 +113,11 @@ def _from_vector(header: Header, frames: int) -> np.ndarray | None:
       "not used"
     )
     return None
-  if not (steps_ms[1:] > 0).all():
+  strange = [step for step in steps_ms[1:] if not _believable(step)]
+  if strange:
     header.warn(
-      f"FrameTimeVector has an increment of {steps_ms[1:].min():g} ms, wants "
-      "above 0: not used"
+      f"FrameTimeVector has an increment of {min(strange):g} ms, wants "
+      f"{BELIEVABLE}: not used"
     )
     return None
   times = np.cumsum(steps_ms)
@@ -111,6 +134,20 @@ def _compare_with_rates(header: Header, times: np.ndarray) -> None:
         f"{name} is {rate_hz:g} Hz but frame times give {true_hz:.2f} Hz: "
         "frame times used"
       )
+
+
+def _compare_with_stream(
+  header: Header, name: str, times: np.ndarray, stream_ms: np.ndarray | None
+) -> None:
+  """Warns where the header and its video stream run at different speeds."""
+  if stream_ms is None:
+    return
+  header_ms, video_ms = np.diff(times).mean(), np.diff(stream_ms).mean()
+  if abs(header_ms - video_ms) > STREAM_SHARE * header_ms:
+    header.warn(
+      f"{name} gives {header_ms:.3f} ms a frame but the video stream "
+      f"{video_ms:.3f} ms: {name} used"
+    )
 
 
 def read_r_waves(
