@@ -37,7 +37,12 @@ from data_builders.mimic_iv_echo.measurements import (
 from data_builders.mimic_iv_echo.tables import find_root, read_time, table_path
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
-from echo_jax.data.ingest import read_recording, to_record
+from echo_jax.data.ingest import (
+  AS_IS,
+  as_is_notes,
+  read_recording,
+  to_record,
+)  # fmt: skip
 from echo_jax.data.ingest.dicom import read_identity
 from echo_jax.data.ingest.ecg import read_wfdb, require_wfdb
 from echo_jax.data.ledger import Rejected
@@ -86,7 +91,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help="size of the stored frames (default: as in the files)",
   )  # fmt: skip
   add("--channels", type=int, choices=(1, 3), help="default: as in the files")
-  add("--codec", choices=schema.CODECS, default="png")
+  add(
+    "--codec", choices=(*schema.CODECS, AS_IS), default=AS_IS,
+    help="as-is keeps frames that are JPEG already and codes others as png",
+  )  # fmt: skip
 
 
 def from_options(args: argparse.Namespace) -> Dataset:
@@ -105,7 +113,7 @@ def dataset(
   labels: bool = True, ef: str = "reported", label_window_h: float = 48.0,
   ecg: Path | None = None, ecg_window_h: float = 24.0,
   patients: Path | None = None, size: tuple[int, int] | None = None,
-  channels: int | None = None, codec: str = "png",
+  channels: int | None = None, codec: str = AS_IS,
 ) -> Dataset:  # fmt: skip
   """Lists the recordings; every row and every file is accounted for.
 
@@ -121,7 +129,7 @@ def dataset(
       come from the DICOM headers.
     size: rows and columns of the stored frames; None keeps the owner's.
     channels: 1 or 3; None keeps the owner's.
-    codec: how frames are stored.
+    codec: raw, png, jpeg or as-is (`ingest.to_record`).
 
   Raises:
     FileNotFoundError: a list or table is not there.
@@ -257,6 +265,7 @@ def _read(
     recording, video_id=f"{SOURCE}:{path.stem}", patient_known=1, site=SITE,
     split=item.split, codec=codec, size=size, channels=channels, **known,
   )  # fmt: skip
+  notes += as_is_notes(recording, record, codec, size, channels)
   return record, (*notes, *recording.warnings)
 
 

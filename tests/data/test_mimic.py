@@ -11,7 +11,7 @@ import pydicom
 import pytest
 import wfdb
 from made_files import SINGLE_FRAME, drawn_clip, region, write_dicom
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGBaseline8Bit
 
 from data_builders.mimic_iv_echo import dataset
@@ -70,6 +70,9 @@ def place_of(name, subject=""):
   study = name.split("_")[0]
   subject = subject or f"1000000{study[-1]}"
   return f"files/p10/p{subject}/s{study}/{name}.dcm"
+
+
+JPEG, GREY = place_of("90000001_0002"), place_of("90000001_0001")
 
 
 def spectral(**changes):
@@ -283,6 +286,28 @@ def test_what_is_no_recording_is_summed_up(ledger):
 
 def test_each_kind_is_kept_and_typed(records):
   assert {name: record["kind"] for name, record in records.items()} == KINDS
+
+
+def test_jpeg_frames_keep_the_bytes_of_the_owner(source):
+  """Unless another coding or size is asked for; what is no JPEG becomes png."""
+  whole = made(source)
+  file = pydicom.dcmread(whole.read.keywords["root"] + "/" + JPEG)
+  coded = [bytes(frame) for frame in generate_frames(file.PixelData)]
+  chosen = [one for one in whole.items if one.name in (JPEG, GREY)]
+  records = {one.name: whole.read(one) for one in chosen}
+  record, notes = records[JPEG]
+  assert record["frames_codec"] == "jpeg" and record["colour"]
+  assert [frame.rstrip(b"\0") for frame in record["frames"]] == [
+    frame.rstrip(b"\0") for frame in coded
+  ]
+  assert not any("coded as png" in note for note in notes)
+  record, notes = records[GREY]
+  assert record["frames_codec"] == "png"
+  assert any("coded as png" in note for note in notes)
+  other = made(source, codec="raw")
+  record, notes = other.read(chosen[0])
+  assert record["frames_codec"] == "raw"
+  assert not any("coded as png" in note for note in notes)
 
 
 def test_ids_are_those_of_all_mimic(records):
