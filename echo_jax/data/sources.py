@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
 from echo_jax.data import schema
+from echo_jax.data.stored import StoredRecords
 
 
 def find_dataset(data_dir: Path, name: str) -> Path:
@@ -52,7 +52,8 @@ class VideoSource(Sequence):
       raise ValueError(
         f"{folder} has no split {split!r}; it has {sorted(builder.info.splits)}"
       )
-    self._source = builder.as_data_source(split=split)
+    pieces = builder.info.splits[split].file_instructions
+    self._source = StoredRecords(pieces)
     index = read_index(folder)
     self.index = index[index["split"] == split].reset_index(drop=True)
     if len(self.index) != len(self._source):
@@ -65,17 +66,11 @@ class VideoSource(Sequence):
     return len(self._source)
 
   def __getitem__(self, position: int) -> schema.Record:
-    if position >= len(self):
-      raise IndexError(f"record {position} of {len(self)}")  # ends `for`
-    record = dict(self._source[position])
-    for name, field in schema.FIELDS.items():
-      if field.type == "text":
-        record[name] = record[name].decode("utf-8")
-      elif field.type == "array":
-        record[name] = np.asarray(record[name], field.dtype)
-    ecg, leads = record["ecg_mv"], len(schema.names_in(record["ecg_leads"]))
-    record["ecg_mv"] = ecg.reshape(len(ecg) // max(leads, 1), leads)
-    return record
+    return self._source[position]
+
+  def __reduce__(self) -> tuple:
+    # A reading process gets the list of files, not the index.
+    return self._source.__reduce__()
 
   def __repr__(self) -> str:
     # grain puts a source's repr into what it keeps of an iterator.
