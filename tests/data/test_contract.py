@@ -105,6 +105,25 @@ def test_shrinking_averages():
   assert fit_frame(frame, 2, 1)[..., 0].tolist() == [[100, 0], [0, 0]]
 
 
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("frames", 0), ("span_s", -1.0), ("span_s", float("nan")),
+    ("span_beats", -1), ("size", 0), ("channels", 2), ("std", 0.0),
+    ("std", float("inf")), ("mean", float("nan")),
+  ],
+)  # fmt: skip
+def test_settings_that_make_no_input_are_refused_by_name(name, value):
+  with pytest.raises(ValueError, match=f"{name} is .* the input contract"):
+    InputContract(**{name: value})
+
+
+def test_equal_contracts_hash_equally():
+  whole, real = InputContract(span_s=1, std=1), InputContract(span_s=1.0)
+  assert whole == real and whole.hash() == real.hash()
+  assert InputContract(span_beats=1).hash() != InputContract().hash()
+
+
 def test_grey_and_colour_by_hand():
   colour = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]] * 3, np.uint8)
   grey = fit_frame(colour, 3, 1)
@@ -143,7 +162,8 @@ def test_sector_follows_the_frames_into_the_square():
   wanted = np.zeros((8, 8), bool)
   wanted[2:6, :4] = True
   np.testing.assert_array_equal(fitted, wanted)
-  assert fit_sector(record(), contract).all()
+  with pytest.raises(ValueError, match="t:v has no sector"):
+    fit_sector(record(), contract)
 
 
 def test_outside_of_the_sector_can_be_black():
