@@ -45,7 +45,7 @@ class Augmentation:
     speckle_px: its grain, the standard deviation of a Gaussian.
     shadow_db: loss behind an acoustic shadow, from the probe's face down.
     shadow_deg: its width, at least a third of it.
-    rotation_deg: rotation about the sector's apex, either way.
+    rotation_deg: rotation about the sector's apex; positive to the right.
     crop: share of the picture's area cut off before the rest is enlarged to
       the same size.  It changes lengths and so volumes in ml.
     crop_aspect: relative change of width over height in that.
@@ -262,7 +262,7 @@ def _turn_and_crop(
   if how.rotation_deg:
     turn = how.rotation_deg * draw.of("rotation").uniform(-1.0, 1.0)
     apex = find_fan(out["sector"]).apex_px
-    place[:2] = cv2.getRotationMatrix2D(apex, turn, 1.0)
+    place[:2] = cv2.getRotationMatrix2D(apex, -turn, 1.0)
   if how.crop or how.crop_aspect:
     place = place @ _crop_matrix(rows, columns, how, draw.of("crop"))
   if (place == np.eye(3)).all():
