@@ -1,8 +1,9 @@
 """Measures speed and memory on this machine, which it names.
 
-`data`: clips a second on one core, beside the usual way of reading echo (all
-frames of an MJPG AVI decoded with OpenCV to take 16), on made SynthEcho
-videos whose files are in the page cache; and the memory of reading processes.
+`data`: clips a second of one core's time, beside the usual way of reading echo
+(as EchoNet-Dynamic's loader does: all frames of an MJPG AVI decoded with
+OpenCV and normalised, to take 16), on made SynthEcho videos whose files are in
+the page cache; and the memory of reading processes.
 
 Example:
   echo-jax bench data
@@ -68,19 +69,19 @@ def as_text(result: dict) -> str:
   case, memory = result["case"], result["memory"]
   lines = [
     result["machine"],
-    f"one core, {case['videos']} videos of {case['stored']} px, clips of "
-    f"{case['frames']} frames of {case['size']} px; medians of "
+    f"one core's time; {case['videos']} videos of {case['stored']} px, clips "
+    f"of {case['frames']} frames of {case['size']} px; medians of "
     f"{case['rounds']} rounds (lowest to highest)",
     "",
-    f"{'way':<24}{'clips/s':>8}{'(range)':>16}{'x usual':>9}"
+    f"{'way':<22}{'clips/s':>8}{'(range)':>15}{'x usual':>9}{'x decoding':>12}"
     f"{'kB a video':>12}{'GB for 525,328':>16}",
   ]
   for name, way in result["ways"].items():
     spread = f"({way['low']:.0f} to {way['high']:.0f})"
     lines.append(
-      f"{name:<24}{way['clips_per_s']:>8.0f}{spread:>16}"
-      f"{way['times_usual']:>9.1f}{way['bytes_a_video'] / 1e3:>12.0f}"
-      f"{way['gigabytes_525328']:>16.0f}"
+      f"{name:<22}{way['clips_per_s']:>8.0f}{spread:>15}"
+      f"{way['times_usual']:>9.1f}{way['times_decoding']:>12.1f}"
+      f"{way['bytes_a_video'] / 1e3:>12.0f}{way['gigabytes_525328']:>16.0f}"
     )
   if memory:
     pss, rss = memory["peak_pss_mib"], memory["peak_rss_mib"]

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from echo_jax.data.clips import ClipFrames
-from echo_jax.data.frames import decode_frame, decode_mask
+from echo_jax.data.frames import decode_frames, decode_mask
 from echo_jax.data.schema import Record, frame_shape
 
 OUTSIDE = ("kept", "black")
@@ -107,12 +107,13 @@ def draw_clip(
   shape, codec = frame_shape(record), record["frames_codec"]
   inside = _sector_of(record) if contract.outside == "black" else None
   chosen, where = np.unique(clip.index, return_inverse=True)
-  frames = np.empty((len(chosen), *contract.shape[1:]), np.uint8)
-  for place, number in enumerate(chosen.tolist()):
-    frame = decode_frame(record["frames"][number], codec, shape)
-    if inside is not None:
-      frame = frame * inside[..., None]
-    frames[place] = fit_frame(frame, contract.size, contract.channels)
+  coded = [record["frames"][number] for number in chosen.tolist()]
+  frames = decode_frames(coded, codec, shape)
+  if inside is not None:
+    frames = frames * inside[..., None]
+  if frames.shape[1:] != contract.shape[1:]:
+    size, channels = contract.size, contract.channels
+    frames = np.stack([fit_frame(frame, size, channels) for frame in frames])
   return frames[where]
 
 

@@ -14,6 +14,7 @@ from echo_jax.data.contract import (
 )
 from echo_jax.data.frames import (
   decode_frame,
+  decode_frames,
   decode_mask,
   encode_frame,
   encode_frames,
@@ -203,8 +204,8 @@ def test_refusal_names_every_setting_that_differs():
 def test_clip_of_mixed_order_decodes_each_frame_once(monkeypatch):
   calls = []
   monkeypatch.setattr(
-    "echo_jax.data.contract.decode_frame",
-    lambda data, *rest: calls.append(data) or decode_frame(data, *rest),
+    "echo_jax.data.contract.decode_frames",
+    lambda data, *rest: calls.extend(data) or decode_frames(data, *rest),
   )
   one = record(frames=3)
   contract = InputContract(frames=6, span_s=0.6, size=8)
