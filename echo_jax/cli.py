@@ -12,7 +12,7 @@ from echo_jax import __version__
 
 COMMANDS = (
   "demo", "build", "inspect", "leakage", "train", "evaluate", "predict",
-  "score",
+  "score", "bench",
 )  # fmt: skip
 
 

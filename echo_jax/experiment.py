@@ -56,8 +56,8 @@ RUN_RECORD = "run.json"
 # May change when a run goes on: no number depends on them (where the data lie
 # is not what they are, which their fingerprint says).
 FREE_SETTINGS = (
-  ("data", "dir"), ("data", "threads"), ("run", "log_every"),
-  ("run", "tensorboard"),
+  ("data", "dir"), ("data", "threads"), ("data", "workers"),
+  ("run", "log_every"), ("run", "tensorboard"),
 )  # fmt: skip
 PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",

@@ -148,7 +148,7 @@ def build(
     optimizer=make_adamw(rule),
     batches=lambda first: training_batches(
       videos(split.train_split), augmented, seed=run.seed,
-      batch_size=run.batch_size, first_step=first, threads=config.data.threads,
+      batch_size=run.batch_size, first_step=first, **parts.readers(config),
     ),
     validate=validation_losses(
       predict_step,

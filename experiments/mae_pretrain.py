@@ -125,7 +125,7 @@ def build(config: ConfigDict) -> Experiment:
     optimizer=make_adamw(parts.make_adamw_rule(config)),
     batches=lambda first: training_batches(
       train, augmented, seed=run.seed, batch_size=run.batch_size,
-      first_step=first, threads=config.data.threads,
+      first_step=first, **parts.readers(config),
     ),
     validate=mean_loss(
       make_loss_step(objective, seed=run.seed),

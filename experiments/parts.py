@@ -1,7 +1,8 @@
 """Parts that experiments are put together from: config sections to objects."""
 
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict, config_dict
+from tqdm import tqdm
 
+from echo_jax.data.clips import UnknownBeats, windows_of_beats
 from echo_jax.data.contract import InputContract, normalise
 from echo_jax.data.controls import CHANGES, Change, Changed
+from echo_jax.data.mixing import Mixture, parse_mix
 from echo_jax.data.pipeline import Subset
+from echo_jax.data.schema import KINDS, VIEWS
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.transforms import Augmentation
 from echo_jax.models.heads import MaxPool, MeanPool, Moments
@@ -36,6 +41,7 @@ def input_config() -> ConfigDict:
     {
       "frames": 16,
       "span_s": 1.4,
+      "span_beats": 0,  # heartbeats a clip covers; 0: span_s decides
       "size": 224,
       "channels": 3,
       "mean": 0.0,
@@ -73,6 +79,7 @@ def data_config() -> ConfigDict:
     {
       "dir": "data",
       "name": "synthetic_echo",
+      "mix": (),  # ("mimic_iv_echo:0.8", "echonet_dynamic:0.2") for `name`
       "train_split": "train",
       "validation_split": "validation",
       "train_videos": 0,  # 0: all; else so many, for label studies
@@ -81,11 +88,9 @@ def data_config() -> ConfigDict:
       "kinds": ("cine",),  # empty: any
       "views": ("A4C",),  # empty: any
       "threads": 2,
-      "shift_px": 0,
-      "gain": 0.0,
-      "flip_horizontal": 0.0,
-      "flip_vertical": 0.0,
+      "workers": 0,  # processes instead of threads
     }
+    | dataclasses.asdict(Augmentation())
   )
 
 
@@ -187,10 +192,13 @@ def frozen_parts(freeze: str) -> tuple[str, ...]:
 
 def make_augmentation(config: ConfigDict) -> Augmentation:
   """What `config.data` says may happen to a training clip."""
-  data = config.data
-  return Augmentation(
-    data.shift_px, data.gain, data.flip_horizontal, data.flip_vertical
-  )
+  names = [field.name for field in dataclasses.fields(Augmentation)]
+  return Augmentation(**{name: config.data[name] for name in names})
+
+
+def readers(config: ConfigDict) -> dict[str, int]:
+  """How many threads or processes read training clips."""
+  return {"threads": config.data.threads, "workers": config.data.workers}
 
 
 def make_adamw_rule(config: ConfigDict) -> AdamWRule:
@@ -218,24 +226,45 @@ def open_split(
   split: str,
   targets: Sequence[Target] = (),
   change: Change | None = None,
-) -> Subset | Changed:
+) -> Subset | Changed | Mixture:
   """Videos of a split that the experiment can use; says what it left out.
 
-  A video is used if its kind and view are asked for, its frame times are
-  known (unless clips are whole videos) and one target at least is known.
+  A video is used if its kind and view are asked for, its frame times, beats
+  and sector are known where they are needed, and one target at least is.
   `change` goes before the one that `config.data.change` names.
   """
+  names, weights = cohorts_of(config)
+  if len(names) > 1 and config.data.train_videos:
+    raise ValueError("data.train_videos needs one data set; data.mix has more")
+  opened = [_open_one(config, name, split, targets, change) for name in names]
+  return Mixture(names, weights, opened) if config.data.mix else opened[0]
+
+
+def cohorts_of(
+  config: ConfigDict,
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+  """Data sets of an experiment and their weights."""
+  return parse_mix(config.data.mix) if config.data.mix else (
+    (config.data.name,), (1.0,)
+  )  # fmt: skip
+
+
+def _open_one(
+  config: ConfigDict,
+  name: str,
+  split: str,
+  targets: Sequence[Target],
+  change: Change | None,
+) -> Subset | Changed:
   data = config.data
-  source = VideoSource(find_dataset(Path(data.dir), data.name), split)
-  index = source.index
-  usable = np.ones(len(index), bool)
-  for column, wanted in (("kind", data.kinds), ("view", data.views)):
-    if wanted:
-      usable &= index[column].isin(wanted)
-  if needs_times(config):
-    usable &= index["span_ms"].notna()
-  if targets:
-    usable &= ~np.isnan(truths(index, targets)).all(axis=1)
+  source = VideoSource(find_dataset(Path(data.dir), name), split)
+  count = len(source)
+  usable, left_out = np.ones(count, bool), []
+  for reason, fits in _conditions(config, source, targets).items():
+    kept = usable & fits()
+    if lost := int(usable.sum() - kept.sum()):
+      left_out.append(f"{lost} by {reason}")
+    usable = kept
   positions = np.flatnonzero(usable)
   if split == data.train_split and data.train_videos:
     if data.train_videos > len(positions):
@@ -243,33 +272,103 @@ def open_split(
         f"train_videos is {data.train_videos}, {split} has {len(positions)}"
       )
     # Spread over the split: its order may follow patients or dates.
-    chosen = np.linspace(0, len(positions) - 1, data.train_videos)
-    positions = positions[np.unique(chosen.astype(int))]
+    chosen = np.linspace(0, len(positions) - 1, data.train_videos).astype(int)
+    left_out.append(f"{len(positions) - len(chosen)} by train_videos")
+    positions = positions[chosen]
+  found = (
+    f"{name} {split}: {count} videos, {len(positions)} used, "
+    f"{count - len(positions)} left out ({', '.join(left_out) or 'none'})"
+  )
   if not len(positions):
     raise ValueError(
-      f"{data.name} {split}: no usable video of {len(index)}; look at "
-      "data.kinds, data.views, frame times and labels, or choose another split"
+      f"no usable video in {found}; look at data.kinds, data.views and what "
+      "is known of the videos, or choose another split"
     )
-  print(
-    f"{data.name} {split}: {len(index)} videos, {len(positions)} used, "
-    f"{len(index) - len(positions)} left out (kind, view, time, label, count)"
-  )
-  videos = Subset(source, positions.tolist())
+  print(found)
+  videos = Subset(source, positions)
   ours = pick(CHANGES, data.change, "change") if data.change else None
   for each in (change, ours):
     videos = Changed(videos, each) if each else videos
   return videos
 
 
+def _conditions(
+  config: ConfigDict, source: VideoSource, targets: Sequence[Target]
+) -> dict[str, Callable[[], np.ndarray]]:
+  """What a video must fulfil, by the reason that leaves it out."""
+  data, index = config.data, source.index
+  conditions = {}
+  for column, wanted, known in (
+    ("kind", data.kinds, KINDS), ("view", data.views, VIEWS)
+  ):  # fmt: skip
+    if strange := set(wanted) - set(known):
+      raise ValueError(
+        f"data.{column}s has {sorted(strange)}; there are {known}"
+      )
+    if wanted:
+      conditions[column] = partial(_among, index[column], wanted)
+  if needs_times(config):
+    conditions["unknown time"] = lambda: index["span_ms"].notna().to_numpy()
+  if config.input.span_beats:
+    beats = config.input.span_beats
+    conditions["unknown beats"] = partial(know_beats, source, beats)
+  if needs_sector(config):
+    if "has_sector" not in index:
+      raise ValueError(
+        "the index of the data set does not say which videos have a sector, "
+        "which outside='black', mask.in_sector and augmentations along rays "
+        "need; build it again with this version of echo_jax"
+      )
+    conditions["unknown sector"] = lambda: index["has_sector"].to_numpy(bool)
+  if targets:
+    known = ~np.isnan(truths(index, targets)).all(axis=1)
+    conditions["unknown label"] = lambda: known
+  return conditions
+
+
+def _among(column: Any, wanted: Sequence[str]) -> np.ndarray:
+  return column.isin(wanted).to_numpy()
+
+
+def know_beats(source: VideoSource, beats: int) -> np.ndarray:
+  """Videos of which clips of so many beats can be drawn.
+
+  Those without a heart rate are opened, to look for R waves.
+  """
+  index = source.index
+  known = (index["heart_rate_bpm"] > 0).to_numpy(bool)
+  timed = index["span_ms"].notna().to_numpy()
+  to_open = np.flatnonzero(timed & ~known)
+  for i in tqdm(to_open, desc="R waves", disable=len(to_open) < 1000):
+    record = source[int(i)]
+    try:
+      windows_of_beats(
+        record["frame_time_ms"], record["r_wave_ms"], float("nan"), beats
+      )
+    except UnknownBeats:
+      continue
+    known[i] = True
+  return known & timed
+
+
 def needs_times(config: ConfigDict) -> bool:
-  """Whether clips are drawn in seconds, or a head reads them."""
+  """Whether clips are drawn in seconds or beats, or a head reads times."""
   in_seconds = config.get("head", {}).get("time") == "seconds"
-  return bool(config.input.span_s) or in_seconds
+  drawn = config.input.span_s or config.input.span_beats
+  return bool(drawn) or in_seconds
+
+
+def needs_sector(config: ConfigDict) -> bool:
+  """Whether a video is of no use without its sector."""
+  in_sector = config.get("mask", {}).get("in_sector", False)
+  black = config.input.outside == "black"
+  return in_sector or black or make_augmentation(config).needs_sector
 
 
 def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:
   """Truth of every target for every row of an index: N o."""
-  rows = index.to_dict("records")
+  columns = sorted({target.source for target in targets})
+  rows = index[columns].to_dict("records")
   return np.asarray(
     [[truth_of(target, row) for target in targets] for row in rows],
     np.float32,
@@ -301,8 +400,10 @@ def make_targets(config: ConfigDict) -> tuple[Target, ...]:
 
 
 def data_record(config: ConfigDict) -> list[dict[str, str]]:
-  """Fingerprint of the experiment's data set."""
-  return [fingerprint(find_dataset(Path(config.data.dir), config.data.name))]
+  """Fingerprint of each of the experiment's data sets."""
+  folder = Path(config.data.dir)
+  names, _ = cohorts_of(config)
+  return [fingerprint(find_dataset(folder, name)) for name in names]
 
 
 def example_clip(contract: InputContract, clips: int = 1) -> dict[str, Any]:

@@ -18,11 +18,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from echo_jax.data.clips import ClipFrames
-from echo_jax.data.frames import decode_frame, decode_mask
+from echo_jax.data.frames import decode_frames, decode_mask
 from echo_jax.data.schema import Record, frame_shape
 
 OUTSIDE = ("kept", "black")
-LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as DICOM's YBR_FULL
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class InputContract:
     span_s: seconds a clip covers; 0 means the whole video, in equal index
       steps, as the released Echo-Vision-FM code samples (its frame rate then
       varies with the length of the video).
+    span_beats: heartbeats a clip covers, from an R wave on; 0 means `span_s`
+      decides, which has no meaning otherwise.
     size: rows and columns after resizing (aspect is kept, borders are black).
     channels: 1 (luminance) or 3 (RGB).
     mean, std: subtracted from and dividing values in 0..1.
@@ -41,16 +42,33 @@ class InputContract:
   """
 
   frames: int = 16
-  span_s: float = 1.4
+  span_s: float | int = 1.4
   size: int = 112
   channels: int = 1
-  mean: float = 0.0
-  std: float = 1.0
+  mean: float | int = 0.0
+  std: float | int = 1.0
   outside: str = "kept"
+  span_beats: int = 0
 
   def __post_init__(self) -> None:
-    if self.outside not in OUTSIDE:
-      raise ValueError(f"outside is {self.outside!r}, wants one of {OUTSIDE}")
+    # Equal contracts must hash equally: 1 and 1.0 are two texts in JSON.
+    for name in ("span_s", "mean", "std"):
+      object.__setattr__(self, name, float(getattr(self, name)))
+    for name, fits, wanted in (
+      ("frames", self.frames >= 1, "at least 1 frame"),
+      ("span_s", 0 <= self.span_s < np.inf, "0 s (whole video) or more"),
+      ("span_beats", self.span_beats >= 0, "0 (use span_s) or more beats"),
+      ("size", self.size >= 1, "at least 1 pixel"),
+      ("channels", self.channels in (1, 3), "1 (grey) or 3 (RGB)"),
+      ("mean", np.isfinite(self.mean), "a finite number"),
+      ("std", 0 < self.std < np.inf, "a finite number above 0"),
+      ("outside", self.outside in OUTSIDE, f"one of {OUTSIDE}"),
+    ):
+      if not fits:
+        raise ValueError(
+          f"{name} is {getattr(self, name)!r}; the input contract wants "
+          f"{wanted}"
+        )
 
   def hash(self, targets: Sequence[str] = ()) -> str:
     """Short digest of all settings and of what is predicted, in its order."""
@@ -87,22 +105,27 @@ def draw_clip(
     ValueError: the outside shall be black, but the sector is not known.
   """
   shape, codec = frame_shape(record), record["frames_codec"]
-  black = np.zeros(shape[:2], bool)
-  if contract.outside == "black":
-    if not record["sector"]:
-      raise ValueError(
-        f"{record['video_id']} has no sector, so what lies outside cannot be "
-        "blackened; leave it out or use outside='kept'"
-      )
-    black = ~decode_mask(record["sector"])
+  inside = _sector_of(record) if contract.outside == "black" else None
   chosen, where = np.unique(clip.index, return_inverse=True)
-  frames = []
-  for i in chosen:
-    frame = decode_frame(record["frames"][i], codec, shape)
-    if black.any():
-      frame = np.where(black[..., None], np.uint8(0), frame)
-    frames.append(fit_frame(frame, contract.size, contract.channels))
-  return np.stack(frames)[where]
+  coded = [record["frames"][number] for number in chosen.tolist()]
+  frames = decode_frames(coded, codec, shape)
+  if inside is not None:
+    frames = frames * inside[..., None]
+  if frames.shape[1:] != contract.shape[1:]:
+    size, channels = contract.size, contract.channels
+    frames = np.stack([fit_frame(frame, size, channels) for frame in frames])
+  return frames[where]
+
+
+def _sector_of(record: Record) -> Bool[np.ndarray, "H W"]:
+  """The stored sector; what is not known is not taken for everything."""
+  if not record["sector"]:
+    raise ValueError(
+      f"{record['video_id']} has no sector, so nothing can be done inside or "
+      "outside of it; leave such videos out, or use outside='kept', masks that "
+      "need no sector and augmentations that need none"
+    )
+  return decode_mask(record["sector"])
 
 
 def fit_frame(
@@ -131,17 +154,20 @@ def _convert(
 ) -> UInt8[np.ndarray, "H W d"]:
   if channels == 3:
     return np.repeat(frame, 3, axis=-1)
-  luminance = frame.astype(np.float32) @ np.asarray(LUMINANCE, np.float32)
-  return np.rint(luminance)[..., None].astype(np.uint8)
+  # ITU-R BT.601 weights, as DICOM's YBR_FULL.
+  grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+  return grey[..., None]
 
 
 def fit_sector(
   record: Record, contract: InputContract
 ) -> Bool[np.ndarray, "H W"]:
-  """The sector in the contract's square; everything if it is not known."""
-  if not record["sector"]:
-    return np.ones((contract.size, contract.size), bool)
-  sector = decode_mask(record["sector"]).astype(np.uint8)[..., None] * 255
+  """The sector in the contract's square.
+
+  Raises:
+    ValueError: it is not known.
+  """
+  sector = _sector_of(record).astype(np.uint8)[..., None] * 255
   return fit_frame(sector, contract.size, 1)[..., 0] > 127
 
 

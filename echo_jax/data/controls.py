@@ -6,6 +6,7 @@ notice a heart that is upside down.
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,10 @@ class Changed(Sequence):
 
   def __getitem__(self, position: int) -> Record:
     return self._change(self._source[position])
+
+  def __getstate__(self) -> dict[str, Any]:
+    # A reading process needs no index.
+    return {k: v for k, v in self.__dict__.items() if k != "index"}
 
   def __repr__(self) -> str:
     return f"Changed({self._source!r}, {self._change.__name__})"

@@ -6,6 +6,8 @@ JPEG may be the owner's own (see `ingest/coded.py`): colour where the record
 wants one channel is then decoded to its luminance.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -35,6 +37,18 @@ def encode_frame(frame: UInt8[np.ndarray, "H W c"], codec: str) -> bytes:
   if codec == "png":
     return cv2.imencode(".png", image)[1].tobytes()
   raise ValueError(f"codec {codec!r} is not one of raw, jpeg, png")
+
+
+def decode_frames(
+  data: Sequence[bytes], codec: str, shape: tuple[int, int, int]
+) -> UInt8[np.ndarray, "T H W c"]:
+  """Decodes some frames of a video; see `decode_frame`."""
+  if codec == "raw":  # one by one takes longer than all that there is to do
+    return np.frombuffer(b"".join(data), np.uint8).reshape(len(data), *shape)
+  frames = np.empty((len(data), *shape), np.uint8)
+  for frame, coded in zip(frames, data, strict=True):
+    frame[...] = decode_frame(coded, codec, shape)
+  return frames
 
 
 def decode_frame(

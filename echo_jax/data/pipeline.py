@@ -1,9 +1,9 @@
 """Batches of clips from video sources, as pure functions of (seed, step).
 
-Training batch i depends on the seed and i only, not on workers, hosts or
-where a run was resumed, so the step number is the whole data position.
-A batch is a dict: arrays under the record's names plus `video`; `video_id`
-is a list of text and stays on the host.
+Training batch i depends on the seed and i only, not on threads, workers,
+hosts or where a run was resumed, so the step number is the whole data
+position.  A batch is a dict: arrays under the record's names plus `video`;
+`video_id` is a list of text and stays on the host.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,35 +12,94 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from echo_jax.data.clips import (
+  Windows,
   choose_frames,
-  latest_start_ms,
-  spread_starts_ms,
+  duration_ms,
+  thin_frames,
+  windows_of_beats,
+  windows_of_seconds,
 )
 from echo_jax.data.contract import InputContract, draw_clip, fit_sector
+from echo_jax.data.mixing import Mixture, Shares
 from echo_jax.data.schema import Record
-from echo_jax.data.sources import VideoSource
-from echo_jax.data.transforms import Augmentation, augment
+from echo_jax.data.transforms import (
+  Augmentation,
+  apply_draw,
+  draw_numbers,
+  thinning,
+)
 from echo_jax.targets import Target, truth_of
+from echo_jax.units import s_from_ms
 
 Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ClipMaker:
-  """Turns a record and a start into one clip with its targets."""
+  """Turns a record and a start into one clip with its targets.
+
+  Attributes:
+    contract: how a clip reaches the model.
+    targets: whose truth goes with it.
+    augmentation: of training clips.
+    sector: whether the batch has the sector of each clip.
+  """
 
   contract: InputContract
   targets: tuple[Target, ...] = ()
   augmentation: Augmentation = Augmentation()
   sector: bool = False
 
+  def windows(self, record: Record) -> Windows:
+    """Where clips of this video may lie.
+
+    Raises:
+      UnknownTimes, UnknownBeats: the contract asks for what is not known.
+    """
+    times, contract = record["frame_time_ms"], self.contract
+    if contract.span_beats:
+      return windows_of_beats(
+        times, record["r_wave_ms"], record["heart_rate_bpm"],
+        contract.span_beats,
+      )  # fmt: skip
+    return windows_of_seconds(times, contract.span_s)
+
+  def starts(self, record: Record, clips: int) -> list[float]:
+    """At most `clips` starts in ms, spread evenly over the video."""
+    return self.windows(record).spread(clips)
+
   def at(self, record: Record, start_ms: float) -> Batch:
     """The clip that starts at `start_ms`, without augmentation."""
-    contract = self.contract
+    window = self.windows(record).at(start_ms)
+    return self._make(record, window, None, self.sector)
+
+  def drawn(self, record: Record, rng: np.random.Generator) -> Batch:
+    """A clip from a random start, augmented."""
+    how, windows = self.augmentation, self.windows(record)
+    window = windows.at(windows.draw(rng))
+    draw = draw_numbers(rng)
+    among = thin_frames(record["frame_time_ms"], *thinning(how, draw))
+    sector = self.sector or how.needs_sector
+    example = self._make(record, window, among, sector)
+    example = apply_draw(example, how, draw)
+    if sector and not self.sector:
+      example.pop("sector")
+    return example
+
+  def _make(
+    self,
+    record: Record,
+    window: tuple[float, float],
+    among: np.ndarray | None,
+    sector: bool,
+  ) -> Batch:
+    contract, times = self.contract, record["frame_time_ms"]
+    start_ms, span_ms = window
     clip = choose_frames(
-      record["frame_time_ms"], contract.frames, contract.span_s, start_ms
+      times, contract.frames, s_from_ms(span_ms), start_ms, among
     )
     example = {
       "video": draw_clip(record, clip, contract),
@@ -52,17 +111,14 @@ class ClipMaker:
       ),
       "video_id": record["video_id"],
       "start_ms": np.float32(clip.start_ms),
+      "span_ms": np.float32(span_ms or duration_ms(times)),
     }
-    if self.sector:
+    if "cohort" in record:
+      example["cohort"] = np.int32(record["cohort"])
+      example["cohort_name"] = record["cohort_name"]
+    if sector:
       example["sector"] = fit_sector(record, contract)
     return example
-
-  def drawn(self, record: Record, rng: np.random.Generator) -> Batch:
-    """A clip from a random start, augmented."""
-    span_s = self.contract.span_s
-    latest = latest_start_ms(record["frame_time_ms"], span_s) if span_s else 0.0
-    example = self.at(record, rng.uniform(0.0, latest) if latest else 0.0)
-    return augment(example, self.augmentation, rng)
 
 
 def training_batches(
@@ -74,17 +130,25 @@ def training_batches(
   first_step: int = 0,
   process: tuple[int, int] = (0, 1),
   threads: int = 2,
+  workers: int = 0,
 ) -> Iterator[Batch]:
   """Endless batches from step `first_step` on.
 
+  Every record comes once an epoch (of its cohort, in a `Mixture`).  A batch
+  goes over the end of an epoch: it is filled up from the next one, so nothing
+  is left out or padded when they do not divide.
+
   Args:
-    source: records, read at random.
+    source: records, read at random; a `Mixture` has its weights respected.
     maker: draws the clips.
     seed: with the step number, decides everything.
     batch_size: of the global batch.
     first_step: number of the first batch to give.
-    process: this process and how many there are; each gets its rows.
-    threads: readers; the result does not depend on them.
+    process: this process and how many there are; each gets its contiguous
+      rows of the global batch, so that joined in order they are the batch.
+    threads: that read clips in this process; 0 reads when asked.
+    workers: processes that make whole batches instead of `threads`.  They are
+      started afresh: a script must guard itself by `__name__ == "__main__"`.
 
   Raises:
     ValueError: the source is empty, or processes do not divide the batch.
@@ -94,13 +158,87 @@ def training_batches(
     raise ValueError("no videos to train on")
   if batch_size % count:
     raise ValueError(f"batch {batch_size} does not divide by {count} processes")
+  mine = batch_size // count
+  clips = grain.MapDataset.select_from_datasets(
+    [_drawn_clips(source, maker, seed)], _RowsOf(number, count, mine)
+  )[first_step * mine :]
+  if not workers:
+    # Threads take single clips: whole batches would wait in memory by dozens.
+    ahead = min(2 * mine, 64 + mine) if threads else 0
+    options = grain.ReadOptions(threads, ahead)
+    return iter(clips.to_iter_dataset(options).batch(mine, batch_fn=stack))
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # grain's processes ask for its flags
+  batches = clips.batch(mine, batch_fn=stack)
+  one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+  processes = grain.MultiprocessingOptions(workers, per_worker_buffer_size=1)
+  return iter(batches.to_iter_dataset(one).mp_prefetch(processes))
+
+
+def _drawn_clips(
+  source: Sequence[Record], maker: ClipMaker, seed: int
+) -> grain.MapDataset:
+  """Row after row of training, before it is parted into batches."""
+  if isinstance(source, Mixture):
+    orders = [
+      _shuffled(len(each), (seed + 7919 * cohort) % 2**32).map(_Tag(cohort))
+      for cohort, each in enumerate(source.sources)
+    ]
+    rows = grain.MapDataset.select_from_datasets(
+      orders, Shares(source.weights, seed)
+    ).seed(seed)
+    return rows.random_map(_Draw(source, maker))
+  return _shuffled(len(source), seed).random_map(_Draw(source, maker))
+
+
+def _shuffled(count: int, seed: int) -> grain.MapDataset:
+  """Positions in epochs, each in another order.
+
+  Positions, not records: grain measures what a source gives, and would count
+  the frames of every video.
+  """
   # Endless in practice; grain's own endless repeat overflows in a batch of 1.
-  epochs = 2**48 // len(source)
-  clips = grain.MapDataset.source(source).seed(seed).shuffle().repeat(epochs)
-  drawn = clips.random_map(maker.drawn)
-  rows = drawn[number::count].batch(batch_size // count, batch_fn=stack)
-  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=8)
-  return iter(rows[first_step:].to_iter_dataset(options))
+  epochs = 2**48 // count
+  return grain.MapDataset.range(count).seed(seed).shuffle().repeat(epochs)
+
+
+@dataclass(frozen=True)
+class _Tag:
+  """Puts the number of its cohort before a position."""
+
+  cohort: int
+
+  def __call__(self, position: int) -> tuple[int, int]:
+    return self.cohort, int(position)
+
+
+@dataclass(frozen=True)
+class _Draw:
+  """Reads a record by its position and draws a clip from it."""
+
+  source: Sequence[Record]
+  maker: ClipMaker
+
+  def __call__(self, where: Any, rng: np.random.Generator) -> Batch:
+    if isinstance(where, tuple):
+      return self.maker.drawn(self.source.read(*where), rng)
+    return self.maker.drawn(self.source[int(where)], rng)
+
+
+@dataclass(frozen=True)
+class _RowsOf(grain.transforms.DatasetSelectionMap):
+  """The contiguous rows that one of several processes has of each batch."""
+
+  number: int
+  count: int
+  rows: int  # of this process in a batch
+
+  def __len__(self) -> int:
+    return 2**47 // self.count
+
+  def __getitem__(self, mine: int) -> tuple[int, int]:
+    step, row = divmod(mine, self.rows)
+    return 0, (step * self.count + self.number) * self.rows + row
 
 
 def evaluation_batches(
@@ -114,38 +252,29 @@ def evaluation_batches(
   """Every clip of every video once, in order; the last batch is padded.
 
   `row_valid` and `frame_valid` are False in padding rows.  Starts are spread
-  evenly over each video, so they depend on the video alone.
+  evenly over each video (or its R waves), so they depend on it alone.
   """
-  plan = [
-    (position, start)
-    for position in range(len(source))
-    for start in _starts(source, position, maker.contract, clips_per_video)
-  ]
 
-  def load(entry: tuple[int, float]) -> Batch:
-    return maker.at(source[entry[0]], entry[1]) | {"row_valid": np.True_}
+  def load(position: int) -> list[Batch]:
+    record = source[int(position)]
+    return [
+      maker.at(record, start) | {"row_valid": np.True_}
+      for start in maker.starts(record, clips_per_video)
+    ]
 
-  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=8)
-  clips = grain.MapDataset.source(plan).map(load).to_iter_dataset(options)
+  options = grain.ReadOptions(threads, 2 * threads)
+  videos = grain.MapDataset.range(len(source)).map(load)
   rows: list[Batch] = []
-  for clip in clips:
-    rows.append(clip)
-    if len(rows) == batch_size:
-      yield stack(rows)
-      rows = []
+  for clips in videos.to_iter_dataset(options):
+    for clip in clips:
+      rows.append(clip)
+      if len(rows) == batch_size:
+        yield stack(rows)
+        rows = []
   if rows:
     nothing = np.zeros(maker.contract.frames, bool)
     padding = rows[-1] | {"row_valid": np.False_, "frame_valid": nothing}
     yield stack(rows + [padding] * (batch_size - len(rows)))
-
-
-def _starts(
-  source: Sequence[Record], position: int, contract: InputContract, clips: int
-) -> list[float]:
-  if clips == 1 or contract.span_s == 0:
-    return [0.0]
-  times = source[position]["frame_time_ms"]
-  return spread_starts_ms(times, contract.span_s, clips).tolist()
 
 
 def stack(rows: Sequence[Batch]) -> Batch:
@@ -166,16 +295,22 @@ def arrays_of(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
 class Subset(Sequence):
   """Some positions of a source, in the order given, and their index rows."""
 
-  def __init__(self, source: VideoSource, positions: Sequence[int]):
+  def __init__(
+    self, source: Sequence[Record], positions: Sequence[int] | np.ndarray
+  ):
     self._source = source
-    self._positions = list(positions)
+    self._positions = np.asarray(positions, np.int64)
     self.index = source.index.iloc[self._positions].reset_index(drop=True)
 
   def __len__(self) -> int:
     return len(self._positions)
 
   def __getitem__(self, position: int) -> Record:
-    return self._source[self._positions[position]]
+    return self._source[int(self._positions[position])]
+
+  def __getstate__(self) -> dict[str, Any]:
+    # A reading process needs positions, not a table of half a million rows.
+    return {k: v for k, v in self.__dict__.items() if k != "index"}
 
   def __repr__(self) -> str:
     return f"Subset({len(self)} of {self._source!r})"

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from echo_jax.data import schema
 from echo_jax.data.index import INDEX_FILE
+from echo_jax.data.stored import StoredRecords
 
 
 def find_dataset(data_dir: Path, name: str) -> Path:
@@ -72,7 +73,8 @@ class VideoSource(Sequence):
       raise ValueError(
         f"{folder} has no split {split!r}; it has {sorted(builder.info.splits)}"
       )
-    self._source = builder.as_data_source(split=split)
+    pieces = builder.info.splits[split].file_instructions
+    self._source = StoredRecords(pieces)
     self.index = read_index(folder, split)
     if len(self.index) != len(self._source):
       raise ValueError(
@@ -84,17 +86,11 @@ class VideoSource(Sequence):
     return len(self._source)
 
   def __getitem__(self, position: int) -> schema.Record:
-    if position >= len(self):
-      raise IndexError(f"record {position} of {len(self)}")  # ends `for`
-    record = dict(self._source[position])
-    for name, field in schema.FIELDS.items():
-      if field.type == "text":
-        record[name] = record[name].decode("utf-8")
-      elif field.type == "array":
-        record[name] = np.asarray(record[name], field.dtype)
-    ecg, leads = record["ecg_mv"], len(schema.names_in(record["ecg_leads"]))
-    record["ecg_mv"] = ecg.reshape(len(ecg) // max(leads, 1), leads)
-    return record
+    return self._source[position]
+
+  def __reduce__(self) -> tuple:
+    # A reading process gets the list of files, not the index.
+    return self._source.__reduce__()
 
   def __repr__(self) -> str:
     # grain puts a source's repr into what it keeps of an iterator.

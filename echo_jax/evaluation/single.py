@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from echo_jax.data.clips import spread_starts_ms
 from echo_jax.data.pipeline import ClipMaker, stack
 from echo_jax.data.schema import Record
 from echo_jax.evaluation.predict import ClipPredictions, predict_clips
@@ -112,13 +111,12 @@ def predict_record(
   withheld where the spacing is unknown.
 
   Raises:
-    UnknownTimes: the video has no frame times.
+    UnknownTimes, UnknownBeats: the video has no frame times, or no beats, and
+      the contract asks for them.
   """
-  span_s = maker.contract.span_s
-  times = record["frame_time_ms"]
-  starts = spread_starts_ms(times, span_s, reference.clips)
   rows = [
-    maker.at(record, start) | {"row_valid": np.True_} for start in starts
+    maker.at(record, start) | {"row_valid": np.True_}
+    for start in maker.starts(record, reference.clips)
   ]
   found = predict_clips(predict_step, state, iter([stack(rows)]))
   mean = found.prediction.mean(axis=0)

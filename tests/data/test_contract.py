@@ -14,6 +14,7 @@ from echo_jax.data.contract import (
 )
 from echo_jax.data.frames import (
   decode_frame,
+  decode_frames,
   decode_mask,
   encode_frame,
   encode_frames,
@@ -105,6 +106,25 @@ def test_shrinking_averages():
   assert fit_frame(frame, 2, 1)[..., 0].tolist() == [[100, 0], [0, 0]]
 
 
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("frames", 0), ("span_s", -1.0), ("span_s", float("nan")),
+    ("span_beats", -1), ("size", 0), ("channels", 2), ("std", 0.0),
+    ("std", float("inf")), ("mean", float("nan")),
+  ],
+)  # fmt: skip
+def test_settings_that_make_no_input_are_refused_by_name(name, value):
+  with pytest.raises(ValueError, match=f"{name} is .* the input contract"):
+    InputContract(**{name: value})
+
+
+def test_equal_contracts_hash_equally():
+  whole, real = InputContract(span_s=1, std=1), InputContract(span_s=1.0)
+  assert whole == real and whole.hash() == real.hash()
+  assert InputContract(span_beats=1).hash() != InputContract().hash()
+
+
 def test_grey_and_colour_by_hand():
   colour = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]] * 3, np.uint8)
   grey = fit_frame(colour, 3, 1)
@@ -143,7 +163,8 @@ def test_sector_follows_the_frames_into_the_square():
   wanted = np.zeros((8, 8), bool)
   wanted[2:6, :4] = True
   np.testing.assert_array_equal(fitted, wanted)
-  assert fit_sector(record(), contract).all()
+  with pytest.raises(ValueError, match="t:v has no sector"):
+    fit_sector(record(), contract)
 
 
 def test_outside_of_the_sector_can_be_black():
@@ -183,8 +204,8 @@ def test_refusal_names_every_setting_that_differs():
 def test_clip_of_mixed_order_decodes_each_frame_once(monkeypatch):
   calls = []
   monkeypatch.setattr(
-    "echo_jax.data.contract.decode_frame",
-    lambda data, *rest: calls.append(data) or decode_frame(data, *rest),
+    "echo_jax.data.contract.decode_frames",
+    lambda data, *rest: calls.extend(data) or decode_frames(data, *rest),
   )
   one = record(frames=3)
   contract = InputContract(frames=6, span_s=0.6, size=8)

@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,14 +12,17 @@ import pytest
 from echo_jax.data.clips import choose_frames
 from echo_jax.data.contract import InputContract, draw_clip, fit_frame
 from echo_jax.data.controls import (
+  Changed,
   hold_still,
   replace_by_noise,
   shuffle_frames,
   turn_upside_down,
 )
-from echo_jax.data.frames import decode_frame
+from echo_jax.data.frames import decode_frame, decode_frames
+from echo_jax.data.mixing import Mixture
 from echo_jax.data.pipeline import (
   ClipMaker,
+  Subset,
   arrays_of,
   evaluation_batches,
   training_batches,
@@ -59,19 +65,81 @@ def test_a_later_start_gives_the_same_batches(source):
 
 
 def test_threads_change_nothing(source):
-  for first, second in zip(
-    take(source, 6), take(source, 6, threads=4), strict=True
-  ):
-    assert_same(first, second)
+  wanted = take(source, 6)
+  for threads in (0, 4):
+    for first, second in zip(
+      wanted, take(source, 6, threads=threads), strict=True
+    ):
+      assert_same(first, second)
 
 
-def test_processes_share_the_rows_of_the_global_batch(source):
-  whole = take(source, 3)
-  parts = [take(source, 3, process=(i, 2)) for i in range(2)]
+@pytest.fixture(scope="module")
+def whole(source):
+  """Two batches of 192, which does not divide by the records."""
+  assert 192 % len(source)
+  return take(source, 2, batch_size=192)
+
+
+@pytest.mark.parametrize("processes", [1, 3, 64])
+def test_pieces_of_the_processes_join_to_the_batch(source, whole, processes):
+  parts = [
+    take(source, 2, batch_size=192, process=(i, processes))
+    for i in range(processes)
+  ]
   for step, batch in enumerate(whole):
-    for i, part in enumerate(parts):
-      assert part[step]["video_id"] == batch["video_id"][i::2]
-      np.testing.assert_array_equal(part[step]["video"], batch["video"][i::2])
+    joined = [name for part in parts for name in part[step]["video_id"]]
+    assert joined == batch["video_id"]
+    for name, value in arrays_of(batch).items():
+      pieces = [part[step][name] for part in parts]
+      np.testing.assert_array_equal(np.concatenate(pieces), value, name)
+
+
+def test_every_record_comes_once_an_epoch_over_the_ends_of_batches(
+  source, whole
+):
+  order, videos = whole[0]["video_id"] + whole[1]["video_id"], len(source)
+  epochs = [
+    order[i : i + videos] for i in range(0, len(order) - videos + 1, videos)
+  ]
+  assert len(epochs) > 30 and len({tuple(epoch) for epoch in epochs}) > 30
+  assert all(len(set(epoch)) == videos for epoch in epochs)
+
+
+def test_worker_processes_change_nothing(source):
+  """Also from a later step, with cohorts and with the index left behind."""
+  mixture = Mixture(("a", "b"), (0.75, 0.25), (source, Subset(source, [1, 0])))
+  wanted = take(mixture, 5)
+  for workers, first_step in ((2, 0), (1, 2)):
+    batches = training_batches(
+      mixture, MAKER, seed=3, batch_size=4, first_step=first_step,
+      workers=workers,
+    )  # fmt: skip
+    got = list(itertools.islice(batches, 5 - first_step))
+    batches.close()
+    for first, second in zip(wanted[first_step:], got, strict=True):
+      assert_same(first, second)
+      assert first["cohort_name"] == second["cohort_name"]
+
+
+def test_a_source_travels_without_its_index(source):
+  subset = Subset(source, range(len(source)))
+  for sent in (subset, Changed(subset, hold_still)):
+    data = pickle.dumps(sent)
+    assert len(data) < 2000 and b"pandas" not in data
+    again = pickle.loads(data)
+    assert again[1]["video_id"] == source[1]["video_id"]
+    assert "index" not in vars(again) and "index" in vars(sent)
+
+
+def test_a_worker_imports_no_table_library():
+  """Eight of them would hold it eight times; grain itself is enough."""
+  code = (
+    "import sys; import echo_jax.data.pipeline, echo_jax.data.stored;"
+    "import echo_jax.data.controls; print([name for name in "
+    "('pandas', 'tensorflow_datasets', 'matplotlib') if name in sys.modules])"
+  )
+  ran = subprocess.run([sys.executable, "-c", code], capture_output=True)
+  assert ran.stdout.decode().strip() == "[]", ran.stderr.decode()
 
 
 def test_another_seed_is_another_order(source):
@@ -111,8 +179,8 @@ def test_clip_holds_the_truth_and_only_decodes_its_frames(source, monkeypatch):
   assert clip["target"][1] == (record["ef_pct"] < 50)
   decoded = []
   monkeypatch.setattr(
-    "echo_jax.data.contract.decode_frame",
-    lambda *args: decoded.append(1) or decode_frame(*args),
+    "echo_jax.data.contract.decode_frames",
+    lambda data, *rest: decoded.extend(data) or decode_frames(data, *rest),
   )
   frames = choose_frames(record["frame_time_ms"], 4, 1.0)
   draw_clip(record, frames, CONTRACT)
@@ -124,10 +192,10 @@ def test_contract_hash_sees_every_setting_and_refuses_another():
     dataclasses.replace(CONTRACT, **{name: value}).hash()
     for name, value in {
       "frames": 8, "span_s": 2.0, "size": 32, "channels": 3, "mean": 0.1,
-      "std": 2.0, "outside": "black",
+      "std": 2.0, "outside": "black", "span_beats": 2,
     }.items()
   }  # fmt: skip
-  assert len(hashes | {CONTRACT.hash()}) == 8
+  assert len(hashes | {CONTRACT.hash()}) == 9
   orders = (("ef_pct", "edv_ml"), ("edv_ml", "ef_pct"), ())
   assert len({CONTRACT.hash(order) for order in orders}) == 3
   with pytest.raises(ValueError, match=r"span_s 2.0 \(here 1.0\)"):
