@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import json
 import re
 import shlex
 from pathlib import Path
@@ -121,3 +122,25 @@ def test_links_resolve(page):
     assert not path or (ROOT / path).exists(), link
     if anchor:
       assert anchor in anchors_in(path or page), link
+
+
+def test_the_demo_table_holds_what_the_result_file_says():
+  file = ROOT / "results" / "demo" / "full.json"
+  cohort = json.loads(file.read_text())["cohorts"]["independent"]
+  constant = cohort["estimates"]["training mean"][0]["mae"]["value"]
+  rows = re.findall(r"^\| (.+?) \| (\d.+?) \| (.+?) \| (.*?) ?\|$",
+                    read("README.md"), re.MULTILINE)  # fmt: skip
+  assert len(rows) == 11
+  for name, each, share, difference in rows:
+    name = name.removesuffix(" (main)")
+    mae = [seed["mae"] for seed in cohort["estimates"][name]]
+    assert each == ", ".join(
+      f"{m['value']:.1f} ({m['low']:.1f}–{m['high']:.1f})" for m in mae
+    )
+    mean = sum(m["value"] for m in mae) / len(mae)
+    assert share == f"{mean / constant:.2f}"
+    if difference:
+      found = cohort["comparisons"][name]
+      assert difference == (
+        f"{found['value']:.1f} ({found['low']:.1f} to {found['high']:.1f})"
+      )
