@@ -64,6 +64,10 @@ def _item(
     column: number_within(column, row[column], *limits)
     for column, limits in LIMITS.items()
   }
+  if values["ESV"] > values["EDV"]:
+    raise Rejected(
+      f"ESV {values['ESV']:g} ml above EDV {values['EDV']:g} ml"
+    )
   place = files.place(
     name.lower(), f"video absent: {VIDEOS}/{name}.avi is not there"
   )

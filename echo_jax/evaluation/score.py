@@ -340,6 +340,8 @@ def _check_range(rows: pd.DataFrame, target: str, kind: str) -> None:
     field = FIELDS.get(TARGETS[target].source) if target in TARGETS else None
     if field:
       _refuse_outside(rows, "truth", target, field.low, field.high)
+    if target in TARGETS and TARGETS[target].unit == "%":
+      _refuse_fractions(rows, target)
     return
   _refuse_outside(rows, "prediction", target, 0.0, 1.0)
   bad = rows.truth.notna() & ~rows.truth.isin([0, 1])
@@ -347,6 +349,16 @@ def _check_range(rows: pd.DataFrame, target: str, kind: str) -> None:
     raise ValueError(
       f"{target}: truth must be 0 or 1, is {rows.truth[bad].iloc[0]:g} "
       f"for {rows.item_id[bad].iloc[0]}"
+    )
+
+
+def _refuse_fractions(rows: pd.DataFrame, target: str) -> None:
+  """Percent that were written as 0 to 1 would give a tiny error."""
+  largest = rows.truth.max()
+  if largest <= 1:
+    raise ValueError(
+      f"{target}: the largest truth is {largest:g}, which looks like a "
+      "fraction; give percent, 0 to 100"
     )
 
 

@@ -96,3 +96,25 @@ def test_truncated_movies_never_crash(tmp_path, ending):
     path.write_bytes(data[:cut])
     with pytest.raises(Rejected):
       read_recording(path)
+
+
+def test_a_movie_with_fewer_frames_than_it_lists_is_refused(tmp_path):
+  """Also where the size in its RIFF header was never written."""
+  whole = write_avi(tmp_path / "a.avi", echonet_clip(20), 50.0).read_bytes()
+  unset = whole[:4] + bytes(4) + whole[8:]
+  (tmp_path / "b.avi").write_bytes(unset[: int(0.6 * len(unset))])
+  with pytest.raises(Rejected, match="truncated|damaged"):
+    read_recording(tmp_path / "b.avi")
+  (tmp_path / "c.avi").write_bytes(unset)
+  assert len(read_recording(tmp_path / "c.avi").frames) == 20
+
+
+def test_a_half_empty_frame_is_refused(tmp_path):
+  data = bytearray(write_avi(tmp_path / "a.avi", echonet_clip(8)).read_bytes())
+  start = data.index(b"\xff\xd8", len(data) // 2)  # a JPEG of the movie
+  end = data.index(b"\xff\xd9", start)
+  middle = (start + end) // 2
+  data[middle:end] = bytes(end - middle)
+  (tmp_path / "b.avi").write_bytes(data)
+  with pytest.raises(Rejected, match="damaged movie: frame"):
+    read_recording(tmp_path / "b.avi")

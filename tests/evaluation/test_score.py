@@ -382,3 +382,10 @@ def test_other_warnings_pass_through(make_foreign, tmp_path, monkeypatch):
   monkeypatch.setattr(command, "score", warning_score)
   with pytest.warns(DeprecationWarning, match="elsewhere"):
     run(tmp_path / "f.csv")
+
+
+def test_percent_written_as_fractions_are_refused(clips):
+  ef = clips[clips.target == "ef_pct"]
+  ef = ef.assign(truth=ef.truth / 100, prediction=ef.prediction / 100)
+  with pytest.raises(ValueError, match="looks like a fraction; give percent"):
+    score(ef, level="video")

@@ -26,12 +26,17 @@ def read_movie(path: Path) -> Recording:
   and its kind is cine (still for one frame) until somebody says otherwise.
 
   Raises:
-    Rejected: damaged, without frames, too large or not decodable.
+    Rejected: damaged, cut off, without frames, too large or not decodable.
   """
   _check_whole(path)
   notes: list[str] = []
   stream = decode_stream(path)
   frames = stream.frames
+  if len(frames) < stream.listed:
+    raise Rejected(
+      f"truncated movie: its header lists {stream.listed} frames, "
+      f"{len(frames)} are there; copy it again"
+    )
   if stream.listed and stream.listed != len(frames):
     notes.append(
       f"the movie's header lists {stream.listed} frames, {len(frames)} were "

@@ -82,7 +82,10 @@ def decode_stream(
       if codec is None:
         raise Rejected("codec not supported: FFmpeg has no decoder for it")
       _check_size(codec.width, codec.height, size)
-      codec.options = {"max_pixels": str(_most_pixels(size))}
+      # Else a broken picture is mended with what its neighbours show.
+      codec.options = {
+        "max_pixels": str(_most_pixels(size)), "err_detect": "explode"
+      }  # fmt: skip
       left = limits.LARGEST_BYTES
       for packet in container.demux(stream):
         packets.append(bytes(packet) if codec.name == "mjpeg" else b"")
