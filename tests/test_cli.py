@@ -214,3 +214,22 @@ def test_predict_rejects_what_is_no_video_and_counts(trained, tmp_path, capsys):
   ledger = (out / "ledger.csv").read_text()
   assert ledger.count("rejected") == 2
   assert not (out / "predictions.csv").exists()
+
+
+def test_predict_keeps_nothing_of_an_earlier_call_and_takes_a_file_once(
+  trained, tmp_path, capsys
+):
+  _, workdir = trained
+  (tmp_path / "in").mkdir()
+  path, out = tmp_path / "in" / "broken.avi", tmp_path / "out"
+  path.write_bytes(b"RIFF")
+  out.mkdir()
+  (out / "predictions.csv").write_text("old")
+  words = ["predict", workdir, path.parent, path, "--out", out]
+  assert main([str(word) for word in words]) == 1
+  assert "1 files: 0 predicted, 1 rejected" in capsys.readouterr().out
+  assert not (out / "predictions.csv").exists()
+  path.unlink()
+  words.remove(path)
+  assert main([str(word) for word in words]) == 1  # an empty folder
+  assert "0 files" in capsys.readouterr().out

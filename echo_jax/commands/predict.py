@@ -20,6 +20,7 @@ from echo_jax.data.ingest import read_recording, to_record
 from echo_jax.data.ledger import Ledger, Rejected
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.single import Finding
+from echo_jax.training.writers import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     f"{counts['written'] + counts['rejected']} files: {counts['written']} "
     f"predicted, {counts['rejected']} rejected; see {args.out}"
   )
-  return 1 if counts["rejected"] else 0
+  return 0 if counts["written"] and not counts["rejected"] else 1
 
 
 def _predict_file(path: Path, predict, ledger: Ledger) -> Finding:
@@ -73,7 +74,8 @@ def _predict_file(path: Path, predict, ledger: Ledger) -> Finding:
 
 
 def _files(inputs: list[Path]) -> list[Path]:
-  files = []
+  """Every file once, also where it is named alone and in its folder."""
+  files: list[Path] = []
   for path in inputs:
     if not path.exists():
       raise FileNotFoundError(f"{path} does not exist")
@@ -82,14 +84,16 @@ def _files(inputs: list[Path]) -> list[Path]:
       if path.is_dir()
       else [path]
     )
-  return files
+  return list({path.resolve(): path for path in reversed(files)}.values())[::-1]
 
 
 def _write(folder: Path, findings: list[Finding]) -> None:
   """predictions.csv holds what may be shown, findings.json also why not."""
   plain = [finding.to_dict() for finding in findings]
   text = json.dumps(plain, indent=2)
-  (folder / "findings.json").write_text(text + "\n", encoding="utf-8")
+  write_whole(folder / "findings.json", text + "\n")
   rows = [row for finding in findings for row in finding.rows()]
+  # What an earlier call left must not pass for this one's.
+  (folder / "predictions.csv").unlink(missing_ok=True)
   if rows:
     write_predictions(folder / "predictions.csv", pd.DataFrame(rows))
