@@ -1,5 +1,6 @@
 """The owner's CSV tables, plain or gzipped, read in pieces."""
 
+import contextlib
 import csv
 import gzip
 import io
@@ -57,7 +58,7 @@ def table_path(folder: Path, table: str) -> Path | None:
 
 def column_names(path: Path) -> list[str]:
   """Names of a table's columns, without byte-order mark and blanks."""
-  with _opened(path) as file:
+  with _damage_named(path), _opened(path) as file:
     return [name.strip() for name in next(csv.reader(file), [])]
 
 
@@ -77,16 +78,22 @@ def read_table(
       f"{path.name} has no column {', '.join(missing)}; it has {found}"
     )
   wanted = [name for name in (*columns, *optional) if name in found]
+  with _damage_named(path), _opened(path) as file:
+    for piece in pd.read_csv(
+      file, names=found, header=0, dtype=str, keep_default_na=False,
+      usecols=wanted, chunksize=ROWS_AT_ONCE,
+    ):  # fmt: skip
+      piece = piece.fillna("").apply(lambda column: column.str.strip())
+      absent = [name for name in optional if name not in found]
+      yield piece.assign(**dict.fromkeys(absent, ""))
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+  """Turns what a damaged file raises into one line with its name."""
   try:
-    with _opened(path) as file:
-      for piece in pd.read_csv(
-        file, names=found, header=0, dtype=str, keep_default_na=False,
-        usecols=wanted, chunksize=ROWS_AT_ONCE,
-      ):  # fmt: skip
-        piece = piece.fillna("").apply(lambda column: column.str.strip())
-        absent = [name for name in optional if name not in found]
-        yield piece.assign(**dict.fromkeys(absent, ""))
-  except (EOFError, zlib.error, pd.errors.ParserError) as error:
+    yield
+  except (EOFError, zlib.error, csv.Error, pd.errors.ParserError) as error:
     raise ValueError(
       f"{path.name} is damaged or cut off ({type(error).__name__}); copy it "
       "again"
