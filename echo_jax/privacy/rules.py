@@ -1,0 +1,135 @@
+"""Which header attributes stay, and on what ground; everything else goes.
+
+Source: DICOM PS3.15 Annex E, Basic Application Level Confidentiality Profile
+(113100).  Its Table E.1-1 comes as data with dicom-anonymizer, of the
+libraries on PyPI the one that follows the standard's editions.  The table lists
+what is known to identify; it leaves free text such as ViewName, StageName or
+TransducerData alone.  Therefore only attributes that a picture, its scale and
+its times need are kept, and each by a check of its value.
+"""
+
+import functools
+
+from pydicom.sr.codedict import codes
+from pydicom.tag import BaseTag
+
+EDITION = "2026c"
+
+# Numbers of the ultrasound IODs (PS3.3 A.6, A.7): plain digits, re-written.
+NUMBERS = frozenset({
+  "InstanceNumber", "SeriesNumber", "AcquisitionNumber", "StageNumber",
+  "NumberOfStages", "ViewNumber", "NumberOfViewsInStage",
+  "LossyImageCompressionRatio", "FrameTime", "FrameTimeVector", "CineRate",
+  "RecommendedDisplayFrameRate", "StartTrim", "StopTrim", "FrameDelay",
+  "EffectiveDuration", "ActualFrameDuration", "PreferredPlaybackSequencing",
+  "HeartRate", "RWaveTimeVector", "NominalInterval", "LowRRValue",
+  "HighRRValue", "IntervalsAcquired", "IntervalsRejected", "TriggerTime",
+  "EventElapsedTimes", "MechanicalIndex", "BoneThermalIndex",
+  "SoftTissueThermalIndex", "CranialThermalIndex", "DepthOfScanField",
+  "DepthsOfFocus", "FocusDepth", "TransducerFrequency",
+  "UltrasoundColorDataPresent", "PixelSpacing", "PixelAspectRatio",
+})  # fmt: skip
+# Code strings: capitals, digits, blank and underscore.
+WORDS = frozenset({
+  "ImageType", "LossyImageCompression", "LossyImageCompressionMethod",
+  "QualityControlImage", "Laterality", "PatientOrientation", "TransducerType",
+  "BeatRejectionFlag",
+})  # fmt: skip
+UIDS = frozenset({
+  "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+  "FrameOfReferenceUID", "SynchronizationFrameOfReferenceUID",
+})  # fmt: skip
+# 113107, Retain Longitudinal Temporal Information With Modified Dates.
+DATES = frozenset({
+  "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate",
+  "InstanceCreationDate", "AcquisitionDateTime",
+})  # fmt: skip
+TIMES = frozenset({
+  "StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime",
+  "InstanceCreationTime",
+})  # fmt: skip
+# 113108, Retain Patient Characteristics: of its list only these.
+PATIENT = frozenset({
+  "PatientSex", "PatientAge", "PatientSize", "PatientWeight"
+})  # fmt: skip
+# 113109, Retain Device Identity: on request.
+DEVICE = frozenset({"DeviceSerialNumber", "StationName", "DeviceUID"})
+EMPTIED = frozenset({
+  "PatientBirthDate", "PatientSex", "AccessionNumber",
+  "ReferringPhysicianName", "StudyID", "StudyDate", "StudyTime",
+})  # fmt: skip
+# Private blocks that may stay.  None: what a maker writes there changes with
+# its software, and names were found in such blocks more than once.
+SAFE_PRIVATE: frozenset[tuple[int, str]] = frozenset()
+REGIONS = "SequenceOfUltrasoundRegions"
+VIEWS = "ViewCodeSequence"
+NUMBER_VRS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
+# A maker's name is kept if it is made of these words only.
+MAKER_WORDS = frozenset(
+  "acuson agfa aloka atl and bk butterfly canon chison co company corporation "
+  "echonous edan electric esaote fuji fujifilm ge general healthcare healthineers "
+  "hewlett hitachi hp imaging inc international kontron ltd medical medison "
+  "mindray network of packard philips samsung siemens sonoque sonoscape sonosite "
+  "systems technologies terason toshiba ultrasound vingmed vinno visualsonics "
+  "zonare".split()
+)
+
+PROFILE = (
+  ("113100", "Basic Application Confidentiality Profile"),
+  ("113101", "Clean Pixel Data Option"),
+  (
+    "113107",
+    "Retain Longitudinal Temporal Information Modified Dates Option",
+  ),
+  ("113108", "Retain Patient Characteristics Option"),
+)
+DEVICE_OPTION = ("113109", "Retain Device Identity Option")
+METHOD = "DICOM PS3.15 Basic Profile by echo-jax"
+DERIVATION = "Black outside of the ultrasound sector and where text was"
+
+
+@functools.cache
+def _table() -> dict[tuple[int, ...], str]:
+  """Table E.1-1: (group, element) or with masks, to its action code."""
+  # Imported here: reading a rule's name needs no extra package.
+  from dicomanonymizer.dicomfields_selector import (
+    dicom_anonymization_database_selector as read_table,
+  )
+
+  codes_of = {
+    "D_TAGS": "D", "Z_TAGS": "Z", "X_TAGS": "X", "U_TAGS": "U",
+    "Z_D_TAGS": "Z/D", "X_Z_TAGS": "X/Z", "X_D_TAGS": "X/D",
+    "X_Z_D_TAGS": "X/Z/D", "X_Z_U_STAR_TAGS": "X/Z/U*",
+  }  # fmt: skip
+  lists = read_table(f"dicomfields_{EDITION}")
+  return {
+    tuple(tag): code for name, code in codes_of.items() for tag in lists[name]
+  }
+
+
+def table_action(tag: BaseTag) -> str:
+  """The action code of Table E.1-1 for an attribute; "" if not listed."""
+  table = _table()
+  found = table.get((tag.group, tag.element), "")
+  if found:
+    return found
+  for one, code in table.items():
+    if len(one) == 4 and _matches(tag, one):
+      return code
+  return ""
+
+
+def _matches(tag: BaseTag, one: tuple[int, ...]) -> bool:
+  group, element, group_mask, element_mask = one
+  return (tag.group & group_mask, tag.element & element_mask) == (
+    group & group_mask, element & element_mask,
+  )  # fmt: skip
+
+
+@functools.cache
+def view_meanings() -> dict[tuple[str, str], str]:
+  """(scheme, code) of echocardiographic views (CID 12226) to its meaning."""
+  return {
+    (code.scheme_designator, code.value): code.meaning
+    for code in codes.cid12226.concepts.values()
+  }
