@@ -11,7 +11,7 @@ from pathlib import Path
 from echo_jax import __version__
 
 COMMANDS = (
-  "demo", "build", "inspect", "leakage", "train", "evaluate", "predict",
+  "demo", "build", "inspect", "deid", "leakage", "train", "evaluate", "predict",
   "score", "bench",
 )  # fmt: skip
 

@@ -45,9 +45,10 @@ class Identities:
     return len(text) >= LONG and text in self.texts | self.days
 
   def all_texts(self, but: Iterable[str] = ()) -> frozenset[str]:
-    """All of them, days in each usual writing, without the days in `but`."""
+    """All of them, days in each usual writing, without those in `but`."""
     days = self.days - frozenset(but)
-    return self.texts | {form for day in days for form in _forms(day)}
+    forms = {form for day in days for form in _forms(day)}
+    return (self.texts - frozenset(but)) | forms
 
 
 def _holds(low: str, one: str) -> bool:
@@ -133,6 +134,8 @@ def _of_text(value: str, element: DataElement) -> set[str]:
   prose = element.VR in PROSE or any(n in element.keyword for n in PROSE_NAMES)
   if prose:
     return {value} if len(value) >= LONG else set()
+  if re.fullmatch(r"[\d.]+", value):
+    return {value}  # a number or a UID: parts of it mean nothing
   return {value} | {
     w for w in re.split(r"[\W_]+", value) if len(w) >= LEAST_WORD
   }

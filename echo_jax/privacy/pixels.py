@@ -12,8 +12,10 @@ from echo_jax.data.ledger import Rejected
 from echo_jax.privacy.text import Box, Reader
 
 LARGEST_SHARE = 0.97  # more of the picture was not told from what is around it
+# Added around the sector: its dim flanks are seen only in part.
+MARGIN_SHARE = 0.02  # of the short side
 AROUND_PX = 48  # what OCR sees beyond the kept area: letters that reach in
-PAD_SHARE, PAD_PX = 0.25, 3  # added to a text box on each side
+PAD_SHARE, PAD_PX = 0.3, 3  # added to a text box on each side
 TRACES = (2, 3)  # spatial formats: M-mode, spectral
 SPECTRA = (3, 4)  # data types: PW, CW
 # What decoding a JPEG leaves in a black block, and beside the sector's edge.
@@ -38,7 +40,7 @@ def kept_area(recording: Recording) -> Kept:
     Rejected: there is neither, or the area is the whole picture.
   """
   rows, columns = recording.sector.shape
-  area = recording.sector.copy()
+  area = _grown(recording.sector)
   rules = ["sector"] if area.any() else []
   if recording.kind in ("pw", "cw", "tdi", "mmode"):
     traces = [r for r in recording.regions if _is_trace(r, rows, columns)]
@@ -56,6 +58,12 @@ def kept_area(recording: Recording) -> Kept:
       "the sector was not told from what is around it"
     )
   return Kept(area, " and ".join(rules))
+
+
+def _grown(sector: Mask) -> Mask:
+  reach = max(1, round(MARGIN_SHARE * min(sector.shape)))
+  disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+  return cv2.dilate(sector.astype(np.uint8), disc).astype(bool)
 
 
 def _is_trace(region: Region, rows: int, columns: int) -> bool:

@@ -66,12 +66,12 @@ VIEWS = "ViewCodeSequence"
 NUMBER_VRS = ("DS", "IS", "US", "SS", "UL", "SL", "FL", "FD")
 # A maker's name is kept if it is made of these words only.
 MAKER_WORDS = frozenset(
-  "acuson agfa aloka atl and bk butterfly canon chison co company corporation "
-  "echonous edan electric esaote fuji fujifilm ge general healthcare healthineers "
-  "hewlett hitachi hp imaging inc international kontron ltd medical medison "
-  "mindray network of packard philips samsung siemens sonoque sonoscape sonosite "
-  "systems technologies terason toshiba ultrasound vingmed vinno visualsonics "
-  "zonare".split()
+  "acuson agfa aloka atl and bk butterfly canon chison co company "
+  "corporation echonous edan electric esaote fuji fujifilm ge general "
+  "healthcare healthineers hewlett hitachi hp imaging inc international "
+  "kontron ltd medical medison mindray network of packard philips samsung "
+  "siemens sonoque sonoscape sonosite systems technologies terason toshiba "
+  "ultrasound vingmed vinno visualsonics zonare".split()
 )
 
 PROFILE = (

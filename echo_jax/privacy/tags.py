@@ -13,7 +13,6 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag
 
 from echo_jax.data.ingest.header import VALUE_ERRORS
 from echo_jax.privacy import rules
@@ -48,7 +47,8 @@ class Cleaned:
     dataset: without pixels.
     actions: one an attribute that was removed, emptied or replaced.
     identities: what the old header held; never to be written.
-    days: dates in the new header, which may by chance equal an old one.
+    moments: dates and times in the new header: a date may by chance equal
+      an old one, and a time of day stays while it may be a study's number.
     constants: texts of ours in the new header, which may by chance hold a
       name ("Philips").
     patient, study: pseudonyms.
@@ -57,7 +57,7 @@ class Cleaned:
   dataset: Dataset
   actions: tuple[Action, ...]
   identities: Identities
-  days: frozenset[str]
+  moments: frozenset[str]
   constants: tuple[str, ...]
   patient: str
   study: str
@@ -72,7 +72,7 @@ class _Work:
   shift: datetime.timedelta
   keep_device: bool
   actions: list[Action] = field(default_factory=list)
-  days: set[str] = field(default_factory=set)
+  moments: set[str] = field(default_factory=set)
 
   def note(self, element: DataElement, path: str, rule: str, done: str) -> None:
     keyword = "" if element.tag.is_private else element.keyword
@@ -100,7 +100,7 @@ def clean_header(dataset: Dataset, key: Key, keep_device: bool) -> Cleaned:
   _complete(dataset, clean, name, work)
   maker = _text(clean, "Manufacturer")
   return Cleaned(
-    clean, tuple(work.actions), work.identities, frozenset(work.days),
+    clean, tuple(work.actions), work.identities, frozenset(work.moments),
     (*_mark(clean, keep_device), *filter(None, [maker])), name,
     key.word("study", study or owner),
   )  # fmt: skip
@@ -206,11 +206,10 @@ def _keep(
     if not element.is_empty:
       work.note(element, "", f"{rule}: value not allowed", "removed")
     return
-  holds = {
-    "number": work.identities.is_number, "code string": work.identities.found_in,
-    "113109": work.identities.found_in, "plain name": work.identities.found_in,
-  }.get(rule, lambda text: False)  # fmt: skip
-  if any(holds(str(one)) for one in _several(value)):
+  text = rule in ("code string", "113109", "plain name")
+  holds = work.identities.found_in if text else work.identities.is_number
+  checked = text or rule == "number"
+  if checked and any(holds(str(one)) for one in _several(value)):
     work.note(element, "", "holds an identity of this header", "removed")
     return
   if str(value) != str(element.value):
@@ -252,7 +251,10 @@ def _moment(element: DataElement, work: _Work) -> str:
   value = str(_several(element.value)[0]).strip(" \0")
   if element.VR == "TM":
     value = value.replace(":", "")
-    return value if re.fullmatch(r"\d{2,6}(\.\d{1,6})?", value) else ""
+    if not re.fullmatch(r"\d{2,6}(\.\d{1,6})?", value):
+      return ""
+    work.moments.update((value, value[:6]))
+    return value
   found = re.fullmatch(
     r"(\d{4})[.\-/]?(\d\d)[.\-/]?(\d\d)(\d{0,6}(?:\.\d{1,6})?)?([+-]\d{4})?",
     value,
@@ -262,7 +264,7 @@ def _moment(element: DataElement, work: _Work) -> str:
   year, month, day = (int(found[i]) for i in (1, 2, 3))
   moved = datetime.date(year, month, day) + work.shift
   text = f"{moved:%Y%m%d}"
-  work.days.add(text)
+  work.moments.add(text)
   return text + (found[4] or "") if element.VR == "DT" else text
 
 

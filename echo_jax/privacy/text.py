@@ -11,6 +11,7 @@ only where it is: the text of a header must not reach a log by this way.
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,13 @@ from jaxtyping import UInt8
 GROUP = 4  # frames that share a maximum
 READ_SCORE = 0.4  # of the reader, for two signs or more
 GLYPH_SCORE = 0.8  # for one sign by itself
-TALLEST_SHARE = 1 / 6  # of the picture: a taller "0" is a heart
+TALLEST_SHARE = 1 / 6  # of the picture: a ventricle is read as a zero
+COVERED_SHARE = 0.9
 TALLEST_PX = 48
 GLYPH_PX = 40
 FINE_PX, COARSE_PX = 480, 320  # the short side that the views are scaled to
 WIDEST_STEP, LARGEST_PX = 2.5, 1600
+TILE_PX, OVERLAP_PX = 640, 128  # alone in a large dark picture text is missed
 CLIP_LIMIT, TILES = 8.0, (8, 8)
 SURROUND_PX = 8.0  # local mean and deviation
 COLOURED = 24
@@ -70,17 +73,26 @@ def make_reader(threads: int = 1) -> Reader:
   )  # fmt: skip
 
   def read(frames: np.ndarray) -> tuple[Box, ...]:
-    return tuple(box for view in views(frames) for box in _read(engine, view))
+    boxes: list[Box] = []
+    covered = np.zeros(frames.shape[1:3], np.uint8)
+    for view in views(frames):
+      for box in _read(engine, view, covered):
+        boxes.append(box)
+        corners = np.rint(np.array(box.corners)).astype(np.int32)
+        cv2.fillConvexPoly(covered, corners, 1)
+    return tuple(boxes)
 
   return read
 
 
 @dataclass(frozen=True)
 class View:
-  """A grey picture to read in, and how much larger it is than the frames."""
+  """A grey picture to read in, how much larger it is than the frames, and
+  where its corner lies in the enlarged frames (x, y)."""
 
   picture: Grey
   scale: float
+  corner: tuple[int, int] = (0, 0)
 
 
 def views(frames: UInt8[np.ndarray, "T H W c"]) -> Iterator[View]:
@@ -91,9 +103,25 @@ def views(frames: UInt8[np.ndarray, "T H W c"]) -> Iterator[View]:
   for picture, scales in _pictures(frames, fine, coarse):
     for scale in dict.fromkeys(scales):
       name = picture.tobytes() + np.float32(scale).tobytes()
-      if name not in seen:
+      if picture.any() and name not in seen:
         seen.add(name)
-        yield View(_scaled(picture, scale), scale)
+        yield from _tiles(_scaled(picture, scale), scale)
+
+
+def _tiles(picture: Grey, scale: float) -> Iterator[View]:
+  """The picture in overlapping pieces that are not too large to read in."""
+  starts = [_starts(length) for length in picture.shape]
+  for top in starts[0]:
+    for left in starts[1]:
+      piece = picture[top : top + TILE_PX, left : left + TILE_PX]
+      yield View(np.ascontiguousarray(piece), scale, (left, top))
+
+
+def _starts(length: int) -> list[int]:
+  if length <= TILE_PX + OVERLAP_PX:
+    return [0] if length <= TILE_PX else [0, length - TILE_PX]
+  count = -(-(length - OVERLAP_PX) // (TILE_PX - OVERLAP_PX))
+  return np.linspace(0, length - TILE_PX, count).round().astype(int).tolist()
 
 
 def _scale(short: int, wanted: int) -> float:
@@ -110,14 +138,14 @@ def _pictures(
   for start in range(0, len(grey), GROUP):
     yield grey[start : start + GROUP].max(0), (fine,)
   lowest, mean = grey.min(0), grey.mean(0)
-  yield _stretched(mean.astype(np.uint8)), (fine, coarse, 1.5 * fine)
-  yield _stretched(lowest), (fine, coarse)
+  yield _stretched(mean.astype(np.uint8)), (fine, coarse)
+  yield _stretched(lowest), (fine,)
   yield _levelled(mean), (fine,)
   if frames.shape[-1] == 3:
     colour = (grey - frames.min(-1)).max(0)
     if colour.max() > COLOURED:
       yield colour, (fine,)
-  # Dark letters on a bright ground.
+  # Dark letters on a bright ground, and faint ones in few frames.
   yield 255 - _stretched(grey.max(0)), (fine,)
 
 
@@ -143,20 +171,40 @@ def _scaled(picture: Grey, scale: float) -> Grey:
   return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
 
 
-def _read(engine: Callable, view: View) -> list[Box]:
-  """What counts as text in one view."""
-  found = engine(cv2.cvtColor(view.picture, cv2.COLOR_GRAY2BGR))
-  if found.boxes is None or found.txts is None:
+def _read(engine: Any, view: View, covered: Grey) -> list[Box]:
+  """What counts as text in one view and was not found in another before."""
+  picture = cv2.cvtColor(view.picture, cv2.COLOR_GRAY2BGR)
+  found = engine(picture, use_det=True, use_cls=False, use_rec=False).boxes
+  if found is None:
     return []
-  tallest = max(TALLEST_PX, TALLEST_SHARE * min(view.picture.shape) / view.scale)
-  boxes = []
-  for corners, text, score in zip(
-    found.boxes, found.txts, found.scores, strict=True
-  ):
-    placed = np.asarray(corners, np.float64) / view.scale
-    if is_text(text, float(score), short_side(placed), tallest):
-      boxes.append(Box(tuple((float(x), float(y)) for x, y in placed)))
-  return boxes
+  shape = np.array(view.picture.shape) / view.scale
+  tallest = max(TALLEST_PX, TALLEST_SHARE * float(shape.min()))
+  new = []
+  for corners in found:
+    placed = (np.asarray(corners, np.float64) + view.corner) / view.scale
+    if short_side(placed) <= tallest and not _is_covered(placed, covered):
+      new.append((corners, placed))
+  if not new:
+    return []
+  # Recognition is as dear as detection: only what is new is read.
+  words = engine.recognize_txt(
+    engine.crop_text_regions(picture, np.array([one for one, _ in new]))
+  )
+  return [
+    Box(tuple((float(x), float(y)) for x, y in placed))
+    for (_, placed), text, score in zip(
+      new, words.txts, words.scores, strict=True
+    )
+    if is_text(text, float(score), short_side(placed))
+  ]
+
+
+def _is_covered(corners: np.ndarray, covered: Grey) -> bool:
+  """True if a box lies in text that was found already, but for its border."""
+  one = np.zeros(covered.shape, np.uint8)
+  cv2.fillConvexPoly(one, np.rint(corners).astype(np.int32), 1)
+  area = int(one.sum())
+  return area > 0 and int((one & covered).sum()) >= COVERED_SHARE * area
 
 
 def short_side(corners: np.ndarray) -> float:
@@ -166,12 +214,9 @@ def short_side(corners: np.ndarray) -> float:
   return float(min(across, down))
 
 
-def is_text(text: str, score: float, height_px: float, tallest: float) -> bool:
-  """True for two letters or digits that were read, or one read surely.
-
-  Whole ventricles are read as a zero: what is too tall is no text.
-  """
+def is_text(text: str, score: float, height_px: float) -> bool:
+  """True for two letters or digits that were read, or one read surely."""
   signs = sum(sign.isalnum() for sign in text)
   if signs >= 2:
-    return score >= READ_SCORE and height_px <= tallest
+    return score >= READ_SCORE
   return signs == 1 and score >= GLYPH_SCORE and height_px <= GLYPH_PX
