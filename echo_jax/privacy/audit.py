@@ -19,7 +19,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import pixel_array
 
-from echo_jax.data.ingest.dicom import FILE_ERRORS, PIXEL_ERRORS
+from echo_jax.data.ingest.dicom import FILE_ERRORS
+from echo_jax.data.ingest.pixels import PIXEL_ERRORS
 from echo_jax.privacy import rules
 from echo_jax.privacy.identities import LEAST_NAME, LONG
 from echo_jax.privacy.pixels import Frames, Mask, text_mask

@@ -32,11 +32,11 @@ from echo_jax import __version__
 from echo_jax.data.ingest import Recording, read_recording
 from echo_jax.data.ingest.dicom import (
   FILE_ERRORS,
-  PIXEL_ERRORS,
   ULTRASOUND,
   open_dicom,
   transfer_syntax,
 )  # fmt: skip
+from echo_jax.data.ingest.pixels import PIXEL_ERRORS
 from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Rejected
 from echo_jax.privacy import pixels, rules

@@ -28,12 +28,12 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+  JPEG2000,
   DeflatedExplicitVRLittleEndian,
   ExplicitVRBigEndian,
   ExplicitVRLittleEndian,
   ImplicitVRLittleEndian,
   JPEG2000Lossless,
-  JPEG2000,
   JPEGBaseline8Bit,
   JPEGLosslessSV1,
   RLELossless,
@@ -256,7 +256,8 @@ def _header(
   texts[place] = tuple(texts[place][::2])
   dataset.TransducerData = [text(place), text(place)]
   dataset.SoftwareVersions = text(place)
-  dataset.ImageType = ["ORIGINAL", "PRIMARY", _code(texts["standard: PatientName"])]
+  coded = _code(texts["standard: PatientName"])
+  dataset.ImageType = ["ORIGINAL", "PRIMARY", coded]
   place = "multi-valued"
   dataset.AccessionNumber = [_code_of(text(place)), _code_of(text(place))]
   dataset.OtherPatientIDs = [text(place), text(place)]
@@ -500,7 +501,8 @@ def jpeg_lossless(grey: np.ndarray) -> bytes:
   codes = bytes([0, 0, 0, 9] + [0] * 12) + bytes(range(9))
   return b"".join((
     b"\xff\xd8",
-    b"\xff\xc3\x00\x0b\x08", rows.to_bytes(2, "big"), columns.to_bytes(2, "big"),
+    b"\xff\xc3\x00\x0b\x08",
+    rows.to_bytes(2, "big"), columns.to_bytes(2, "big"),
     b"\x01\x01\x11\x00",
     b"\xff\xc4", (3 + len(codes)).to_bytes(2, "big"), b"\x00", codes,
     b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00", scan, b"\xff\xd9",
