@@ -164,7 +164,7 @@ def _levelled(picture: np.ndarray) -> Grey:
   )
 
 
-def _scaled(picture: Grey, scale: float) -> Grey:
+def _scaled(picture: Grey, scale: float) -> UInt8[np.ndarray, "h w"]:
   if scale == 1:
     return picture
   method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
