@@ -4,6 +4,7 @@ import pkgutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 import data_builders
@@ -197,7 +198,8 @@ def test_predict_says_what_is_missing(trained, tmp_path, capsys):
   out = ["--out", tmp_path / "out"]
   line = says(["predict", workdir, tmp_path / "gone.dcm", *out], capsys)
   assert "gone.dcm does not exist" in line
-  line = says(["predict", tmp_path, "x.dcm", *out], capsys)
+  (tmp_path / "x.dcm").write_bytes(b"x")
+  line = says(["predict", tmp_path, tmp_path / "x.dcm", *out], capsys)
   assert "no reference.npz" in line and "echo-jax evaluate" in line
 
 
@@ -233,3 +235,31 @@ def test_predict_keeps_nothing_of_an_earlier_call_and_takes_a_file_once(
   words.remove(path)
   assert main([str(word) for word in words]) == 1  # an empty folder
   assert "0 files" in capsys.readouterr().out
+
+
+def test_predict_shows_pseudonyms_only(trained, tmp_path, capsys):
+  """Names of files, folders and patients stay in the map, beside the input."""
+  from pydicom import dcmread
+  from pydicom.examples import get_path
+
+  _, workdir = trained
+  folder = tmp_path / "Muster_Anna"
+  folder.mkdir()
+  dataset = dcmread(get_path("ybr_color"))
+  dataset.PatientID, dataset.PatientName = "Geheim4711", "Muster^Anna"
+  dataset.save_as(folder / "Muster.dcm")
+  (folder / "copy.dcm").write_bytes((folder / "Muster.dcm").read_bytes())
+  out = tmp_path / "out"
+  words = ["predict", str(workdir), str(folder), "--out", str(out)]
+  assert main(words) == 1  # the copy is a duplicate
+  said = capsys.readouterr().out.replace(str(tmp_path), "")
+  written = "".join(path.read_text() for path in sorted(out.iterdir()))
+  for name in ("Muster.dcm", "Geheim4711", "Muster^Anna", "copy.dcm"):
+    assert name not in written + said
+  assert "Muster_Anna" not in written
+  assert "duplicate: the same bytes" in written
+  rows = pd.read_csv(out / "predictions.csv")
+  assert (rows["patient_id"] != rows["item_id"]).all()
+  private = tmp_path / "Muster_Anna.predict-map.csv"
+  assert private.stat().st_mode & 0o777 == 0o600
+  assert "Muster.dcm" in private.read_text()

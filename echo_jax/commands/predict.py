@@ -2,7 +2,8 @@
 
 Each video gets a value, its 95 % interval and a word on whether it lies in
 the training domain.  What could not be read is listed and makes the exit code
-1; the others are still predicted.
+1; the others are still predicted.  Files, studies and patients appear under
+pseudonyms; the map to the files stays beside the input.
 
 Example:
   echo-jax predict runs/ef clip.dcm study_folder --out predictions
@@ -11,15 +12,20 @@ Example:
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from echo_jax import experiment
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.ingest import read_recording, to_record
+from echo_jax.data.ingest.dicom import read_identity
+from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Ledger, Rejected
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.single import Finding
+from echo_jax.privacy.keys import Key, random_key, read_key
+from echo_jax.privacy.private_map import PrivateMap, check_outside
 from echo_jax.training.writers import write_whole
 
 
@@ -28,26 +34,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("workdir", type=Path, help="an evaluated run")
   parser.add_argument("inputs", type=Path, nargs="+")
   parser.add_argument("--out", type=Path, required=True)
+  parser.add_argument(
+    "--key-file", type=Path,
+    help="secret that makes the same pseudonyms in every run (as of `deid`); "
+    "without it they hold for this run alone",
+  )  # fmt: skip
+  parser.add_argument(
+    "--map", type=Path,
+    help="where pseudonyms and files stand together, mode 600 (default: "
+    "beside the first input, IN.predict-map.csv)",
+  )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
   """Predicts every file; writes predictions, findings and a ledger."""
-  args.out.mkdir(parents=True, exist_ok=True)
+  files = _files(args.inputs)
+  key = read_key(args.key_file) if args.key_file else random_key()
+  first = args.inputs[0].resolve()
+  map_file = args.map or first.with_name(first.name + ".predict-map.csv")
+  check_outside(map_file, args.out, "the map of pseudonyms", "use --map")
   predict = experiment.single_predictor(args.workdir)
-  findings: list[Finding] = []
+  args.out.mkdir(parents=True, exist_ok=True)
+  findings: dict[str, Finding] = {}
   try:
-    with Ledger(args.out / "ledger.csv") as ledger:
-      for path in _files(args.inputs):
+    with (
+      Ledger(args.out / "ledger.csv") as ledger,
+      PrivateMap(map_file) as names,
+    ):
+      for path in files:
+        name = key.file_id(path)
+        names.add(name, path)
         try:
-          findings.append(_predict_file(path, predict, ledger))
+          if name in findings:
+            raise Rejected("duplicate: the same bytes as a file before")
+          findings[name] = _predict_file(path, name, key, predict, ledger)
         except Rejected as reason:
-          ledger.rejected(str(path), "", str(reason))
-          print(f"{path}: not predicted: {reason}")
+          ledger.rejected(name, "", str(reason))
+          print(f"{name}: not predicted: {reason}")
         else:
-          print(findings[-1])
+          print(findings[name])
       counts = ledger.counts
   finally:  # an unforeseen error keeps what was predicted before it
-    _write(args.out, findings)
+    _write(args.out, list(findings.values()))
+  print(f"pseudonyms and files stand together in {map_file}: keep it private")
   print(
     f"{counts['written'] + counts['rejected']} files: {counts['written']} "
     f"predicted, {counts['rejected']} rejected; see {args.out}"
@@ -55,22 +84,38 @@ def run(args: argparse.Namespace) -> int:
   return 0 if counts["written"] and not counts["rejected"] else 1
 
 
-def _predict_file(path: Path, predict, ledger: Ledger) -> Finding:
+def _predict_file(
+  path: Path, name: str, key: Key, predict, ledger: Ledger
+) -> Finding:
+  """The finding of one file under its pseudonym."""
   recording = read_recording(path)
   if recording.kind != "cine":
     raise Rejected(f"kind: {recording.kind}; only B-mode cines are predicted")
-  name = f"file:{path}"
   record = to_record(
-    recording, video_id=name, study_id=name, patient_id=name, split="test"
+    recording, video_id=f"file:{name}", split="test", **_whose(path, name, key)
   )
   try:
     finding = predict(record)
   except UnknownTimes as error:
     raise Rejected(f"sampling: {error}") from error
   for warning in recording.warnings:
-    ledger.noted(str(path), "", warning)
-  ledger.written(str(path), "")
+    ledger.noted(name, "", warning)
+  ledger.written(name, "")
   return finding
+
+
+def _whose(path: Path, name: str, key: Key) -> dict[str, Any]:
+  """Pseudonyms of patient and study; a movie is a patient of its own."""
+  own = {"study_id": f"file:{name}", "patient_id": f"file:{name}"}
+  if sniff(path) != "dicom":
+    return own | {"patient_known": 0}
+  identity = read_identity(path)
+  if identity.study:
+    own["study_id"] = f"file:{key.word('study', identity.study)}"
+  if identity.patient:
+    own["patient_id"] = f"file:{key.word('patient', identity.patient)}"
+  known = {"sex": identity.sex, "age_years": identity.age_years}
+  return own | known | {"patient_known": int(bool(identity.patient))}
 
 
 def _files(inputs: list[Path]) -> list[Path]:

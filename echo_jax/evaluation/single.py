@@ -81,7 +81,7 @@ class Finding:
     """Video rows of the predictions table, of values that may be shown."""
     names = (
       "study_id", "patient_id", "site", "device", "view", "split", "sex",
-      "age_years", "quality",
+      "age_years", "quality", "patient_known",
     )  # fmt: skip
     about = {name: self.record[name] for name in names}
     return [
