@@ -13,7 +13,7 @@ from echo_jax.privacy.text import Box, Reader
 
 LARGEST_SHARE = 0.97  # more of the picture was not told from what is around it
 # Added around the sector: its dim flanks are seen only in part.
-MARGIN_SHARE = 0.02  # of the short side
+MARGIN_SHARE = 0.035  # of the short side
 AROUND_PX = 48  # what OCR sees beyond the kept area: letters that reach in
 PAD_SHARE, PAD_PX = 0.3, 3  # added to a text box on each side
 TRACES = (2, 3)  # spatial formats: M-mode, spectral
