@@ -40,6 +40,7 @@ from echo_jax.evaluation.report import (
   fit_intervals,
   mean_embeddings,
   report_estimates,
+  spacing_range,
   write_report,
 )
 from echo_jax.evaluation.single import Finding, predict_record
@@ -436,7 +437,8 @@ def evaluate(
   domain = fit_domain(seen, unseen) if len(unseen) >= 20 else None
   intervals = fit_intervals(rows, experiment.targets, validation)
   Reference(
-    intervals, domain, clips, int(state.step), about["contract"]
+    intervals, domain, clips, int(state.step), about["contract"],
+    spacing_range(found[train][1]),
   ).save(workdir / "reference.npz")
   return estimates
 

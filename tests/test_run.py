@@ -222,6 +222,10 @@ def test_one_video_alone_is_predicted_as_in_the_report(trained, data_dir):
   unknown = predict(record | {"spacing_mm": np.full(2, np.nan, np.float32)})
   withheld = {value.target: value.withheld for value in unknown.values}
   assert not withheld["ef_pct"] and "spacing unknown" in withheld["edv_ml"]
+  assert not {v.target: v.withheld for v in finding.values}["edv_ml"]
+  larger = predict(record | {"spacing_mm": 3 * record["spacing_mm"]})
+  withheld = {value.target: value.withheld for value in larger.values}
+  assert not withheld["ef_pct"] and "in training saw" in withheld["edv_ml"]
   assert predict(replace_by_noise(record)).domain == OUTSIDE
   kept = Reference.load(workdir / "reference.npz")
   assert kept.domain.threshold == finding.threshold

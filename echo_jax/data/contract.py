@@ -149,6 +149,15 @@ def fit_frame(
   return square
 
 
+def fitted_spacing(
+  record: Record, contract: InputContract
+) -> Float[np.ndarray, "2"]:
+  """Row and column spacing of the contract's square, mm; NaN if unknown."""
+  rows, columns = frame_shape(record)[:2]
+  spacing_mm = np.asarray(record["spacing_mm"], np.float32)
+  return spacing_mm * np.float32(max(rows, columns) / contract.size)
+
+
 def _convert(
   frame: UInt8[np.ndarray, "H W c"], channels: int
 ) -> UInt8[np.ndarray, "H W d"]:

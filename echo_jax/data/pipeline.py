@@ -22,7 +22,12 @@ from echo_jax.data.clips import (
   windows_of_beats,
   windows_of_seconds,
 )
-from echo_jax.data.contract import InputContract, draw_clip, fit_sector
+from echo_jax.data.contract import (
+  InputContract,
+  draw_clip,
+  fit_sector,
+  fitted_spacing,
+)  # fmt: skip
 from echo_jax.data.mixing import Mixture, Shares
 from echo_jax.data.schema import Record
 from echo_jax.data.transforms import (
@@ -106,6 +111,7 @@ class ClipMaker:
       "frame_time_ms": clip.time_ms - np.float32(clip.time_ms[0]),
       "frame_index": clip.index,
       "frame_valid": clip.valid,
+      "spacing_mm": fitted_spacing(record, contract),
       "target": np.asarray(
         [truth_of(target, record) for target in self.targets], np.float32
       ),

@@ -274,6 +274,11 @@ def _turn_and_crop(
     warped = cv2.warpAffine(frame, place[:2], size, flags=bilinear)
     moved[...] = warped.reshape(frame.shape)
   out["video"] = video
+  if "spacing_mm" in out:
+    row_mm, column_mm = out["spacing_mm"]
+    # What a step to the right, or down, in the result is in the clip.
+    steps_mm = place[:2, :2].T * (column_mm, row_mm)
+    out["spacing_mm"] = np.float32(np.hypot(*steps_mm.T)[::-1])
   if "sector" in out:
     nearest = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     mask = out["sector"].astype(np.uint8)

@@ -28,13 +28,17 @@ Batches = Iterator[Mapping[str, Any]]
 
 
 class ClipPredictions(NamedTuple):
-  """Predictions of N clips in the targets' units, in the clips' order."""
+  """Predictions of N clips in the targets' units, in the clips' order.
+
+  `spacing_mm` is that of the pixels which the model saw, NaN if unknown.
+  """
 
   video_id: list[str]
   start_ms: Float[np.ndarray, "N"]
   truth: Float[np.ndarray, "N o"]
   prediction: Float[np.ndarray, "N o"]
   embedding: Float[np.ndarray, "N e"]
+  spacing_mm: Float[np.ndarray, "N 2"]
 
 
 def make_predict_step(
@@ -77,7 +81,10 @@ def predict_clips(
     parts.append(
       tuple(
         np.asarray(part, np.float64)[real]
-        for part in (batch["start_ms"], batch["target"], prediction, embedding)
+        for part in (
+          batch["start_ms"], batch["target"], prediction, embedding,
+          batch["spacing_mm"],
+        )  # fmt: skip
       )
     )
   columns = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -138,7 +138,8 @@ class Reference:
   validation had too few patients; `domain` likewise.  Both hold for the mean
   over `clips` clips of a video and for the weights of `step` under the input
   `contract` (its hash).  Validation also chose the checkpoint, so the
-  intervals are somewhat too narrow.
+  intervals are somewhat too narrow.  `spacing_mm` is the lowest and the
+  highest of the pixels that the model saw in training, NaN if all unknown.
   """
 
   intervals: Mapping[str, PredictionInterval]
@@ -146,6 +147,7 @@ class Reference:
   clips: int
   step: int
   contract: str
+  spacing_mm: tuple[float, float] = (float("nan"), float("nan"))
 
   def save(self, path: Path) -> None:
     """Writes plain arrays and numbers."""
@@ -157,7 +159,7 @@ class Reference:
     content = io.BytesIO()
     np.savez(
       content, intervals=json.dumps(plain), clips=self.clips, step=self.step,
-      contract=self.contract, **arrays,
+      contract=self.contract, spacing_mm=self.spacing_mm, **arrays,
     )  # fmt: skip
     write_whole(path, content.getvalue())
 
@@ -169,10 +171,11 @@ class Reference:
       domain = Domain.from_arrays(arrays) if "centre" in arrays else None
       clips, step = int(arrays["clips"]), int(arrays["step"])
       contract = str(arrays["contract"])
+      low_mm, high_mm = arrays["spacing_mm"].tolist()
     intervals = {
       name: PredictionInterval(**value) for name, value in plain.items()
     }
-    return cls(intervals, domain, clips, step, contract)
+    return cls(intervals, domain, clips, step, contract, (low_mm, high_mm))
 
 
 def fit_intervals(
@@ -194,6 +197,14 @@ def fit_intervals(
         patient_id=table["patient_id"], unit=target.unit,
       )  # fmt: skip
   return intervals
+
+
+def spacing_range(clips: ClipPredictions) -> tuple[float, float]:
+  """Lowest and highest known spacing in mm; NaN if none is known."""
+  known = clips.spacing_mm[np.isfinite(clips.spacing_mm)]
+  if not len(known):
+    return float("nan"), float("nan")
+  return float(known.min()), float(known.max())
 
 
 def mean_embeddings(clips: ClipPredictions) -> np.ndarray:

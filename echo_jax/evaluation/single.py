@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from echo_jax.data.pipeline import ClipMaker, stack
 from echo_jax.data.schema import Record
@@ -18,6 +19,7 @@ from echo_jax.targets import Target
 from echo_jax.training.state import TrainState
 
 NEEDS_SPACING = ("edv_ml", "esv_ml")
+SPACING_SLACK = 0.02  # 2 % in length, 6 % in volume: less than any interval
 INSIDE = "within the training domain"
 OUTSIDE = "outside the training domain: research only"
 UNCHECKED = "not checked against the training domain: research only"
@@ -108,7 +110,8 @@ def predict_record(
 
   As many clips as the reference was fitted with.  An interval is given inside
   the training domain only, since elsewhere it holds nothing.  Volumes are
-  withheld where the spacing is unknown.
+  withheld where the spacing is unknown or unlike that of all training videos:
+  the picture does not tell a model how large a pixel is.
 
   Raises:
     UnknownTimes, UnknownBeats: the video has no frame times, or no beats, and
@@ -120,7 +123,7 @@ def predict_record(
   ]
   found = predict_clips(predict_step, state, iter([stack(rows)]))
   mean = found.prediction.mean(axis=0)
-  spaced = bool(np.isfinite(record["spacing_mm"]).all())
+  no_volume = _why_no_volume(found.spacing_mm[0], reference.spacing_mm)
   distance, threshold, verdict = None, None, UNCHECKED
   if reference.domain is not None:
     embedding = found.embedding.mean(axis=0)[None]
@@ -129,19 +132,36 @@ def predict_record(
     verdict = INSIDE if distance <= threshold else OUTSIDE
   intervals = reference.intervals if verdict == INSIDE else {}
   values = tuple(
-    _value(target, mean[column], intervals, spaced)
+    _value(target, mean[column], intervals, no_volume)
     for column, target in enumerate(targets)
   )
   return Finding(record, values, distance, threshold, verdict, found)
 
 
+def _why_no_volume(
+  spacing_mm: Float[np.ndarray, "2"], trained_mm: tuple[float, float]
+) -> str:
+  """Why millilitres have no ground; "" where they have some."""
+  if not np.isfinite(spacing_mm).all():
+    return "pixel spacing unknown, so millilitres have no ground"
+  low_mm, high_mm = trained_mm
+  if not np.isfinite(trained_mm).all():
+    return "trained on videos of unknown pixel spacing"
+  slack = 1 + SPACING_SLACK
+  if low_mm / slack <= spacing_mm.min() and spacing_mm.max() <= high_mm * slack:
+    return ""
+  return (
+    f"the model sees {spacing_mm[0]:.2f} x {spacing_mm[1]:.2f} mm a pixel, and "
+    f"in training saw {low_mm:.2f} to {high_mm:.2f} mm"
+  )
+
+
 def _value(
-  target: Target, value: float, intervals: Mapping, spaced: bool
+  target: Target, value: float, intervals: Mapping, no_volume: str
 ) -> Value:
-  if target.name in NEEDS_SPACING and not spaced:
-    why = "pixel spacing unknown, so millilitres have no ground"
+  if target.name in NEEDS_SPACING and no_volume:
     nan = float("nan")
-    return Value(target.name, target.unit, nan, nan, nan, why)
+    return Value(target.name, target.unit, nan, nan, nan, no_volume)
   low, high = np.nan, np.nan
   if target.name in intervals:
     top = 100.0 if target.unit == "%" else np.inf

@@ -106,6 +106,7 @@ def beat_record(waves, rate):
   return {
     "video_id": "t:v", "frames": encode_frames(video, "raw"),
     "frames_codec": "raw", "frames_shape": np.array([4, 4, 1], np.int32),
+    "spacing_mm": np.float32([0.3, 0.3]),
     "frame_time_ms": np.arange(20, dtype=np.float32) * np.float32(50),
     "r_wave_ms": np.asarray(waves, np.float32), "heart_rate_bpm": rate,
     "sector": b"",

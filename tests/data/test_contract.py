@@ -10,6 +10,7 @@ from echo_jax.data.contract import (
   draw_clip,
   fit_frame,
   fit_sector,
+  fitted_spacing,
   normalise,
 )
 from echo_jax.data.frames import (
@@ -30,6 +31,7 @@ def record(frames=10, size=(8, 8), channels=1, codec="raw", step_ms=100.0):
   return {
     "frames": encode_frames(video, codec), "frames_codec": codec,
     "frames_shape": np.array([*size, channels], np.int32), "sector": b"",
+    "spacing_mm": np.float32([0.3, 0.3]),
     "frame_time_ms": np.arange(frames, dtype=np.float32) * np.float32(step_ms),
     "video_id": "t:v",
   }  # fmt: skip
@@ -98,6 +100,14 @@ def test_resizing_keeps_the_aspect_and_centres(size, inner):
   top, left = (8 - inner[0]) // 2, (8 - inner[1]) // 2
   wanted[top : top + inner[0], left : left + inner[1]] = 90
   np.testing.assert_array_equal(fitted, wanted)
+
+
+def test_the_spacing_grows_as_the_picture_shrinks():
+  record = {
+    "frames_shape": np.array([20, 40, 1]), "spacing_mm": np.float32([0.2, 0.3])
+  }  # fmt: skip
+  spacing_mm = fitted_spacing(record, InputContract(size=10))
+  np.testing.assert_allclose(spacing_mm, [0.8, 1.2], rtol=1e-6)
 
 
 def test_shrinking_averages():

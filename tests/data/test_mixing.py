@@ -34,6 +34,7 @@ class Source(list):
       {
         "video_id": f"{name}:{i}", "frames": frames, "frames_codec": "raw",
         "frames_shape": np.array([4, 4, 1], np.int32), "sector": b"",
+        "spacing_mm": np.float32([0.3, 0.3]),
         "frame_time_ms": np.arange(6, dtype=np.float32) * np.float32(50),
       }
       for i in range(count)

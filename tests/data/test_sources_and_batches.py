@@ -46,6 +46,7 @@ def make_source(lengths=(20, 4, 7, 30, 12)):
       {
         "video_id": f"t:{i}", "frames": encode_frames(frames, "raw"),
         "frames_codec": "raw", "frames_shape": np.array([8, 8, 1], np.int32),
+        "spacing_mm": np.float32([0.3, 0.3]),
         "frame_time_ms": np.arange(count, dtype=np.float32) * np.float32(50),
         "sector": encode_mask(np.tri(8, dtype=bool)), "ef_pct": 48.0 + i,
       }  # fmt: skip

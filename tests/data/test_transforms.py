@@ -253,6 +253,11 @@ def test_a_crop_is_enlarged_to_the_whole_picture():
     along = (rows[90, 50] - rows[10, 50]) / 80
     assert 0.6 - 0.03 <= across * along <= 1.03
     assert 1 / 1.3 - 0.03 <= across / along <= 1.3 + 0.03
+    sized = {"video": down, "spacing_mm": np.float32([0.2, 0.3])}
+    spacing_mm = apply_draw(sized, how, numbers)["spacing_mm"]
+    np.testing.assert_allclose(
+      spacing_mm, [0.2 * along, 0.3 * across], rtol=0.02
+    )
     # Nothing from beyond the picture comes in.
     inner = slice(1, -1), slice(1, -1)
     assert columns[inner].min() >= 99 and rows[inner].min() >= 99
@@ -306,6 +311,7 @@ def test_new_settings_do_not_move_what_the_old_ones_drew():
   record = {
     "video_id": "t:v", "frames": encode_frames(video, "raw"),
     "frames_codec": "raw", "frames_shape": np.array([16, 16, 1], np.int32),
+    "spacing_mm": np.float32([0.3, 0.3]),
     "frame_time_ms": times, "sector": b"",
   }  # fmt: skip
   contract = InputContract(frames=4, span_s=0.5, size=16)
@@ -350,6 +356,7 @@ def test_a_slower_scanner_shows_stored_frames_at_their_own_times():
   record = {
     "video_id": "t:v", "frames": encode_frames(video, "raw"),
     "frames_codec": "raw", "frames_shape": np.array([4, 4, 1], np.int32),
+    "spacing_mm": np.float32([0.3, 0.3]),
     "frame_time_ms": times, "sector": b"",
   }  # fmt: skip
   contract = InputContract(frames=16, span_s=0.64, size=4)
@@ -384,6 +391,7 @@ def test_rays_need_a_sector():
     "video_id": "t:v", "sector": encode_mask(mask), "frames_codec": "raw",
     "frames": encode_frames(np.zeros((2, 16, 16, 1), np.uint8), "raw"),
     "frames_shape": np.array([16, 16, 1], np.int32),
+    "spacing_mm": np.float32([0.3, 0.3]),
     "frame_time_ms": np.array([0, 100], np.float32),
   }  # fmt: skip
   contract = InputContract(frames=2, span_s=0.2, size=16)

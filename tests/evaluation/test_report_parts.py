@@ -22,6 +22,7 @@ from echo_jax.evaluation.report import (
   judged_targets,
   mean_embeddings,
   report_estimates,
+  spacing_range,
   study_rows,
   write_report,
 )
@@ -56,6 +57,7 @@ def batches(size=4, videos=30, clips=2):
     yield {
       "video_id": [f"t:{v}" for v, _ in part], "row_valid": real,
       "start_ms": np.array([s for _, s in part], np.float32),
+      "spacing_mm": np.full((len(ef), 2), 0.3),
       "target": np.stack([ef, 80 + ef, ef < 50], 1).astype(np.float32),
     }  # fmt: skip
 
@@ -194,18 +196,20 @@ def test_reference_comes_back_as_it_was(rows, clips, tmp_path):
   intervals = fit_intervals(rows, TARGETS)
   assert set(intervals) == {"ef_pct", "edv_ml"}
   assert isinstance(intervals["ef_pct"], PredictionInterval)
-  kept = Reference(intervals, domain, 2, 40, "abc")
+  kept = Reference(intervals, domain, 2, 40, "abc", (0.5, 1.25))
   kept.save(tmp_path / "reference.npz")
   back = Reference.load(tmp_path / "reference.npz")
   assert back.intervals == intervals and back.clips == 2
   assert back.step == 40 and back.contract == "abc"
+  assert back.spacing_mm == (0.5, 1.25)
   probe = np.ones((2, 3))
   np.testing.assert_array_equal(
     back.domain.distance(probe), domain.distance(probe)
   )
   none = Reference({}, None, 1, 2, "")
   none.save(tmp_path / "none.npz")
-  assert Reference.load(tmp_path / "none.npz") == none
+  back = Reference.load(tmp_path / "none.npz")
+  assert back.domain is None and not np.isfinite(back.spacing_mm).any()
 
 
 def test_intervals_need_validation_patients(clips):
@@ -215,9 +219,22 @@ def test_intervals_need_validation_patients(clips):
   assert fit_intervals(clip_rows(clips, TARGETS, enough), TARGETS)
 
 
+def test_spacing_range_is_of_what_is_known():
+  nothing = np.zeros((3, 1))
+  for spacing, wanted in (
+    ([[0.5, 0.6], [np.nan, np.nan], [0.4, 0.4]], [0.4, 0.6]),
+    ([[np.nan, np.nan]] * 3, [np.nan, np.nan]),
+  ):
+    clips = ClipPredictions(
+      ["t:a", "t:b", "t:c"], np.zeros(3), nothing, nothing, nothing,
+      np.array(spacing),
+    )  # fmt: skip
+    np.testing.assert_array_equal(spacing_range(clips), wanted)
+
+
 def test_embeddings_are_averaged_by_video_in_order():
   clips = ClipPredictions(
     ["t:b", "t:b", "t:a"], np.zeros(3), np.zeros((3, 1)), np.zeros((3, 1)),
-    np.array([[1.0, 0.0], [3.0, 4.0], [7.0, 8.0]]),
+    np.array([[1.0, 0.0], [3.0, 4.0], [7.0, 8.0]]), np.ones((3, 2)),
   )  # fmt: skip
   assert mean_embeddings(clips).tolist() == [[2, 2], [7, 8]]
