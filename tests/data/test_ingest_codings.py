@@ -134,6 +134,51 @@ def test_run_lengths_of_luminance_and_chroma(tmp_path):
   assert frames[:, :4].max() == 0
 
 
+def test_raw_halved_chroma_of_several_frames(tmp_path):
+  """YBR_FULL_422 uncompressed: two pixels as Y, Y, Cb, Cr (C.7.6.3.1.2)."""
+  packed = np.zeros((3, 8, 4, 4), np.uint8)  # T H pair (Y Y Cb Cr)
+  packed[..., 2:] = 128
+  packed[:, 2:6, 1:3] = (76, 76, 85, 255)  # red
+  packed[2] = (200, 100, 128, 128)  # greys, of the third frame only
+  path = write_dicom(
+    tmp_path / "a", packed.reshape(3, 8, 16), Columns=8, SamplesPerPixel=3,
+    PhotometricInterpretation="YBR_FULL_422", PlanarConfiguration=0,
+  )  # fmt: skip
+  frames = read_recording(path).frames
+  want = np.zeros((3, 8, 8, 3), np.uint8)
+  want[:, 2:6, 2:6] = (255, 0, 0)
+  want[2] = np.array([200, 100] * 4)[:, None]
+  np.testing.assert_allclose(frames, want, atol=2)
+
+
+@pytest.mark.parametrize("named", ["YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT"])
+def test_names_of_colour_that_the_coding_cannot_have(tmp_path, named):
+  """A JPEG is read as what it must be; raw bytes under such a name are not."""
+  red = np.zeros((1, 48, 64, 3), np.uint8)
+  red[:, 8:40, 8:56] = (255, 40, 0)
+  path = write_coded(
+    tmp_path / "a", [jpeg(red[0])], red.shape, f"{STEM}.4.50",
+    PhotometricInterpretation=named,
+  )  # fmt: skip
+  clip = read_recording(path)
+  np.testing.assert_allclose(clip.frames[0, 24, 32], [255, 40, 0], atol=4)
+  assert any(named in words for words in clip.warnings)
+  raw = write_dicom(tmp_path / "b", red, PhotometricInterpretation=named)
+  with pytest.raises(Rejected, match=f"bad colour: .*{named}"):
+    read_recording(raw)
+
+
+def test_bits_that_are_not_the_lowest(tmp_path):
+  """12 bits in the upper end of 16 (retired) are not taken for the lower."""
+  wide = GREY.astype("<u2") << 4
+  header = {"BitsAllocated": 16, "BitsStored": 12}
+  path = write_dicom(tmp_path / "a", wide, **header, HighBit=11)
+  np.testing.assert_array_equal(read_recording(path).frames[..., 0], GREY)
+  path = write_dicom(tmp_path / "b", wide << 4, **header, HighBit=15)
+  with pytest.raises(Rejected, match="bad depth: the highest of 12 bits"):
+    read_recording(path)
+
+
 @pytest.mark.parametrize(
   ("ending", "codec", "form"),
   [

@@ -8,8 +8,8 @@ Axes: T frame, H row, W column, c channel (1 grey or 3 RGB).
 
 import struct
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -17,7 +17,12 @@ from PIL import Image
 from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException
-from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels
+from pydicom.pixels import (
+  apply_color_lut,
+  get_decoder,
+  iter_pixels,
+  pixel_array,
+)  # fmt: skip
 from pydicom.uid import UID
 
 from echo_jax.data.ingest import limits
@@ -39,6 +44,8 @@ VIDEO = tuple(f"{STEM}{n}" for n in range(100, 109)) + tuple(
   f"{STEM}{n}.1" for n in range(100, 107)
 )
 BASELINE = f"{STEM}50"
+JPEG = (BASELINE, f"{STEM}51")
+JPEG_2000 = tuple(f"{STEM}{n}" for n in (90, 91, 92, 93, 201, 202, 203))
 GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 COLOUR = (
   "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420",
@@ -183,9 +190,39 @@ def _announced(header: Header, syntax: UID) -> _Shape:
       f"bad depth: {stored} of {shape.bits} bits a sample are used; allowed "
       "are 8, and 8 to 16 of 16"
     )
+  highest = header.integer("HighBit", stored - 1)
+  if highest != stored - 1:
+    raise Rejected(
+      f"bad depth: the highest of {stored} bits is said to be number "
+      f"{highest}; it can only be {stored - 1} (PS3.5 8.1.1)"
+    )
   if header.integer("PixelRepresentation", 0) != 0:
     raise Rejected("bad depth: signed pixels are not a picture of ultrasound")
-  return shape
+  return _with_real_colour(header, shape)
+
+
+def _with_real_colour(header: Header, shape: _Shape) -> _Shape:
+  """Names of colour belong to codings: PS3.3 C.7.6.3.1.2, PS3.5 8.2.
+
+  Under a wrong one pydicom would hand out luminance and chrominance as RGB.
+  """
+  named, syntax = shape.photometric, shape.syntax
+  fits = {
+    "YBR_ICT": JPEG_2000, "YBR_RCT": JPEG_2000,
+    "YBR_PARTIAL_420": VIDEO, "YBR_PARTIAL_422": VIDEO,
+  }.get(named)  # fmt: skip
+  if fits is None or syntax in fits:
+    return shape
+  if syntax not in JPEG:
+    raise Rejected(
+      f"bad colour: PhotometricInterpretation {named} with {syntax.name}, "
+      "which cannot be so coded"
+    )
+  header.warn(
+    f"PhotometricInterpretation {named} cannot be in a JPEG: read as "
+    "YBR_FULL_422"
+  )
+  return replace(shape, photometric="YBR_FULL_422")
 
 
 def _coded(shape: _Shape, dataset: FileDataset) -> Iterator[bytes]:
@@ -269,7 +306,7 @@ def _decode(
       palette = None
       if shape.photometric == "PALETTE COLOR":
         palette = _palette(header, dataset, shape)
-      for pixels in iter_pixels(dataset, decoding_plugin=_plugin(shape.syntax)):
+      for pixels in _decoded_frames(dataset, shape):
         frame = _to_bytes(pixels, header, shape, palette)
         if frames is None:
           frames = np.empty((shape.frames, *frame.shape), np.uint8)
@@ -295,7 +332,21 @@ def _decode(
   return frames, colour
 
 
-def _plugin(syntax: UID) -> str:
+def _decoded_frames(
+  dataset: FileDataset, shape: _Shape
+) -> Iterable[np.ndarray]:
+  """Frames as pydicom decodes them, RGB where there is colour."""
+  if shape.photometric == "YBR_FULL_422" and not shape.syntax.is_encapsulated:
+    # iter_pixels of pydicom 3.0 cuts these frames at three bytes a pixel.
+    frames = pixel_array(dataset)
+    return frames if shape.frames > 1 else [frames]
+  return iter_pixels(
+    dataset, decoding_plugin=plugin(shape.syntax),
+    photometric_interpretation=shape.photometric,
+  )  # fmt: skip
+
+
+def plugin(syntax: UID) -> str:
   """The decoder to use; "" takes any that is installed.
 
   Decoders of JPEG differ by up to 20 grey levels where they enlarge the
