@@ -26,7 +26,6 @@ from experiments.demo.stages import Arm
 
 COHORTS = ("independent", "clinic_like")
 HEADS = ("max", "mean", "gru")
-FEW = 100
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,28 @@ class Training:
 
 MAIN = Training("moments, pre-trained")
 SCRATCH = Training("moments, from scratch", pretrained=False)
-TRAININGS: Mapping[str, tuple[Training, ...]] = {
-  "independent": (
+
+
+def trainings_of(cohort: str, few_labels: int) -> tuple[Training, ...]:
+  """Every model of a cohort; most are of the independent one."""
+  if cohort != "independent":
+    return MAIN, SCRATCH
+  few = f"{few_labels} labels"
+  return (
     MAIN,
     SCRATCH,
     *(Training(f"{head}, pre-trained", head) for head in HEADS),
     Training("STF-Net, pre-trained", "stf"),
     Training("STF-Net, from scratch", "stf", pretrained=False),
-    Training(f"moments, pre-trained, {FEW} labels", labels=FEW),
+    Training(f"moments, pre-trained, {few}", labels=few_labels),
     Training(
-      f"moments, from scratch, {FEW} labels", pretrained=False, labels=FEW
+      f"moments, from scratch, {few}", pretrained=False, labels=few_labels
     ),
     Training(
       "moments, trained on still frames", pretrained=False,
       change="hold_still",
     ),
-  ),
-  "clinic_like": (MAIN, SCRATCH),
-}  # fmt: skip
+  )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def run_cohort(
     folder = workdir / cohort / f"seed_{seed}"
     with clock(f"{cohort}, seed {seed}: pre-train"):
       stages.pretrain(recipe, data, dataset, folder / "mae", seed)
-    for training in TRAININGS[cohort]:
+    for training in trainings_of(cohort, recipe.few_labels):
       run = folder / training.folder
       with clock(f"{cohort}, seed {seed}: {training.name}"):
         stages.finetune(
@@ -168,7 +171,7 @@ def write_page_of_first_seed(
   The differences on it are those over all seeds.
   """
   folder = workdir / "independent" / f"seed_{seed}"
-  trainings = TRAININGS["independent"]
+  trainings = trainings_of("independent", recipe.few_labels)
   runs = {training.name: folder / training.folder for training in trainings}
   with clock("other input"):
     outside = meet_other_input(runs[MAIN.name], recipe.clips)

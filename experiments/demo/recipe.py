@@ -22,6 +22,7 @@ class Recipe:
     batch_size: of both trainings.
     clips: a video in evaluation.
     resamples: of the bootstrap.
+    few_labels: labelled videos where labels are few.
   """
 
   patients: int = 640
@@ -37,6 +38,7 @@ class Recipe:
   batch_size: int = 16
   clips: int = 3
   resamples: int = 2000
+  few_labels: int = 100
 
 
 STANDARD = Recipe()
@@ -44,6 +46,7 @@ TINY = Recipe(
   patients=60, shares=(0.4, 0.3, 0.3), size=32, duration_s=1.5,
   pretrain_steps=6, finetune_steps=6, width=32, depth=1, heads=2,
   decoder_width=16, batch_size=8, clips=1, resamples=200,
+  few_labels=12,
 )  # fmt: skip
 
 
