@@ -233,10 +233,13 @@ def _deceleration_ms(flow: BeatFlow, early: np.ndarray) -> float:
   top = int(np.argmax(speed))
   if not speed[top] > LEAST_WAVE_CM_S:
     return math.nan
+  before, after = speed[top - 1], speed[top + 1]
+  bend = before - 2 * speed[top] + after
+  summit = top + 0.5 * (before - after) / bend  # of the parabola through them
   below = top + int(np.argmax(speed[top:] <= speed[top] / 2))
   high, low = speed[below - 1], speed[below]
-  part = (high - speed[top] / 2) / (high - low)
-  return 2 * float(units.ms_from_s((below - 1 + part - top) * flow.step_s))
+  half = below - 1 + (high - speed[top] / 2) / (high - low)
+  return 2 * float(units.ms_from_s((half - summit) * flow.step_s))
 
 
 def measure_beat(flow: BeatFlow) -> Measures:
