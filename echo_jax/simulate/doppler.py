@@ -336,8 +336,8 @@ def _power(db):
 
 
 def paint_power(
-  place: Site, velocity: Float[np.ndarray, "v"], layers: Sequence[Layer]
-) -> Float[np.ndarray, "v W"]:
+  place: Site, velocity: Float[np.ndarray, "velocity"], layers: Sequence[Layer]
+) -> Float[np.ndarray, "velocity W"]:
   """Power over velocity (up is positive) before folding and noise.
 
   Both edges of a layer are at half its power.  Where it stands still it is
@@ -367,7 +367,7 @@ def paint_power(
 
 
 def fold(
-  power: Float[np.ndarray, "v W"], rows: int
+  power: Float[np.ndarray, "velocity W"], rows: int
 ) -> Float[np.ndarray, "H W"]:
   """Adds what lies beyond the Nyquist limit where it appears.
 
@@ -481,7 +481,7 @@ def _tick_cm_s(span: float) -> float:
 
 
 def draw_page(
-  spectrum: UInt8[np.ndarray, "h w"], zero: int, display: Display
+  spectrum: UInt8[np.ndarray, "rows columns"], zero: int, display: Display
 ) -> tuple[UInt8[np.ndarray, "H W"], tuple[int, int, int, int]]:
   """The spectrum on its page with zero line and scales, and its box."""
   rows, columns = spectrum.shape

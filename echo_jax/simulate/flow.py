@@ -64,7 +64,7 @@ def healthy_valves(bsa_m2: float) -> Valves:
 
 @dataclasses.dataclass(frozen=True)
 class BeatFlow:
-  """Curves of one beat at equal steps.  Axis: s step.
+  """Curves of one beat at equal steps.  Axis: s sample, one a step.
 
   Attributes:
     beat: phases of the beat.
@@ -98,6 +98,12 @@ def _check(valves: Valves, stroke_ml: float) -> None:
     value = getattr(valves, name)
     if not value > 0:
       raise ValueError(f"{name} is {value:g}; a valve opens to more than 0")
+  # a jet is never slower than the stream that feeds it
+  if valves.aortic_area_cm2 > 1.05 * valves.outflow_area_cm2:
+    raise ValueError(
+      f"aortic_area_cm2 is {valves.aortic_area_cm2:.2f}, more than the outflow "
+      f"tract's {valves.outflow_area_cm2:.2f} cm2; widen outflow_mm"
+    )
   if not 0 <= valves.regurgitant_ml < stroke_ml:
     raise ValueError(
       f"regurgitant_ml is {valves.regurgitant_ml:.1f} ml; it must lie from 0 "
@@ -124,7 +130,8 @@ def sample_beat(
     step_s: wanted length of a step; a whole number of steps fills the beat.
 
   Raises:
-    ValueError: an opening of 0, or more regurgitation than stroke volume.
+    ValueError: an opening of 0, an aortic valve wider than the outflow tract,
+      or more regurgitation than stroke volume.
   """
   state = ventricle.state
   stroke_ml = state.edv_ml - state.esv_ml

@@ -207,6 +207,7 @@ def test_beats_follow_the_r_waves():
   [
     (flow.Valves(0.0, 20.0, 4.0), "aortic_area_cm2 is 0"),
     (flow.Valves(1.0, math.nan, 4.0), "outflow_mm is nan"),
+    (flow.Valves(3.5, 20.0, 4.0), "3.50, more than .* 3.14 cm2"),
     (flow.Valves(1.0, 20.0, 4.0, 80.0), "80.0 ml; .* below the 72.0 ml"),
     (flow.Valves(1.0, 20.0, 4.0, -1.0), "regurgitant_ml is -1.0 ml"),
   ],
