@@ -11,6 +11,7 @@ Values = ArrayLike | float | int
 
 MS_PER_S = 1000.0
 MM_PER_CM = 10.0
+CM_PER_M = 100.0
 
 
 def ms_from_s(seconds: Values) -> np.ndarray | np.floating:
@@ -36,6 +37,11 @@ def mm_from_cm(centimetres: Values) -> np.ndarray | np.floating:
 def cm_from_mm(millimetres: Values) -> np.ndarray | np.floating:
   """Millimetres to centimetres."""
   return np.asarray(millimetres, np.float64) / MM_PER_CM
+
+
+def m_from_cm(centimetres: Values) -> np.ndarray | np.floating:
+  """Centimetres to metres, also in velocities."""
+  return np.asarray(centimetres, np.float64) / CM_PER_M
 
 
 def ml_from_mm3(volume_mm3: Values) -> np.ndarray | np.floating:

@@ -1,0 +1,123 @@
+"""Grades at their edges, and where area and jet disagree."""
+
+import dataclasses
+
+import pytest
+
+from echo_jax.simulate import draw_study, electrics, flow, grades, heart
+
+
+@pytest.mark.parametrize(
+  ("area_cm2", "grade"),
+  [
+    (0.4, "severe"), (0.999, "severe"), (1.0, "moderate"), (1.5, "moderate"),
+    (1.501, "mild"), (2.0, "mild"), (2.01, "none"), (4.0, "none"),
+  ],
+)  # fmt: skip
+def test_area(area_cm2, grade):
+  assert grades.as_grade_by_area(area_cm2) == grade
+
+
+@pytest.mark.parametrize(
+  ("peak_cm_s", "grade"),
+  [
+    (100.0, "none"), (259.9, "none"), (260.0, "mild"), (299.9, "mild"),
+    (300.0, "moderate"), (399.9, "moderate"), (400.0, "severe"),
+    (550.0, "severe"),
+  ],
+)  # fmt: skip
+def test_velocity(peak_cm_s, grade):
+  assert grades.as_grade_by_velocity(peak_cm_s) == grade
+
+
+@pytest.mark.parametrize(
+  ("mean_mmhg", "grade"),
+  [
+    (19.9, "mild or none"), (20.0, "moderate"), (39.9, "moderate"),
+    (40.0, "severe"),
+  ],
+)  # fmt: skip
+def test_gradient(mean_mmhg, grade):
+  assert grades.as_grade_by_gradient(mean_mmhg) == grade
+
+
+@pytest.mark.parametrize(
+  ("area_cm2", "peak_cm_s", "mean_mmhg", "discordant"),
+  [
+    (0.8, 420.0, 44.0, False),
+    (0.8, 399.9, 39.9, True),
+    (0.8, 400.0, 38.0, False),  # either sign of a high gradient is enough
+    (0.8, 390.0, 40.0, False),
+    (0.999, 350.0, 30.0, True),
+    (1.0, 350.0, 30.0, False),
+    (1.1, 410.0, 42.0, True),  # high flow through a moderate valve
+    (2.5, 120.0, 3.0, False),
+  ],
+)
+def test_discordance(area_cm2, peak_cm_s, mean_mmhg, discordant):
+  assert grades.is_discordant(area_cm2, peak_cm_s, mean_mmhg) == discordant
+
+
+@pytest.mark.parametrize(
+  ("volume_ml", "share_pct", "grade"),
+  [
+    (0.0, 0.0, "none"), (4.9, 10.0, "none"), (5.0, 10.0, "mild"),
+    (29.9, 29.9, "mild"), (30.0, 29.0, "moderate"), (20.0, 30.0, "moderate"),
+    (59.9, 49.9, "moderate"), (60.0, 40.0, "severe"), (25.0, 50.0, "severe"),
+  ],
+)  # fmt: skip
+def test_regurgitation(volume_ml, share_pct, grade):
+  assert grades.mr_grade(volume_ml, share_pct) == grade
+
+
+def graded(ef_pct, edv_ml, valves, bsa_m2=1.8):
+  state = draw_study(1, 4, 0, "clinic_like").heart
+  ventricle = heart.build_ventricle(
+    dataclasses.replace(state, ef_pct=ef_pct, edv_ml=edv_ml)
+  )
+  beat = electrics.make_beat(60 / 70)
+  measures = flow.measure_beat(flow.sample_beat(ventricle, valves, beat))
+  return grades.grade_heart(measures, valves, bsa_m2), measures
+
+
+def test_normal_flow_high_gradient():
+  """0.65 cm2 and 72 ml: 40 ml/m2 over 1.8 m2, above 4 m/s."""
+  found, m = graded(60.0, 120.0, flow.Valves(0.65, 20.0, 4.0))
+  assert found.as_grade == "severe" == found.as_grade_by_velocity
+  assert not found.as_discordant and not found.low_flow
+  assert found.stroke_index_ml_m2 == pytest.approx(40.0)
+  assert m.aortic_peak_cm_s > 400
+
+
+@pytest.mark.parametrize(
+  ("ef_pct", "edv_ml"), [(25.0, 160.0), (60.0, 66.0)]
+)
+def test_low_flow_low_gradient(ef_pct, edv_ml):
+  """The same valve behind a failing and behind a small heart: 40 ml."""
+  found, m = graded(ef_pct, edv_ml, flow.Valves(0.8, 20.0, 4.0))
+  assert m.stroke_ml == pytest.approx(40.0, abs=0.5)
+  assert found.as_grade == "severe" and found.as_discordant and found.low_flow
+  assert m.aortic_peak_cm_s < 300 and m.aortic_mean_mmhg < 20
+
+
+def test_flow_never_changes_the_true_grade():
+  valves = flow.Valves(1.2, 20.0, 4.0)
+  seen = {graded(ef, 120.0, valves)[0].as_grade for ef in (15.0, 40.0, 70.0)}
+  assert seen == {"moderate"}
+
+
+def test_regurgitation_can_make_flow_low():
+  """72 ml of which 30 go back: 42 / 1.8 = 23 ml/m2; 42 % of the stroke."""
+  found, _ = graded(60.0, 120.0, flow.Valves(2.4, 20.0, 4.0, 30.0))
+  assert found.low_flow and found.mr_grade == "moderate"
+  assert found.stroke_index_ml_m2 == pytest.approx(42 / 1.8)
+  assert found.as_grade == "none" and not found.as_discordant
+
+
+def test_healthy_valves_are_never_stenotic():
+  for bsa_m2 in (1.2, 1.6, 2.0, 2.8):
+    valves = flow.healthy_valves(bsa_m2)
+    assert grades.as_grade_by_area(valves.aortic_area_cm2) == "none"
+    assert valves.aortic_area_cm2 < 1.02 * valves.outflow_area_cm2
+  # 5.7 * 2 + 12.1 = 23.5 mm, shrunk to 0.85
+  assert flow.healthy_valves(2.0).outflow_mm == pytest.approx(19.975)
