@@ -13,6 +13,7 @@ import pytest
 from echo_jax.data import finish as finishing
 from echo_jax.data import schema
 from echo_jax.data.build import BuildFailed, Dataset, Item, build
+from echo_jax.data.index import index_row
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.plan import items_a_shard
 from echo_jax.data.sources import (
@@ -304,3 +305,38 @@ def test_fingerprint_sees_labels_and_pixels_apart(tmp_path):
   assert label["pixels"] == same["pixels"] != pixel["pixels"]
   assert pixel["labels"] == same["labels"] != label["labels"]
   assert same["dataset"] == "toy:1.0.0"
+
+
+CHANGED = {
+  "volume_ml": (120.5, np.nan, 61), "lv_mask": [b"ac", b"", b"\x00"],
+  "tracing_px": ((1.5, 2.5), (3, 4), (5, 6.5)), "tracing_count": (1, 2),
+  "caliper_px": ((1, 2, 3, 4.5), (5, 6, 7, 9)), "spacing_mm": (0.1234568, 2.0),
+  "frame_time_ms": (0, 16.8, 33.3), "r_wave_ms": (-3.5, 820.5),
+  "ecg_mv": ((0.5, -0.25), (1, 2), (0, 0.5)), "sector": b"\x89PNG\x01",
+  "doppler_box_px": (1, 2, 30, 41), "myo_mask": [b"m", b"", b""],
+}  # fmt: skip
+
+
+def test_a_checksum_sees_every_label_and_no_pixel():
+  """Whatever a clip or a target may come from, not the scalars alone."""
+  whole = index_row(full_record())["label_crc32"]
+  assert index_row(full_record())["label_crc32"] == whole
+  assert index_row(full_record(frames=[b"a"] * 3))["label_crc32"] == whole
+  for name, value in CHANGED.items():
+    row = index_row(full_record(**{name: value}))
+    assert row["label_crc32"] != whole, name
+  # NaN is one value, however its bits lie.
+  odd = np.array([0xFFC00001], np.uint32).view(np.float32)[0]
+  same = full_record(volume_ml=(120.5, odd, 60))
+  assert index_row(same)["label_crc32"] == whole
+
+
+def test_fingerprint_sees_labels_of_frames(tmp_path):
+  def labels(folder, **changes):
+    made = dataset([lambda: full_record(**changes)])
+    return fingerprint(build(made, tmp_path / folder, progress=False).path)
+
+  same = labels("a")
+  other = labels("b", volume_ml=CHANGED["volume_ml"])
+  assert other["labels"] != same["labels"]
+  assert other["pixels"] == same["pixels"]
