@@ -121,6 +121,7 @@ def dataset(
   return Dataset(
     name, VERSION, f"Ultrasound DICOM files of {name}.", settings,
     tuple(items), read, tuple(refused),
+    lambda item: (Path(item.facts["path"]),),
   )  # fmt: skip
 
 

@@ -79,7 +79,10 @@ def run_shard(
   columns = {
     name: [row[name] for row in kept.rows] for name in INDEX_SCHEMA.names
   }
-  head = {"records": count, "file_bytes": size, "items": len(shard.items)}
+  head = {
+    "records": count, "file_bytes": size, "items": len(shard.items),
+    "stamp": shard.stamp,
+  }  # fmt: skip
   body = {
     "items": kept.items, "entries": kept.entries,
     "record_bytes": kept.record_bytes, "index": columns,
@@ -149,10 +152,12 @@ class _Kept:
 
 
 def is_finished(folder: Path, shard: Shard) -> bool:
-  """Whether a shard has an account and the records that it speaks of."""
+  """Whether a shard has an account, of these files, and its records."""
   try:
     with account_file(folder, shard.number).open(encoding="utf-8") as file:
       head = json.loads(file.readline())
+    if head["stamp"] != shard.stamp:
+      return False
     if not head["records"]:
       return True
     records = records_file(folder, shard.number)
