@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import made_builds
 import numpy as np
 import pandas as pd
 import pydicom
@@ -245,3 +246,8 @@ def test_empty_key_is_refused(source, tmp_path, capsys):
   (tmp_path / "key").write_text("\n")
   assert run(source, tmp_path, "--key-file", str(tmp_path / "key")) == 1
   assert "is empty; put a secret into it" in capsys.readouterr().err
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))
