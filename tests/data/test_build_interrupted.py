@@ -249,6 +249,9 @@ def test_a_record_is_not_written_under_another_split(tmp_path):
   [
     ({"frame_time_ms": (0, 20, np.inf)}, "frame_time_ms"),
     ({"spacing_mm": (np.inf, 0.3)}, "spacing_mm"),
+    ({"r_wave_ms": (5, 5, 900)}, "r_wave_ms"),
+    ({"r_wave_ms": (900, 5)}, "r_wave_ms"),
+    ({"r_wave_ms": (5, np.nan)}, "r_wave_ms"),
     ({"tracing_count": (2, 2)}, "tracing_count"),
     ({"tracing_count": (3,)}, "tracing_count"),
     ({"tracing_frame": (0, 3)}, "tracing_frame"),
