@@ -180,6 +180,11 @@ def check_record(record: Mapping[str, Any]) -> None:
 
 
 def _check_value(name: str, field: Field, value: Any) -> None:
+  if field.type == "text" and not _is_utf8(value):
+    raise ValueError(
+      f"{name} cannot be stored as UTF-8; if it comes from the name of a "
+      "file, give the file another name"
+    )
   if field.choices and value not in field.choices:
     raise ValueError(f"{name} is {value!r}; allowed: {field.choices}")
   if field.type in ("int", "float"):
@@ -196,6 +201,15 @@ def _check_value(name: str, field: Field, value: Any) -> None:
     )
     if not fits:
       raise ValueError(f"{name} has shape {value.shape}, wants {field.shape}")
+
+
+def _is_utf8(text: str) -> bool:
+  """False for the name of a file whose bytes are not UTF-8."""
+  try:
+    text.encode("utf-8")
+  except UnicodeEncodeError:
+    return False
+  return True
 
 
 def _check_frames(record: Mapping[str, Any]) -> None:

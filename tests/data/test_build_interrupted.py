@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import tensorflow_datasets as tfds
 
 from echo_jax.data import finish as finishing
 from echo_jax.data import schema
@@ -16,6 +17,7 @@ from echo_jax.data.build import BuildFailed, Dataset, Item, build
 from echo_jax.data.index import index_row
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.plan import items_a_shard
+from echo_jax.data.shards import serialise
 from echo_jax.data.sources import (
   VideoSource,
   find_dataset,
@@ -201,6 +203,20 @@ def test_a_ledger_names_every_item_once(tmp_path):
   assert "2 x codec" in str(report)
 
 
+def test_an_id_that_is_no_text_is_rejected_and_the_others_stay(tmp_path):
+  """A file name in another coding reaches a builder with such characters."""
+  makers = [full_record, lambda: full_record() | {"video_id": "t:b\udcff"}]
+  items = dataset(makers).items
+  odd = Item("b\udcff.avi", "train", items[1].facts)
+  report = build(
+    Dataset("toy", "1.0.0", "toy", {}, (items[0], odd), read), tmp_path,
+    progress=False,
+  )  # fmt: skip
+  assert report.reasons == {"bad record": 1} and report.written == 1
+  ledger = pd.read_csv(report.path / "ledger.csv").set_index("item")
+  assert "video_id cannot be stored" in ledger["reason"][r"b\udcff.avi"]
+
+
 @pytest.mark.parametrize("splits", [("test", "train"), ("train", "test")])
 def test_the_same_id_in_two_splits_is_a_duplicate(tmp_path, splits):
   """The first in the listing stays, whatever the order of the splits."""
@@ -231,6 +247,10 @@ def test_duplicates_are_found_across_shards(tmp_path):
   assert lost["i8"] == "duplicate id: t:b was written before"
   files = sorted(p.name for p in report.path.glob("*array_record*"))
   assert [name[-8:] for name in files] == ["of-00002"] * 2
+  # What went out is not counted: sizes are those of a set without it.
+  size = len(serialise(full_record("t:a")))  # ids are of equal length
+  info = tfds.builder_from_directory(str(report.path)).info
+  assert info.splits["train"].num_bytes == 7 * size
 
 
 def test_a_record_is_not_written_under_another_split(tmp_path):

@@ -194,6 +194,12 @@ def test_ids_and_split_are_reproducible(source, tmp_path):
     assert item.facts["patient_id"] != ids[name]
 
 
+def test_a_file_name_of_other_bytes_has_a_pseudonym(tmp_path):
+  """Without SOPInstanceUID the path names the recording."""
+  one, other = (pseudonym(f"file|{name}", b"") for name in ("\udcff", "\udcfe"))
+  assert one != other and len(one) == 16
+
+
 def test_shares_are_obeyed(source):
   made = dataset(source, shares={"test": 1.0})
   assert {item.split for item in made.items} == {"test"}
