@@ -4,6 +4,8 @@ A model must not be judged on a person that it learned from, nor chosen on one
 that it is then tested on.  So nobody of `pretrain` or `train` may be in
 `validation` or `test`, of this data set or of another, and nobody of
 `validation` in `test`.  Pre-training and training on one person is no leak.
+`train` checks its splits before it starts, `evaluate` the people that it is to
+judge on.
 
 Patients are compared by patient_id.  Where the owner names no patient
 (patient_known 0), or two sources name them differently, that says nothing:
