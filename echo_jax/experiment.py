@@ -147,7 +147,7 @@ def run(
   workdir.mkdir(parents=True, exist_ok=True)
   begun = newest_step(workdir) is not None
   people = leakage.check_run(
-    experiment.config, experiment.open_clips, workdir
+    experiment.config, experiment.open_clips, workdir if begun else None
   )
   keep_record(experiment, workdir)
   leakage.write_people(workdir / leakage.PATIENTS, people)
@@ -397,8 +397,8 @@ def evaluate(
   training domain come from it and never from the split that is judged.
 
   Raises:
-    ValueError: a pre-training run, which predicts no target, or a split that
-      the model was fitted or chosen on.
+    ValueError: a pre-training run, which predicts no target, or a split or a
+      patient that the model was fitted or chosen on.
   """
   if clips < 1:
     raise ValueError(f"clips is {clips}; a video needs at least 1")
@@ -413,6 +413,8 @@ def evaluate(
   found = {}
   for name in (split, train, validation):  # a wrong name fails at once
     index, batches = experiment.open_clips(name, clips)
+    if name == split:
+      leakage.check_judged(experiment.config, workdir, split, index)
     found[name] = index, predict_clips(
       experiment.predict_step, state, batches, name=name, progress=progress
     )

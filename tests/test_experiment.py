@@ -174,6 +174,19 @@ def test_what_a_model_was_fitted_on_is_not_judged(settings, tmp_path):
     experiment.evaluate(built, tmp_path, split="test")
 
 
+def test_whom_the_first_weights_have_seen_is_not_judged(frozen, tmp_path):
+  """A run pre-trained on a split that the fine-tuning itself did not open."""
+  built, workdir = frozen
+  copy = tmp_path / "copy"
+  shutil.copytree(workdir, copy)
+  index, _ = built.open_clips("test", 1)
+  people = sorted(set(index["patient_id"]))
+  with (copy / "patients.csv").open("a") as file:
+    file.writelines(f"pretrain,{person},1\n" for person in people)
+  with pytest.raises(ValueError, match=f"leakage: {len(people)} patients of"):
+    experiment.evaluate(built, copy, split="test", progress=False)
+
+
 def test_a_single_prediction_uses_the_weights_that_were_evaluated(
   trained, data_dir, tmp_path
 ):

@@ -99,6 +99,7 @@ def dataset(
     "et al. 2018); one record is one slice, EF is of the whole stack.",
     settings, items,
     partial(_read, window_pct=window_pct, size=size, codec=codec), refused,
+    lambda item: (Path(item.facts["folder"]),),
   )  # fmt: skip
 
 

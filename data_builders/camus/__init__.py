@@ -121,7 +121,7 @@ def dataset(
     "(Leclerc et al. 2019); EF and volumes are measured from the masks.",
     settings, items,
     partial(_read, root=str(release.root), rule=rule, size=size, codec=codec),
-    refused,
+    refused, lambda item: (release.root / item.facts["folder"],),
   )  # fmt: skip
 
 

@@ -121,12 +121,14 @@ def dataset(
   return Dataset(
     name, VERSION, f"Ultrasound DICOM files of {name}.", settings,
     tuple(items), read, tuple(refused),
+    lambda item: (Path(item.facts["path"]),),
   )  # fmt: skip
 
 
 def pseudonym(text: str, key: bytes) -> str:
   """16 hexadecimal digits of HMAC-SHA256(key, text): always the same."""
-  return hmac.new(key, text.encode("utf-8"), hashlib.sha256).hexdigest()[:16]
+  data = text.encode("utf-8", "surrogateescape")  # a name may be other bytes
+  return hmac.new(key, data, hashlib.sha256).hexdigest()[:16]
 
 
 def _files(source: Path) -> Iterator[Path]:

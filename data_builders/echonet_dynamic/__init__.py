@@ -65,6 +65,7 @@ def dataset(
     "(Ouyang et al. 2020); one video is one patient.",
     {"size": size, "codec": codec}, items,
     partial(_read, root=str(root), size=size, codec=codec), refused,
+    lambda item: (root / item.facts["file"],),
   )  # fmt: skip
 
 

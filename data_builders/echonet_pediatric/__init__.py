@@ -71,6 +71,7 @@ def dataset(
     {"size": size, "codec": codec, "validation_fold": validation_fold,
      "test_fold": test_fold},
     items, partial(_read, root=str(root), size=size, codec=codec), refused,
+    lambda item: (root / item.facts["file"],),
   )  # fmt: skip
 
 

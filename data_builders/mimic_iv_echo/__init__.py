@@ -6,7 +6,7 @@ Example:
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,15 @@ def dataset(
       _read, root=str(root), ecg_root=str(ecg_root), size=size,
       channels=channels, codec=codec,
     ),
-    refused,
+    refused, partial(_files_of, root=root, ecg_root=Path(ecg_root)),
   )  # fmt: skip
+
+
+def _files_of(item: Item, root: Path, ecg_root: Path) -> Iterator[Path]:
+  """The recording, and the folder of the ECG that goes with it."""
+  yield root / item.name
+  if "ecg" in item.facts:
+    yield (ecg_root / item.facts["ecg"][0]).parent
 
 
 def _make_labels(

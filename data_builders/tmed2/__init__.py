@@ -5,7 +5,7 @@ Example:
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,20 +93,28 @@ def dataset(
   settings = {"fold": str(chosen), "split_by": split_by, "size": size,
               "codec": codec, "as_released": as_released}  # fmt: skip
   read = partial(_read, root=str(root), size=size, codec=codec)
+  files = partial(_files_of, root=root)
   if as_released:
     items, refused = list_studies(tables)
     return Dataset(
       f"{NAME}_as_released", VERSION,
       "Stills of a study stacked as one false video, as the released "
       "Echo-Vision-FM protocol has it: their order is not time, and their "
-      "number tells the grade.", settings, items, read, refused,
+      "number tells the grade.", settings, items, read, refused, files,
     )  # fmt: skip
   items, refused = list_images(tables, split_by)
   return Dataset(
     NAME, VERSION,
     "Transthoracic stills with view and grade of aortic stenosis (Huang et "
     "al. 2022).", settings | {"unlabelled": unlabelled}, items, read, refused,
+    files,
   )  # fmt: skip
+
+
+def _files_of(item: Item, root: Path) -> Iterator[Path]:
+  """The image, or those of the study."""
+  for file in item.facts.get("files") or (item.facts["file"],):
+    yield root / file
 
 
 def _read(

@@ -56,6 +56,11 @@ def run(args: argparse.Namespace) -> int:
       result["memory"] = reading_memory.measure(
         made.raw, case.contract, args.workers
       )
+      if result["memory"] is None:
+        print(
+          "memory is not measured: this system has no /proc that tells it",
+          file=sys.stderr,
+        )
   if args.json:
     json.dump(result, sys.stdout, indent=2)
     print()

@@ -10,6 +10,7 @@ sets that name them differently, cannot be checked: they are counted apart.
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,29 +55,29 @@ def _groups(
   datasets: Sequence[str], pretrain: Sequence[str], data_dir: Path
 ) -> list[Group]:
   """Every split of the data sets; what was pre-trained on has that role."""
-  groups = {
-    group.name: group
-    for name in datasets
+  # A list: a split may be here twice, to be judged on and pre-trained on.
+  groups = [
+    group
+    for name in dict.fromkeys(datasets)
     for group in _splits(name, data_dir)
-  }
-  for origin in pretrain:
+  ]
+  for origin in dict.fromkeys(pretrain):
     if Path(origin).is_dir():
       if not (Path(origin) / PATIENTS).exists():
         raise FileNotFoundError(
           f"{origin} has no {PATIENTS}: it is not a run, or one made before "
           "runs kept it; name its data set and split instead"
         )
-      found = people_behind(Path(origin))
+      groups += people_behind(Path(origin))
     else:
-      found = [_one_split(origin, data_dir)]
-    groups |= {group.name: group for group in found}
-  return list(groups.values())
+      groups.append(_one_split(origin, data_dir))
+  return groups
 
 
-def _splits(dataset: str, data_dir: Path, role: str = "") -> list[Group]:
+def _splits(dataset: str, data_dir: Path) -> list[Group]:
   index = read_index(find_dataset(data_dir, dataset))
   return [
-    group_of(f"{dataset}:{split}", role or split, rows)
+    group_of(f"{dataset}:{split}", split, rows)
     for split, rows in index.groupby("split")
   ]
 
@@ -93,7 +94,8 @@ def _one_split(origin: str, data_dir: Path) -> Group:
       f"--pretrain {origin}: neither the folder of a run nor DATASET:SPLIT "
       f"with one of {schema.SPLITS}"
     )
-  for group in _splits(dataset, data_dir, "pretrain"):
+  for group in _splits(dataset, data_dir):
     if group.name == origin:
-      return group
+      name = f"{origin} (pretraining)"
+      return dataclasses.replace(group, name=name, role="pretrain")
   raise ValueError(f"--pretrain {origin}: {dataset} has no split {split}")

@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,27 +19,38 @@ PROC = Path("/proc")
 
 def measure(
   folder: Path, contract: InputContract, workers: int
-) -> dict[str, float] | None:
+) -> dict[str, float | int] | None:
   """Highest sum over a reading process and its workers, in MiB.
 
   RSS counts a page in every process that maps it; PSS shares it out, so that
-  its sum is what the machine needs.  None where there is no /proc.
+  its sum is what the machine needs.  None where there is no /proc that tells
+  the memory and the children of a process.
+
+  Raises:
+    OSError: reading failed, or its workers were never seen all at once.
   """
-  if not (PROC / "self" / "smaps_rollup").exists():
+  me = PROC / "self"
+  children = me / "task" / str(os.getpid()) / "children"
+  if not ((me / "smaps_rollup").exists() and children.exists()):
     return None
   spawn = multiprocessing.get_context("spawn")
   reader = spawn.Process(target=read, args=(folder, contract, workers))
   reader.start()
-  peak = {"Rss": 0, "Pss": 0}
+  peak, seen = {"Rss": 0, "Pss": 0}, 0
   while reader.is_alive():
-    now = {"Rss": 0, "Pss": 0}
-    for process in family(reader.pid):
-      for name, kilobytes in memory_of(process).items():
-        now[name] += kilobytes
-    peak = {name: max(peak[name], now[name]) for name in peak}
+    found = [memory_of(process) for process in family(reader.pid)]
+    found = [one for one in found if one]
+    seen = max(seen, len(found) - 1)
+    for name in peak:
+      peak[name] = max(peak[name], sum(one[name] for one in found))
     time.sleep(PAUSE_S)
   if reader.exitcode:
     raise OSError(f"reading with {workers} workers ended in an error")
+  if seen < workers:
+    raise OSError(
+      f"{seen} of {workers} workers were seen at once: the memory of the "
+      "others is not known; ask for no measurement with --workers 0"
+    )
   return {
     "workers": workers, "batch_size": BATCH,
     "peak_pss_mib": peak["Pss"] / 1024, "peak_rss_mib": peak["Rss"] / 1024,

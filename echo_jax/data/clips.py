@@ -12,6 +12,10 @@ from jaxtyping import Bool, Float, Int
 
 from echo_jax.units import Values, ms_from_bpm, ms_from_s
 
+# From one R wave to the next: 300 to 10 beats a minute, as a record allows.
+# What is shorter is one wave that was found twice, what is longer a lost one.
+RR_MS = (200.0, 6000.0)
+
 
 class UnknownTimes(ValueError):
   """A clip in seconds or beats was asked of a video without frame times."""
@@ -110,24 +114,28 @@ def windows_of_beats(
 ) -> Windows:
   """Windows from an R wave to the one `beats` later, wholly in the recording.
 
-  Where there is none, `beats` times the RR interval of the heart rate, from
-  any start.
+  All RR intervals in it are within `RR_MS`.  Where there is no such window,
+  `beats` times the RR interval of the heart rate, from any start.
 
   Raises:
     UnknownTimes: frame times are unknown.
     UnknownBeats: so are R waves and heart rate.
   """
   _refuse_unknown(frame_time_ms)
-  waves = np.sort(np.asarray(r_wave_ms, np.float64))
+  waves = np.unique(np.asarray(r_wave_ms, np.float64))
   waves = waves[(waves >= 0) & (waves <= duration_ms(frame_time_ms))]
+  odd = (np.diff(waves) < RR_MS[0]) | (np.diff(waves) > RR_MS[1])
+  odd_before = np.concatenate([[0], np.cumsum(odd)])
   starts, spans = waves[:-beats], waves[beats:] - waves[:-beats]
-  if len(starts):
-    return Windows(tuple(starts.tolist()), tuple(spans.tolist()))
+  sound = odd_before[beats : len(waves)] == odd_before[: len(starts)]
+  if sound.any():
+    return Windows(tuple(starts[sound].tolist()), tuple(spans[sound].tolist()))
   if not heart_rate_bpm > 0:  # NaN too
     raise UnknownBeats(
       f"no {beats} whole beats between known R waves ({len(waves)} in the "
-      "recording) and no heart rate, so no clip in beats can be drawn; use "
-      "span_beats=0 (seconds) or leave such videos out"
+      f"recording, {odd.sum()} RR intervals outside {RR_MS[0]:g} to "
+      f"{RR_MS[1]:g} ms) and no heart rate, so no clip in beats can be drawn; "
+      "use span_beats=0 (seconds) or leave such videos out"
     )
   span = beats * float(ms_from_bpm(heart_rate_bpm))
   return Windows((0.0,), (span,), _latest_ms(frame_time_ms, span))
@@ -189,7 +197,8 @@ def thin_frames(
   if len(frame_time_ms) < 2 or share >= 1 or np.isnan(frame_time_ms).any():
     return np.arange(len(frame_time_ms))
   step = _median_step_ms(frame_time_ms)
-  first = phase * (step / share - step)
+  # A short video may have ended by then; its last frame was stored at least.
+  first = min(phase * (step / share - step), float(frame_time_ms[-1]))
   moments = np.arange(first, float(frame_time_ms[-1]) + step / 2, step / share)
   return np.unique(_nearest(frame_time_ms, moments))
 
@@ -202,8 +211,14 @@ def _median_step_ms(frame_time_ms: Float[np.ndarray, "n"]) -> float:
 
 
 def _latest_ms(frame_time_ms: Float[np.ndarray, "n"], span_ms: float) -> float:
-  """The last moment at which a whole span can begin; 0 for short videos."""
-  return max(duration_ms(frame_time_ms) - span_ms, 0.0)
+  """The last moment at which a whole span can begin; 0 for short videos.
+
+  Less than half a frame is rounding: all clips would show the same frames.
+  """
+  room = duration_ms(frame_time_ms) - span_ms
+  if room <= 0 or room < _median_step_ms(frame_time_ms) / 2:
+    return 0.0
+  return room
 
 
 def _refuse_unknown(frame_time_ms: Float[np.ndarray, "n"]) -> None:

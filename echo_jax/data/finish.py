@@ -66,7 +66,7 @@ def finish(dataset: Dataset, plan: Plan, shards: Path, whole: Path) -> Counts:
       ],
     )
     lengths = {s: [len(a.items) for _, a in kept[s]] for s in kept}
-    sizes = {s: sum(a.record_bytes for _, a in kept[s]) for s in kept}
+    sizes = {s: sum(sum(a.record_bytes) for _, a in kept[s]) for s in kept}
     describe(
       dataset.name, dataset.version, dataset.description, whole, lengths, sizes
     )
@@ -115,6 +115,7 @@ def _without(account: Account, losers: Mapping[int, str]) -> Account:
     account, entries=tuple(entries),
     index=account.index.take(pa.array(stay, pa.int64())),
     items=tuple(account.items[i] for i in stay),
+    record_bytes=tuple(account.record_bytes[i] for i in stay),
   )  # fmt: skip
 
 

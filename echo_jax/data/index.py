@@ -22,12 +22,13 @@ INDEX_SCHEMA = pa.schema(
     ("frame_count", pa.int32()),
     ("span_ms", pa.float32()),
     ("pixel_crc32", pa.string()),
+    ("label_crc32", pa.uint32()),
   ]
 )
 
 
 def index_row(record: schema.Record) -> dict[str, Any]:
-  """The scalars of a record, its length and a checksum of its pixels."""
+  """The scalars of a record, its length, checksums of pixels and the rest."""
   row = {}
   for name in schema.SCALARS:
     kind = schema.FIELDS[name].type
@@ -40,7 +41,34 @@ def index_row(record: schema.Record) -> dict[str, Any]:
   row["frame_count"] = len(record["frames"])
   row["span_ms"] = _NUMBER["float"](record["frame_time_ms"][-1])
   row["pixel_crc32"] = f"{checksum:08x}"
+  row["label_crc32"] = _label_crc32(record)
   return row
+
+
+def _label_crc32(record: schema.Record) -> int:
+  """Checksum of every key but `frames`, as stored: arrays and masks too."""
+  checksum = 0
+  for name, field in schema.FIELDS.items():
+    if name == "frames":
+      continue
+    value = record[name]
+    match field.type:
+      case "text":
+        parts = [value.encode("utf-8")]
+      case "image":
+        parts = [value]
+      case "images":
+        parts = value
+      case _:
+        numbers = np.array(value, np.dtype(field.dtype).newbyteorder("<"))
+        if numbers.dtype.kind == "f":
+          numbers[np.isnan(numbers)] = np.nan  # it has many bit patterns
+        parts = [numbers.tobytes()]
+    # Lengths too: what moves from one key or mask to the next is a change.
+    checksum = zlib.crc32(f"{name} {[*map(len, parts)]}".encode(), checksum)
+    for part in parts:
+      checksum = zlib.crc32(part, checksum)
+  return checksum
 
 
 _NUMBER = {"int": int, "float": lambda value: float(np.float32(value))}

@@ -4,6 +4,8 @@ A model must not be judged on a person that it learned from, nor chosen on one
 that it is then tested on.  So nobody of `pretrain` or `train` may be in
 `validation` or `test`, of this data set or of another, and nobody of
 `validation` in `test`.  Pre-training and training on one person is no leak.
+`train` checks its splits before it starts, `evaluate` the people that it is to
+judge on.
 
 Patients are compared by patient_id.  Where the owner names no patient
 (patient_known 0), or two sources name them differently, that says nothing:
@@ -19,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from echo_jax.data.mixing import parse_mix
+from echo_jax.data.sources import find_dataset, read_index
 
 PATIENTS = "patients.csv"
 COLUMNS = ("split", "patient_id", "patient_known")
@@ -36,7 +41,7 @@ class Group:
   """The patients of one split.
 
   Attributes:
-    name: `<data set>:<split>` or `<run>:<role>`.
+    name: `<data set>:<split>` or `<folder of a run>:<role>`.
     role: what they serve for: a split, or `CHOSE_ORIGIN`.
     people: patient_id -> True if the owner names the person.
     whole: False if there are others that nobody kept a list of.
@@ -144,7 +149,8 @@ def compare(groups: Iterable[Group]) -> Comparison:
       strangers.append(
         Strangers(first.name, second.name, tuple(sorted(apart)))
       )
-  concerned = {one.name: one for pair in pairs for one in pair}
+  # Not by name: a split may be judged on and have been pre-trained on.
+  concerned = {id(one): one for pair in pairs for one in pair}
   unnamed = []
   for one in concerned.values():
     count = sum(not known for known in one.people.values())
@@ -180,7 +186,7 @@ def people_behind(workdir: Path) -> tuple[Group, ...]:
   Who it trained on, or its own first weights were trained on, has the role
   `pretrain`; who chose any of these weights, `CHOSE_ORIGIN`.
   """
-  path, name = Path(workdir) / PATIENTS, Path(workdir).name
+  path, name = Path(workdir) / PATIENTS, str(workdir)
   if not path.exists():
     return (Group(f"{name}:pretrain", "pretrain", {}, whole=False),)
   return (
@@ -189,16 +195,16 @@ def people_behind(workdir: Path) -> tuple[Group, ...]:
   )
 
 
-def _origin(workdir: Path, before: str) -> tuple[Group, ...]:
+def _origin(begun: Path | None, before: str) -> tuple[Group, ...]:
   """Who is behind the first weights of a run: its own list says, if it began.
 
-  The run that the weights came from may be gone when this one goes on.
+  The run that the weights came from may be gone when this one goes on.  A
+  list without a checkpoint may be of other settings, and says nothing.
   """
-  own, name = workdir / PATIENTS, Path(before).name
-  if not own.exists():
+  if begun is None or not (begun / PATIENTS).exists():
     return people_behind(Path(before))
   return tuple(
-    _read_people(own, name, role, (role,))
+    _read_people(begun / PATIENTS, before, role, (role,))
     for role in ("pretrain", CHOSE_ORIGIN)
   )
 
@@ -218,17 +224,18 @@ def _read_people(
 def check_run(
   config: Mapping[str, Any],
   open_clips: Callable[[str, int], tuple[pd.DataFrame, Any]] | None,
-  workdir: Path,
+  begun: Path | None,
 ) -> tuple[Group, ...]:
   """Refuses to train on patients who are then judged on; returns who is who.
 
-  Compared are the run's training and validation videos, those of the test
-  split and, with `init_from`, everybody whom those weights have seen.
+  Compared are the run's training and validation videos, everybody of the test
+  split of each of its data sets and, with `init_from`, everybody whom those
+  weights have seen.
 
   Args:
     config: of the experiment.
-    open_clips: of the experiment: gives the index of a split, or ValueError.
-    workdir: of the run, which may have begun.
+    open_clips: of the experiment: gives the index of a split.
+    begun: the work directory if the run goes on, None if it starts anew.
 
   Raises:
     ValueError: one patient in two of them, with counts and some ids, unless
@@ -239,36 +246,70 @@ def check_run(
       "the experiment has no open_clips: whom it is trained on is not known"
     )
   data = config["data"]
-  mixed = [text.rpartition(":")[0] for text in data.get("mix", ())]
-  name = "+".join(mixed) or data["name"]
-
-  def opened(split: str, role: str) -> Group:
-    return group_of(f"{name}:{split}", role, open_clips(split, 1)[0])
-
+  names = parse_mix(data["mix"])[0] if data.get("mix") else (data["name"],)
   used = [
-    opened(data["train_split"], "train"),
-    opened(data["validation_split"], "validation"),
-  ]
+    group_of(f"{'+'.join(names)}:{split}", role, open_clips(split, 1)[0])
+    for split, role in (
+      (data["train_split"], "train"), (data["validation_split"], "validation")
+    )
+  ]  # fmt: skip
   if config.get("init_from"):
-    used += _origin(Path(workdir), config["init_from"])
+    used += _origin(begun, config["init_from"])
   tested = []
   if "test" not in (data["train_split"], data["validation_split"]):
-    try:
-      tested = [opened("test", "test")]
-    except ValueError as error:  # no such split, or no video of use in it
-      print(f"{name}:test: not compared, {error}")
-  found = compare([*used, *tested])
+    tested = _tested(Path(data["dir"]), names)
+  _refuse(
+    compare([*used, *tested]), data,
+    "mend the splits, or set data.allow_leakage=True, which the run record "
+    "keeps",
+  )  # fmt: skip
+  return tuple(used)
+
+
+def _tested(data_dir: Path, names: Sequence[str]) -> list[Group]:
+  """The test splits of data sets; says of which there is none."""
+  groups = []
+  for name in names:
+    index = read_index(find_dataset(data_dir, name), "test")
+    if len(index):
+      groups.append(group_of(f"{name}:test", "test", index))
+    else:
+      print(f"{name}:test: not compared, there is no such split")
+  return groups
+
+
+def check_judged(
+  config: Mapping[str, Any], workdir: Path, split: str, index: pd.DataFrame
+) -> None:
+  """Refuses to judge a run on anybody who is in its list, in whatever role.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    split: its name.
+    index: rows of the videos that the run would be judged on.
+
+  Raises:
+    ValueError: with counts and some ids, unless the run was trained with
+      `data.allow_leakage`.
+  """
+  judged = group_of(split, "test", index)
+  found = compare([*people_behind(workdir), judged])
+  _refuse(found, config["data"], "judge it on another split")
+
+
+def _refuse(
+  found: Comparison, data: Mapping[str, Any], remedy: str
+) -> None:
+  """Tells what cannot be checked, and raises ValueError if there are leaks."""
   for one in found.unchecked:
     print(one)
-  if found.leaks:
-    told = "; ".join(str(leak) for leak in found.leaks)
-    if not data.get("allow_leakage", False):
-      raise ValueError(
-        f"leakage: {told}; mend the splits, or set data.allow_leakage=True, "
-        "which the run record keeps"
-      )
-    print(f"LEAKAGE, allowed by data.allow_leakage: {told}", file=sys.stderr)
-  return tuple(used)
+  if not found.leaks:
+    return
+  told = "; ".join(str(leak) for leak in found.leaks)
+  if not data.get("allow_leakage", False):
+    raise ValueError(f"leakage: {told}; {remedy}")
+  print(f"LEAKAGE, allowed by data.allow_leakage: {told}", file=sys.stderr)
 
 
 def comparison_lines(found: Comparison, groups: Sequence[Group]) -> list[str]:

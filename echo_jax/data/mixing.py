@@ -48,7 +48,7 @@ class Mixture(Sequence):
     return self._ends[-1]
 
   def __getitem__(self, position: int) -> Record:
-    if position >= len(self):
+    if not 0 <= position < len(self):
       raise IndexError(f"record {position} of {len(self)}")  # ends `for`
     cohort = int(np.searchsorted(self._ends, position, "right"))
     before = self._ends[cohort] - len(self.sources[cohort])

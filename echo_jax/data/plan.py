@@ -7,10 +7,12 @@ runs with other workers or on Apache Beam, makes the same shards.
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,16 @@ import echo_jax
 from echo_jax.data import schema
 
 SHARD_ITEMS = 256  # at most; 2,053 shards for 525,328 recordings
+# Of this package, beside the floors of data and simulation: records hold what
+# these compute.
+MODULES = ("units.py", "simpson.py", "targets.py")
+# Other versions of what decodes and encodes may give other pixels.
+PACKAGES = (
+  "av", "contourpy", "nibabel", "numpy", "opencv-python",
+  "opencv-python-headless", "pillow", "pydicom", "pylibjpeg",
+  "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm",
+  "scipy", "tensorflow-datasets", "wfdb",
+)  # fmt: skip
 
 
 class BuildFailed(ValueError):
@@ -52,6 +64,8 @@ class Dataset:
     refused: what the listing itself found wrong, as (name, reason).
     read: makes the record of an item and notes for the ledger, or raises
       `Rejected`.  Must be picklable (a module-level function or a partial).
+    files: what `read` opens for an item; a folder stands for all in it.  A
+      build that goes on reads the item again if they were replaced.
   """
 
   name: str
@@ -61,6 +75,7 @@ class Dataset:
   items: tuple[Item, ...]
   read: Read
   refused: tuple[tuple[str, str], ...] = ()
+  files: Callable[[Item], Iterable[Path]] = lambda item: ()
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,15 @@ class Shard:
     split: of all its items.
     items: (number in the listing, item).
     crashed: item number to how its reader died; not read again.
+    stamp: digest of sizes and times of what the items are read from.  It is
+      no part of the plan's: a copy of the files makes the same data set.
   """
 
   number: int
   split: str
   items: tuple[tuple[int, Item], ...]
   crashed: Mapping[int, str] = field(default_factory=dict)
+  stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,7 @@ def make_plan(dataset: Dataset) -> Plan:
   if not listed <= set(schema.SPLITS):
     raise BuildFailed(f"splits {listed}; known are {schema.SPLITS}")
   return Plan(
-    tuple(_cut(dataset.items)),
+    tuple(_cut(dataset)),
     {
       "listing": _digest(_listing(dataset)),
       "settings": _digest(
@@ -111,6 +129,7 @@ def make_plan(dataset: Dataset) -> Plan:
         + [_canonical(dataset.settings), _canonical(dataset.read)]
       ),
       "code": _digest(_code(dataset.read)),
+      "packages": _digest(map(_installed, PACKAGES)),
     },
   )
 
@@ -120,13 +139,32 @@ def items_a_shard(count: int) -> int:
   return max(1, min(SHARD_ITEMS, math.isqrt(max(count - 1, 0)) + 1))
 
 
-def _cut(items: tuple[Item, ...]) -> Iterator[Shard]:
+def _cut(dataset: Dataset) -> Iterator[Shard]:
+  items = dataset.items
   size, number = items_a_shard(len(items)), 0
   for split in schema.SPLITS:
     those = [(i, item) for i, item in enumerate(items) if item.split == split]
     for start in range(0, len(those), size):
-      yield Shard(number, split, tuple(those[start : start + size]))
+      mine = tuple(those[start : start + size])
+      # Items of one folder follow each other; each path is looked at once.
+      paths = dict.fromkeys(p for _, item in mine for p in dataset.files(item))
+      stamp = _digest(line for path in paths for line in _state_of(path))
+      yield Shard(number, split, mine, stamp=stamp)
       number += 1
+
+
+def _state_of(path: Path) -> Iterator[str]:
+  """Size and time of a file, or of each that a folder holds."""
+  try:
+    if path.is_dir():
+      for name in sorted(os.listdir(path)):
+        about = (path / name).stat()
+        yield f"{name} {about.st_size} {about.st_mtime_ns}"
+    else:
+      about = path.stat()
+      yield f"{about.st_size} {about.st_mtime_ns}"
+  except OSError as error:  # reading will say so, or it is there by then
+    yield f"{error.errno}"
 
 
 def _listing(dataset: Dataset) -> Iterator[str]:
@@ -136,9 +174,10 @@ def _listing(dataset: Dataset) -> Iterator[str]:
 
 
 def _code(read: Read) -> Iterator[str]:
-  """Sources that make records: this floor, the simulator, the builder."""
+  """Sources that make records: this floor, those above it, the builder."""
   house = Path(echo_jax.__file__).parent
   files = {*(house / "data").rglob("*.py"), *(house / "simulate").rglob("*.py")}
+  files |= {house / name for name in MODULES}
   while isinstance(read, functools.partial):
     read = read.func
   module = inspect.getmodule(read)
@@ -149,6 +188,14 @@ def _code(read: Read) -> Iterator[str]:
   for file in sorted(files):
     yield file.name
     yield file.read_text(encoding="utf-8")
+
+
+def _installed(package: str) -> str:
+  """The version of a package, or that it is not there."""
+  try:
+    return f"{package} {importlib.metadata.version(package)}"
+  except importlib.metadata.PackageNotFoundError:
+    return f"{package} absent"
 
 
 def _digest(texts: Any) -> str:

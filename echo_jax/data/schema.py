@@ -76,7 +76,7 @@ FIELDS: dict[str, Field] = {
   "sector": Field("image", "1-bit PNG: inside the ultrasound sector"),
   "ed_frame": _int("end-diastolic frame"),
   "es_frame": _int("end-systolic frame"),
-  "r_wave_ms": _array("R waves from the first frame", None),
+  "r_wave_ms": _array("R waves from the first frame, rising", None),
   "tracing_frame": _array("frames with a contour", None, dtype=np.int32),
   "tracing_count": _array("points of each contour", None, dtype=np.int32),
   "tracing_px": _array("contour points, x and y, flat", None, 2),
@@ -180,6 +180,11 @@ def check_record(record: Mapping[str, Any]) -> None:
 
 
 def _check_value(name: str, field: Field, value: Any) -> None:
+  if field.type == "text" and not _is_utf8(value):
+    raise ValueError(
+      f"{name} cannot be stored as UTF-8; if it comes from the name of a "
+      "file, give the file another name"
+    )
   if field.choices and value not in field.choices:
     raise ValueError(f"{name} is {value!r}; allowed: {field.choices}")
   if field.type in ("int", "float"):
@@ -198,6 +203,15 @@ def _check_value(name: str, field: Field, value: Any) -> None:
       raise ValueError(f"{name} has shape {value.shape}, wants {field.shape}")
 
 
+def _is_utf8(text: str) -> bool:
+  """False for the name of a file whose bytes are not UTF-8."""
+  try:
+    text.encode("utf-8")
+  except UnicodeEncodeError:
+    return False
+  return True
+
+
 def _check_frames(record: Mapping[str, Any]) -> None:
   frames, times = len(record["frames"]), record["frame_time_ms"]
   if not frames:
@@ -212,6 +226,12 @@ def _check_frames(record: Mapping[str, Any]) -> None:
         f"it starts {times[:3]} and its smallest step is "
         f"{np.diff(times).min() if frames > 1 else 0:g} ms"
       )
+  waves = record["r_wave_ms"]
+  if not (np.isfinite(waves).all() and (np.diff(waves) > 0).all()):
+    raise ValueError(
+      f"r_wave_ms is {waves.tolist()}; R waves must be finite and rise, each "
+      "listed once"
+    )
   for name in ("volume_ml", "lv_mask", "myo_mask", "la_mask", "rv_mask"):
     if len(record[name]) not in (0, frames):
       raise ValueError(f"{name} has {len(record[name])} values for {frames}")

@@ -38,13 +38,13 @@ class Account:
   Attributes:
     items: number in the listing of each record, in the order of the file.
     entries: rows of the ledger.
-    record_bytes: serialised records, before ArrayRecord packs them.
+    record_bytes: of each serialised record, before ArrayRecord packs it.
     index: a row a record.
   """
 
   items: tuple[int, ...]
   entries: tuple[Entry, ...]
-  record_bytes: int
+  record_bytes: tuple[int, ...]
   index: pa.Table
 
 
@@ -79,7 +79,10 @@ def run_shard(
   columns = {
     name: [row[name] for row in kept.rows] for name in INDEX_SCHEMA.names
   }
-  head = {"records": count, "file_bytes": size, "items": len(shard.items)}
+  head = {
+    "records": count, "file_bytes": size, "items": len(shard.items),
+    "stamp": shard.stamp,
+  }  # fmt: skip
   body = {
     "items": kept.items, "entries": kept.entries,
     "record_bytes": kept.record_bytes, "index": columns,
@@ -96,7 +99,7 @@ class _Kept:
     self.items: list[int] = []
     self.entries: list[Entry] = []
     self.rows: list[dict] = []
-    self.record_bytes = 0
+    self.record_bytes: list[int] = []
 
   def records(
     self, read: Read, shard: Shard, on_item: OnItem
@@ -114,7 +117,7 @@ class _Kept:
         raise
       self.rows.append(index_row(record))
       self.items.append(number)
-      self.record_bytes += len(data)
+      self.record_bytes.append(len(data))
       yield data
     on_item(None)
 
@@ -149,10 +152,12 @@ class _Kept:
 
 
 def is_finished(folder: Path, shard: Shard) -> bool:
-  """Whether a shard has an account and the records that it speaks of."""
+  """Whether a shard has an account, of these files, and its records."""
   try:
     with account_file(folder, shard.number).open(encoding="utf-8") as file:
       head = json.loads(file.readline())
+    if head["stamp"] != shard.stamp:
+      return False
     if not head["records"]:
       return True
     records = records_file(folder, shard.number)
@@ -168,7 +173,7 @@ def read_account(folder: Path, shard: Shard) -> Account:
   return Account(
     tuple(body["items"]),
     tuple(tuple(entry) for entry in body["entries"]),
-    body["record_bytes"],
+    tuple(body["record_bytes"]),
     pa.Table.from_pydict(body["index"], INDEX_SCHEMA),
   )
 

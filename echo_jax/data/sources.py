@@ -40,8 +40,9 @@ def find_dataset(data_dir: Path, name: str) -> Path:
 def read_index(folder: Path, split: str = "") -> pd.DataFrame:
   """One row a record, of one split or all, in the order of the records.
 
-  Columns are the scalars of the schema, `has_sector`, `frame_count`, `span_ms`
-  and `pixel_crc32`; numbers have the precision that the records have.
+  Columns are the scalars of the schema, `has_sector`, `frame_count`, `span_ms`,
+  `pixel_crc32` (of frames) and `label_crc32` (of all else); numbers have the
+  precision that the records have.
 
   Raises:
     ValueError: the data set has no index of this form.
@@ -125,7 +126,7 @@ def digests_of(folder: Path, name: str, version: str) -> dict[str, str]:
 
 def _add_column(digest: "hashlib._Hash", column: pd.Series) -> None:
   """Feeds a column's values, whatever pandas keeps them in."""
-  if column.dtype.kind in "bif":
+  if column.dtype.kind in "biuf":
     # NaN has many bit patterns; the addition leaves one.
     values = column.to_numpy()
     digest.update(np.where(values != values, np.nan, values).tobytes())

@@ -6,13 +6,16 @@ imported, so that a reading process stays small.
 """
 
 import ctypes
+import functools
 import platform
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import (
   descriptor_pb2,
   descriptor_pool,
@@ -22,6 +25,9 @@ from google.protobuf import (
 
 from echo_jax.data import schema
 
+# At once by one source: a large set has thousands, a process may open no more
+# than 1,024 (256 on a Mac), and several sources are read side by side.
+OPEN_FILES = 64
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -32,7 +38,6 @@ class Piece:
   filename: str
   skip: int
   take: int
-  examples_in_shard: int
 
 
 class StoredRecords(Sequence):
@@ -40,25 +45,36 @@ class StoredRecords(Sequence):
 
   def __init__(self, pieces: Sequence[Any]):
     self._pieces = tuple(
-      Piece(each.filename, each.skip, each.take, each.examples_in_shard)
-      for each in pieces
+      Piece(each.filename, each.skip, each.take) for each in pieces
     )
-    self._bytes = ArrayRecordDataSource(self._pieces)
+    self._ends = list(accumulate(piece.take for piece in self._pieces))
+    # A reader that is dropped closes its file once nobody reads with it.
+    self._open = functools.lru_cache(maxsize=OPEN_FILES)(_open_file)
     _keep_freed_memory()
 
   def __len__(self) -> int:
-    return len(self._bytes)
+    return self._ends[-1] if self._ends else 0
 
   def __getitem__(self, position: int) -> schema.Record:
-    if position >= len(self):
+    if not 0 <= position < len(self):
       raise IndexError(f"record {position} of {len(self)}")  # ends `for`
-    return parse_record(self._bytes[position])
+    number = bisect_right(self._ends, position)
+    piece = self._pieces[number]
+    place = piece.skip + piece.take - (self._ends[number] - position)
+    return parse_record(self._open(piece.filename).read([place])[0])
 
   def __reduce__(self) -> tuple:
     return StoredRecords, (self._pieces,)
 
   def __repr__(self) -> str:
     return f"StoredRecords({len(self)})"
+
+
+def _open_file(filename: str) -> ArrayRecordReader:
+  """A reader that fetches no more than it is asked for."""
+  return ArrayRecordReader(
+    filename, options="readahead_buffer_size:0", file_reader_buffer_size=2**15
+  )
 
 
 def _keep_freed_memory() -> None:

@@ -68,3 +68,10 @@ def reads(log):
 def files_of(folder):
   """Name to bytes of all files of a folder."""
   return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+
+def check_files(dataset):
+  """Every item says what it is read from, and that is there."""
+  for item in dataset.items:
+    paths = list(dataset.files(item))
+    assert paths and all(path.exists() for path in paths), item.name

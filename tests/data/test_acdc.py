@@ -2,6 +2,7 @@
 
 import shutil
 
+import made_builds
 import nibabel
 import numpy as np
 import pandas as pd
@@ -310,3 +311,8 @@ def test_command_line(source, tmp_path, capsys):
   out = capsys.readouterr().out
   assert "29 found = 24 written + 5 rejected" in out
   assert "3 x damaged gzip" in out
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))

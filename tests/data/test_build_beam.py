@@ -6,7 +6,7 @@ import pytest
 from echo_jax.cli import main
 from echo_jax.data.build import build
 
-BEAM = "needs Apache Beam (extra [beam])"
+BEAM = "needs Apache Beam: pip install 'echo-jax[beam]', then pytest this file"
 
 
 def test_same_bytes_and_a_crash_is_survived(tmp_path):

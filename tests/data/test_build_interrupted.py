@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import tensorflow_datasets as tfds
 
 from echo_jax.data import finish as finishing
 from echo_jax.data import schema
 from echo_jax.data.build import BuildFailed, Dataset, Item, build
+from echo_jax.data.index import index_row
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.plan import items_a_shard
+from echo_jax.data.shards import serialise
 from echo_jax.data.sources import (
   VideoSource,
   find_dataset,
@@ -200,6 +203,20 @@ def test_a_ledger_names_every_item_once(tmp_path):
   assert "2 x codec" in str(report)
 
 
+def test_an_id_that_is_no_text_is_rejected_and_the_others_stay(tmp_path):
+  """A file name in another coding reaches a builder with such characters."""
+  makers = [full_record, lambda: full_record() | {"video_id": "t:b\udcff"}]
+  items = dataset(makers).items
+  odd = Item("b\udcff.avi", "train", items[1].facts)
+  report = build(
+    Dataset("toy", "1.0.0", "toy", {}, (items[0], odd), read), tmp_path,
+    progress=False,
+  )  # fmt: skip
+  assert report.reasons == {"bad record": 1} and report.written == 1
+  ledger = pd.read_csv(report.path / "ledger.csv").set_index("item")
+  assert "video_id cannot be stored" in ledger["reason"][r"b\udcff.avi"]
+
+
 @pytest.mark.parametrize("splits", [("test", "train"), ("train", "test")])
 def test_the_same_id_in_two_splits_is_a_duplicate(tmp_path, splits):
   """The first in the listing stays, whatever the order of the splits."""
@@ -230,6 +247,10 @@ def test_duplicates_are_found_across_shards(tmp_path):
   assert lost["i8"] == "duplicate id: t:b was written before"
   files = sorted(p.name for p in report.path.glob("*array_record*"))
   assert [name[-8:] for name in files] == ["of-00002"] * 2
+  # What went out is not counted: sizes are those of a set without it.
+  size = len(serialise(full_record("t:a")))  # ids are of equal length
+  info = tfds.builder_from_directory(str(report.path)).info
+  assert info.splits["train"].num_bytes == 7 * size
 
 
 def test_a_record_is_not_written_under_another_split(tmp_path):
@@ -248,6 +269,9 @@ def test_a_record_is_not_written_under_another_split(tmp_path):
   [
     ({"frame_time_ms": (0, 20, np.inf)}, "frame_time_ms"),
     ({"spacing_mm": (np.inf, 0.3)}, "spacing_mm"),
+    ({"r_wave_ms": (5, 5, 900)}, "r_wave_ms"),
+    ({"r_wave_ms": (900, 5)}, "r_wave_ms"),
+    ({"r_wave_ms": (5, np.nan)}, "r_wave_ms"),
     ({"tracing_count": (2, 2)}, "tracing_count"),
     ({"tracing_count": (3,)}, "tracing_count"),
     ({"tracing_frame": (0, 3)}, "tracing_frame"),
@@ -304,3 +328,38 @@ def test_fingerprint_sees_labels_and_pixels_apart(tmp_path):
   assert label["pixels"] == same["pixels"] != pixel["pixels"]
   assert pixel["labels"] == same["labels"] != label["labels"]
   assert same["dataset"] == "toy:1.0.0"
+
+
+CHANGED = {
+  "volume_ml": (120.5, np.nan, 61), "lv_mask": [b"ac", b"", b"\x00"],
+  "tracing_px": ((1.5, 2.5), (3, 4), (5, 6.5)), "tracing_count": (1, 2),
+  "caliper_px": ((1, 2, 3, 4.5), (5, 6, 7, 9)), "spacing_mm": (0.1234568, 2.0),
+  "frame_time_ms": (0, 16.8, 33.3), "r_wave_ms": (-3.5, 820.5),
+  "ecg_mv": ((0.5, -0.25), (1, 2), (0, 0.5)), "sector": b"\x89PNG\x01",
+  "doppler_box_px": (1, 2, 30, 41), "myo_mask": [b"m", b"", b""],
+}  # fmt: skip
+
+
+def test_a_checksum_sees_every_label_and_no_pixel():
+  """Whatever a clip or a target may come from, not the scalars alone."""
+  whole = index_row(full_record())["label_crc32"]
+  assert index_row(full_record())["label_crc32"] == whole
+  assert index_row(full_record(frames=[b"a"] * 3))["label_crc32"] == whole
+  for name, value in CHANGED.items():
+    row = index_row(full_record(**{name: value}))
+    assert row["label_crc32"] != whole, name
+  # NaN is one value, however its bits lie.
+  odd = np.array([0xFFC00001], np.uint32).view(np.float32)[0]
+  same = full_record(volume_ml=(120.5, odd, 60))
+  assert index_row(same)["label_crc32"] == whole
+
+
+def test_fingerprint_sees_labels_of_frames(tmp_path):
+  def labels(folder, **changes):
+    made = dataset([lambda: full_record(**changes)])
+    return fingerprint(build(made, tmp_path / folder, progress=False).path)
+
+  same = labels("a")
+  other = labels("b", volume_ml=CHANGED["volume_ml"])
+  assert other["labels"] != same["labels"]
+  assert other["pixels"] == same["pixels"]

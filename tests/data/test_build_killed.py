@@ -1,6 +1,7 @@
 """Builds that are killed go on, and end as if nothing had happened."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 import made_builds as made
 import psutil
 import pytest
+from test_floors import imported_rooms
 
 import echo_jax
-from echo_jax.data import shards
+from echo_jax.data import plan, shards
 from echo_jax.data.build import BuildFailed, Dataset, build
 from echo_jax.data.plan import make_plan
 from echo_jax.data.sources import VideoSource
@@ -134,7 +136,9 @@ def interrupted(tmp_path):
   return bad, mended
 
 
-@pytest.mark.parametrize("what", ["listing", "settings", "code", "version"])
+@pytest.mark.parametrize(
+  "what", ["listing", "settings", "code", "version", "packages"]
+)
 def test_what_was_changed_is_named_and_all_is_read_again(
   tmp_path, what, capsys, monkeypatch
 ):
@@ -146,6 +150,11 @@ def test_what_was_changed_is_named_and_all_is_read_again(
     changed["settings"], wanted = {"size": 5}, "listing and settings"
   elif what == "version":
     changed["version"] = "1.1.0"
+  elif what == "packages":
+    wanted = "listing and packages"
+    monkeypatch.setattr(
+      plan.importlib.metadata, "version", lambda name: f"99 of {name}"
+    )
   elif what == "code":
     source = Path.read_text
     monkeypatch.setattr(
@@ -160,6 +169,64 @@ def test_what_was_changed_is_named_and_all_is_read_again(
     assert f"its {wanted} changed; it is started anew" in said
   else:
     assert "anew" not in said
+
+
+def test_code_of_every_module_that_makes_records_counts():
+  """What data and simulate import of this package is hashed with them."""
+  house = Path(echo_jax.__file__).parent
+  kept = {"data", "simulate", *(name[:-3] for name in plan.MODULES)}
+  files = [*house.glob("data/**/*.py"), *house.glob("simulate/**/*.py")]
+  files += [house / name for name in plan.MODULES]
+  builders = house.parent / "data_builders"
+  for file in (*files, *builders.rglob("*.py")):
+    assert imported_rooms(file) <= kept, file
+  texts = list(plan._code(made.read_logged))
+  for name in plan.MODULES:
+    assert (house / name).read_text() in texts
+
+
+def replaced(tmp_path):
+  """Items that are read from a file or a folder each; the last is broken."""
+  log = tmp_path / "log"
+  bad, mended = broken(log, 29)
+  files = [tmp_path / f"f{i}" / "video" for i in range(30)]
+  for file in files:
+    file.parent.mkdir()
+    file.write_text("old")
+
+  def files_of(item):
+    file = files[int(item.name[1:])]
+    return (file,) if int(item.name[1:]) % 2 else (file.parent,)
+
+  return [dataclasses.replace(d, files=files_of) for d in (bad, mended)], files
+
+
+@pytest.mark.parametrize("at", [8, 9])
+def test_a_shard_of_files_that_were_replaced_is_done_again(tmp_path, at):
+  """Rejected or written, what is replaced meanwhile is read again."""
+  (bad, mended), files = replaced(tmp_path)
+  log, data = tmp_path / "log", tmp_path / "data"
+  with pytest.raises(ZeroDivisionError):
+    build(bad, data, progress=False)
+  first = len(made.reads(log))
+  files[at].write_text("another")
+  with pytest.raises(ZeroDivisionError):
+    build(bad, data, progress=False)
+  again = [name for _, name in made.reads(log)[first:]]
+  assert again == [f"i{i}" for i in (*range(6, 12), *range(24, 30))]
+  first = len(made.reads(log))
+  with pytest.raises(ZeroDivisionError):
+    build(bad, data, progress=False)
+  assert len(made.reads(log)) - first == 6  # the others stay
+
+
+def test_a_copy_of_the_files_is_the_same_data_set(tmp_path):
+  (_, mended), files = replaced(tmp_path)
+  first = build(mended, tmp_path / "a", progress=False).path
+  for file in files:
+    os.utime(file, (1, 1))
+  again = build(mended, tmp_path / "b", progress=False).path
+  assert made.files_of(first) == made.files_of(again)
 
 
 def test_going_on_says_how_far_it_is(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import made_builds
 import numpy as np
 import pandas as pd
 import pytest
@@ -545,3 +546,8 @@ def test_an_empty_cfg_is_noted_once(tmp_path):
   assert notes_of(ledger, "patient0001/2CH") == [
     "Info_2CH.cfg has no line `Key: value`", "frame times unknown"
   ]  # fmt: skip
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))

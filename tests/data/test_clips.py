@@ -62,6 +62,15 @@ def test_starts_are_spread_over_what_is_left():
   assert windows_of_seconds(EVEN, 0).spread(3) == [0]
 
 
+def test_a_video_as_long_as_its_clips_has_one():
+  """0.7 s of 21 frames at 30 a second, which float32 cannot say exactly."""
+  times = (np.arange(21) * (1000 / 30)).astype(np.float32)
+  assert 700 < duration_ms(times) < 700.001
+  assert windows_of_seconds(times, 0.7).spread(4) == [0]
+  assert windows_of_seconds(EVEN, 0.951).spread(4) == [0]
+  assert windows_of_seconds(EVEN, 0.949).spread(2) == [0, pytest.approx(51)]
+
+
 def test_beats_go_from_one_r_wave_to_another():
   # The wave at 1050 ms comes after the last frame has ended (1000 ms).
   waves = np.array([50, 350, 600, 990, 1050], np.float32)
@@ -75,6 +84,28 @@ def test_beats_go_from_one_r_wave_to_another():
   assert one.spread(2) == [50, 600] and one.spread(9) == [50, 350, 600]
   rng = np.random.default_rng(0)
   assert {one.draw(rng) for _ in range(50)} == {50, 350, 600}
+
+
+def test_an_r_wave_that_was_found_twice_makes_no_beat():
+  """Nor does one that is listed twice turn a beat into the whole video."""
+  twice = np.array([50, 50, 350, 380, 700], np.float32)
+  one = windows_of_beats(EVEN, twice, float("nan"), 1)
+  assert one.start_ms == (50, 380) and one.span_ms == (300, 320)
+  # Two beats go over the false one, so the heart rate has to do.
+  two = windows_of_beats(EVEN, twice, 150.0, 2)
+  assert two.span_ms == (800,) and two.latest_ms == 200
+  with pytest.raises(UnknownBeats, match="4 in .* 1 RR intervals outside 200"):
+    windows_of_beats(EVEN, twice, float("nan"), 2)
+  lost = np.array([0, 6500, 7400], np.float32)
+  long = np.arange(80, dtype=np.float32) * 100
+  assert windows_of_beats(long, lost, 0.0, 1).start_ms == (6500,)
+
+
+def test_a_clip_of_a_wave_that_is_listed_twice_covers_a_beat():
+  maker = ClipMaker(InputContract(frames=4, size=4, span_beats=1))
+  clip = maker.at(beat_record([100, 100, 300, 700], float("nan")), 100.0)
+  assert clip["span_ms"] == 200
+  assert clip["video"][:, 0, 0, 0].tolist() == [2, 3, 4, 5]
 
 
 def test_without_r_waves_the_heart_rate_gives_the_span():
@@ -146,6 +177,16 @@ def test_a_slower_scanner_leaves_frames_out_evenly():
   assert thin_frames(EVEN, 0.5, 1.0).tolist() == [1, 3, 5, 7, 9]
   assert thin_frames(EVEN, 0.25, 0.0).tolist() == [0, 4, 8]
   assert thin_frames(EVEN[:1], 0.5, 0.0).tolist() == [0]
+
+
+def test_a_slow_scanner_stores_one_frame_at_least():
+  """Whatever the phase: a short video may end before it comes round."""
+  for count in (1, 2, 3, 4):
+    for phase in np.linspace(0, 1, 11).tolist():
+      kept = thin_frames(EVEN[:count], 0.1, phase)
+      assert len(kept) and 0 <= kept.min() and kept.max() < count
+      assert choose_frames(EVEN[:count], 4, 0.1, 0.0, kept).valid.any()
+  assert thin_frames(EVEN[:4], 0.1, 0.99).tolist() == [3]
 
 
 def test_thinned_clips_show_what_was_stored_and_keep_their_span():

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import made_builds
 import numpy as np
 import pandas as pd
 import pydicom
@@ -193,6 +194,12 @@ def test_ids_and_split_are_reproducible(source, tmp_path):
     assert item.facts["patient_id"] != ids[name]
 
 
+def test_a_file_name_of_other_bytes_has_a_pseudonym(tmp_path):
+  """Without SOPInstanceUID the path names the recording."""
+  one, other = (pseudonym(f"file|{name}", b"") for name in ("\udcff", "\udcfe"))
+  assert one != other and len(one) == 16
+
+
 def test_shares_are_obeyed(source):
   made = dataset(source, shares={"test": 1.0})
   assert {item.split for item in made.items} == {"test"}
@@ -245,3 +252,8 @@ def test_empty_key_is_refused(source, tmp_path, capsys):
   (tmp_path / "key").write_text("\n")
   assert run(source, tmp_path, "--key-file", str(tmp_path / "key")) == 1
   assert "is empty; put a secret into it" in capsys.readouterr().err
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))

@@ -1,6 +1,7 @@
 """EchoNet-Dynamic: a folder in the owner's form with the faults of copies."""
 
 import cv2
+import made_builds
 import numpy as np
 import pandas as pd
 import pytest
@@ -350,3 +351,8 @@ def test_command_line(tmp_path, capsys):
   path.write_text(path.read_text().replace("Split", "Fold"))
   assert main([*command, "--overwrite"]) == 1
   assert "no column Split" in capsys.readouterr().err
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))

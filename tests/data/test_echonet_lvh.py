@@ -1,5 +1,6 @@
 """EchoNet-LVH: the owner's table of calipers and its batches, with faults."""
 
+import made_builds
 import numpy as np
 import pandas as pd
 import pytest
@@ -350,3 +351,8 @@ def test_command_line(tmp_path, capsys):
              str(tmp_path / "data"), "--size", "48", "64"]  # fmt: skip
   assert main(command) == 0
   assert "1 found = 1 written + 0 rejected" in capsys.readouterr().out
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))

@@ -1,5 +1,6 @@
 """EchoNet-Pediatric: both views in the owner's form, with the known faults."""
 
+import made_builds
 import numpy as np
 import pandas as pd
 import pytest
@@ -294,3 +295,7 @@ def test_command_line(tmp_path, capsys):
   first = (np.array([66, 55]) + 0.5) / 2 - 0.5
   np.testing.assert_allclose(record["tracing_px"][0], first)
 
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))

@@ -194,6 +194,16 @@ def test_r_waves_and_heart_rate(tmp_path):
   assert clip.heart_rate_bpm == 57
 
 
+def test_an_r_wave_that_is_listed_again_is_one(tmp_path):
+  path = write_dicom(
+    tmp_path / "a", CLIP, FrameTime="200",
+    RWaveTimeVector=[990.5, 48.25, 990.5, 990.50001],
+  )  # fmt: skip
+  clip = read_recording(path)
+  assert clip.r_wave_ms.tolist() == [48.25, 990.5]
+  assert "2 of 4 R waves are listed again: left out" in clip.warnings
+
+
 @pytest.mark.parametrize(
   ("changes", "spacing", "warning"),
   [

@@ -15,6 +15,7 @@ from echo_jax.data.build import Dataset, Item, build
 from echo_jax.data.leakage import (
   CHOSE_ORIGIN,
   Group,
+  check_judged,
   check_run,
   compare,
   group_of,
@@ -23,11 +24,6 @@ from echo_jax.data.leakage import (
 )  # fmt: skip
 from echo_jax.data.sources import find_dataset, read_index
 from echo_jax.training.loop import Stopped
-
-CONFIG = {
-  "data": {"name": "set", "train_split": "train",
-           "validation_split": "validation"}
-}  # fmt: skip
 
 
 def frame(*people, known=1):
@@ -102,26 +98,29 @@ def test_other_sources_cannot_be_compared():
   assert apart.sources == ("camus", "mimic_iv")
 
 
-NOWHERE = Path("not begun")
+def keep_index(data_dir, name="set", **splits):
+  """What a data set says of its splits; its records are not there."""
+  folder = Path(data_dir) / name / "1.0.0"
+  folder.mkdir(parents=True, exist_ok=True)
+  rows = [people.assign(split=split) for split, people in splits.items()]
+  pd.concat(rows).to_parquet(folder / "index.parquet")
 
 
-def opener(**splits):
-  """As an experiment opens splits; one that is not there is a ValueError."""
-
-  def open_clips(split, clips):
-    if split not in splits:
-      raise ValueError(f"no split {split}")
-    return splits[split], iter(())
-
-  return open_clips
+def check(data_dir, splits, begun=None, init_from=None, **data):
+  """`check_run` of a data set with these splits."""
+  keep_index(data_dir, **splits)
+  config = {"data": {"dir": str(data_dir), "name": "set"} | data}
+  config["data"] |= {"train_split": "train", "validation_split": "validation"}
+  if init_from:
+    config["init_from"] = str(init_from)
+  return check_run(config, lambda split, clips: (splits[split], None), begun)
 
 
 def test_a_clean_run_keeps_who_is_who(tmp_path, capsys):
-  used = check_run(
-    CONFIG,
-    opener(train=frame("s:1", "s:2"), validation=frame("s:3"),
-           test=frame("s:4")),
-    NOWHERE,
+  used = check(
+    tmp_path,
+    {"train": frame("s:1", "s:2"), "validation": frame("s:3"),
+     "test": frame("s:4")},
   )  # fmt: skip
   write_people(tmp_path / "patients.csv", used)
   assert (tmp_path / "patients.csv").read_text().splitlines() == [
@@ -131,15 +130,31 @@ def test_a_clean_run_keeps_who_is_who(tmp_path, capsys):
   assert capsys.readouterr().out == ""
 
 
-def test_a_test_split_that_cannot_be_opened_is_told(capsys):
-  config = {"data": CONFIG["data"] | {"mix": ("a:0.5", "b:1.0.0:0.5")}}
-  splits = {"train": frame("s:1"), "validation": frame("s:2")}
-  used = check_run(config, opener(**splits), NOWHERE)
+def test_each_cohort_of_a_mixture_is_asked_for_its_test_split(tmp_path, capsys):
+  """One has none, which must not hide whom the other is tested on."""
+  mix = ("a:0.5", "set:1.0.0:0.5")
+  clean = {"train": frame("s:1"), "validation": frame("s:2")}
+  keep_index(tmp_path, "a", **clean)
+  used = check(tmp_path, clean | {"test": frame("s:3")}, mix=mix)
   assert [one.name for one in used] == [
-    "a+b:1.0.0:train", "a+b:1.0.0:validation"
+    "a+set:1.0.0:train", "a+set:1.0.0:validation"
   ]  # fmt: skip
   said = capsys.readouterr().out
-  assert said == "a+b:1.0.0:test: not compared, no split test\n"
+  assert said == "a:test: not compared, there is no such split\n"
+  with pytest.raises(ValueError, match="train are in set:1.0.0:test .s:1"):
+    check(tmp_path, clean | {"test": frame("s:1")}, mix=mix)
+
+
+def test_a_test_split_that_cannot_be_read_is_not_passed_over(tmp_path):
+  splits = {"train": frame("s:1"), "validation": frame("s:2")}
+  check(tmp_path, splits)
+  (tmp_path / "set" / "1.0.0" / "index.parquet").unlink()
+  with pytest.raises(ValueError, match="no index.parquet"):
+    check_run(
+      {"data": {"dir": str(tmp_path), "name": "set", "train_split": "train",
+                "validation_split": "validation"}},
+      lambda split, clips: (splits[split], None), None,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -155,17 +170,16 @@ def test_a_test_split_that_cannot_be_opened_is_told(capsys):
      "1 patients of set:validation are in set:test (s:2)"),
   ],
 )  # fmt: skip
-def test_each_leak_within_a_run_is_refused(splits, named):
+def test_each_leak_within_a_run_is_refused(tmp_path, splits, named):
   with pytest.raises(ValueError) as refused:
-    check_run(CONFIG, opener(**splits), NOWHERE)
+    check(tmp_path, splits)
   assert named in str(refused.value)
   assert "data.allow_leakage=True" in str(refused.value)
 
 
-def test_allowed_leakage_is_loud(capsys):
-  config = {"data": CONFIG["data"] | {"allow_leakage": True}}
+def test_allowed_leakage_is_loud(tmp_path, capsys):
   splits = {"train": frame("s:1"), "validation": frame("s:1")}
-  assert len(check_run(config, opener(**splits), NOWHERE)) == 2
+  assert len(check(tmp_path, splits, allow_leakage=True)) == 2
   assert "LEAKAGE, allowed by data.allow_leakage: 1 pat" in (
     capsys.readouterr().err
   )
@@ -173,24 +187,20 @@ def test_allowed_leakage_is_loud(capsys):
 
 def test_an_experiment_that_cannot_say_is_refused():
   with pytest.raises(ValueError, match="no open_clips"):
-    check_run(CONFIG, None, NOWHERE)
-
-
-def started_from(workdir):
-  return CONFIG | {"init_from": str(workdir)}
+    check_run({}, None, None)
 
 
 def test_pretraining_is_known_through_a_chain_of_runs(tmp_path, capsys):
   """The first data set and the first run are gone when the third starts."""
   first, second = tmp_path / "mae", tmp_path / "more"
   first.mkdir(), second.mkdir()
-  used = check_run(
-    CONFIG, opener(train=frame("s:1", "s:2"), validation=frame("s:3")), first
+  used = check(
+    tmp_path, {"train": frame("s:1", "s:2"), "validation": frame("s:3")}
   )
   write_people(first / "patients.csv", used)
-  used = check_run(
-    started_from(first),
-    opener(train=frame("s:2", "s:4"), validation=frame("s:3")), second,
+  used = check(
+    tmp_path, {"train": frame("s:2", "s:4"), "validation": frame("s:3")},
+    init_from=first,
   )  # fmt: skip
   write_people(second / "patients.csv", used)
   shutil.rmtree(first)
@@ -203,42 +213,80 @@ def test_pretraining_is_known_through_a_chain_of_runs(tmp_path, capsys):
     splits = {
       "train": frame("s:1"), "validation": frame("s:8"), "test": frame("s:9")
     }  # fmt: skip
-    with pytest.raises(ValueError, match=f"of {origin} are in set:{split}"):
-      check_run(
-        started_from(second), opener(**splits | {split: frame(person)}), NOWHERE
-      )
+    with pytest.raises(ValueError, match=f"{origin} are in set:{split}"):
+      check(tmp_path, splits | {split: frame(person)}, init_from=second)
   # Learning again from them, and choosing on those who chose, is no leak.
-  again = opener(train=frame("s:1", "s:2"), validation=frame("s:3"))
-  assert len(check_run(started_from(second), again, NOWHERE)) == 4
+  again = {"train": frame("s:1", "s:2"), "validation": frame("s:3")}
+  assert len(check(tmp_path, again, init_from=second)) == 4
 
 
 def test_a_run_that_goes_on_needs_its_origin_no_more(tmp_path, capsys):
   first, second = tmp_path / "mae", tmp_path / "ef"
   first.mkdir(), second.mkdir()
   write_people(first / "patients.csv", [group("train", "s:1")])
-  clips = opener(train=frame("s:2"), validation=frame("s:3"))
-  used = check_run(started_from(first), clips, second)
+  splits = {"train": frame("s:2"), "validation": frame("s:3")}
+  used = check(tmp_path, splits, init_from=first)
   write_people(second / "patients.csv", used)
   kept = (second / "patients.csv").read_text()
   shutil.rmtree(first)
-  again = check_run(started_from(first), clips, second)
+  again = check(tmp_path, splits, begun=second, init_from=first)
   assert again == used and "pretrain,s:1,1" in kept
   assert "no list was kept" not in capsys.readouterr().out
+
+
+def test_a_list_of_a_run_that_saved_nothing_is_not_believed(
+  data_dir, tmp_path, monkeypatch, capsys
+):
+  """First tried without the weights, then with them, in the same folder."""
+  index = read_index(find_dataset(data_dir, "small"))
+  tested = index[index["split"] == "test"]["patient_id"].iloc[0]
+  origin, workdir = tmp_path / "mae", tmp_path / "ef"
+  origin.mkdir()
+  write_people(origin / "patients.csv", [group("train", tested)])
+
+  def stop(built):
+    raise Stopped
+
+  monkeypatch.setattr(experiment, "initial_state", stop)
+  words = (workdir, data_dir, "targets=('ef_pct',)")
+  with pytest.raises(Stopped):
+    train(*words, name="experiments.ef_finetune")
+  assert (workdir / "patients.csv").exists()
+  words += (f"init_from={origin}",)
+  assert train(*words, name="experiments.ef_finetune") == 1
+  said = capsys.readouterr().err
+  assert f"leakage: 1 patients of {origin}:pretrain are in small:test" in said
 
 
 def test_weights_of_unknown_patients_stay_unchecked(tmp_path, capsys):
   old, new = tmp_path / "old", tmp_path / "new"
   old.mkdir(), new.mkdir()
-  splits = opener(train=frame("s:1"), validation=frame("s:2"))
+  splits = {"train": frame("s:1"), "validation": frame("s:2")}
   said = "old:pretrain: no list was kept: cannot be checked"
-  used = check_run(started_from(old), splits, new)
+  used = check(tmp_path, splits, init_from=old)
   write_people(new / "patients.csv", used)
   assert said in capsys.readouterr().out
   behind, _ = people_behind(new)
   assert behind.people == {"s:1": True} and not behind.whole
-  splits = opener(train=frame(), validation=frame("s:8"))
-  check_run(started_from(new), splits, NOWHERE)
+  splits = {"train": frame(), "validation": frame("s:8")}
+  check(tmp_path, splits, init_from=new)
   assert "new:pretrain: no list was kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "role", ["pretrain", "train", "validation", CHOSE_ORIGIN]
+)
+def test_nobody_in_a_runs_list_is_judged(tmp_path, role, capsys):
+  """Not even in a split that the run itself did not open."""
+  write_people(tmp_path / "patients.csv", [group(role, "s:1", "s:2", "s:3")])
+  config = {"data": {}}
+  check_judged(config, tmp_path, "pretrain", frame("s:4"))
+  met = frame("s:1", "s:1", "s:3", "s:4")
+  with pytest.raises(ValueError, match="leakage: 2 patients of .* pretrain"):
+    check_judged(config, tmp_path, "pretrain", met)
+  allowed = {"data": {"allow_leakage": True}}
+  check_judged(allowed, tmp_path, "pretrain", met)
+  assert "allowed by data.allow_leakage: 2 pat" in capsys.readouterr().err
 
 
 def read_item(item):
@@ -308,21 +356,30 @@ def test_the_command_finds_them_and_says_so(leaking, data_dir, capsys):
   }  # fmt: skip
 
 
-def test_pretraining_by_split_or_by_run(data_dir, tmp_path, capsys):
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_split_that_is_judged_and_was_learned_from(data_dir, split, capsys):
   words = ["leakage", "small", "--data-dir", str(data_dir)]
-  assert main([*words, "--pretrain", "small:test"]) == 0
-  # Without its test split nothing else of the set is compared with itself.
-  assert "small:test" in capsys.readouterr().out
-  assert main([*words, "--pretrain", "small:validation"]) == 0
+  assert main([*words, "--pretrain", f"small:{split}"]) == 1
+  leak = f"2 patients of small:{split} (pretraining) are in small:{split}"
+  said = capsys.readouterr().out
+  assert leak in said and "1 leaks: 5 pairs compared" in said
+  assert main([*words, "--pretrain", "small:train"]) == 0
+
+
+def test_pretraining_by_runs_of_one_name(data_dir, tmp_path, capsys):
+  """Whoever is behind the first counts too, and is named by its path."""
+  words = ["leakage", "small", "--data-dir", str(data_dir)]
   index = read_index(find_dataset(data_dir, "small"))
   tested = index[index["split"] == "test"]["patient_id"].iloc[0]
-  run = tmp_path / "mae"
-  run.mkdir()
-  write_people(run / "patients.csv", [group("train", tested)])
-  capsys.readouterr()
-  assert main([*words, "--pretrain", str(run)]) == 1
-  leak = f"1 patients of mae:pretrain are in small:test ({tested})"
-  assert leak in capsys.readouterr().out
+  runs = [tmp_path / "a" / "mae", tmp_path / "b" / "mae"]
+  for run, person in zip(runs, (tested, "small:other"), strict=True):
+    run.mkdir(parents=True)
+    write_people(run / "patients.csv", [group("train", person)])
+    words += ["--pretrain", str(run)]
+  assert main(words) == 1
+  said = capsys.readouterr().out
+  leak = f"1 patients of {runs[0]}:pretrain are in small:test ({tested})"
+  assert leak in said and f"{runs[1]}:pretrain 1" in said
 
 
 @pytest.mark.parametrize(
@@ -387,7 +444,7 @@ def test_train_keeps_its_patients_and_the_next_run_sees_them(
   assert train(tmp_path / "ef", data_dir, *settings, name=name) == 1
   seen = len(set(index[index["split"] == "train"]["patient_id"]))
   assert (
-    f"leakage: {seen} patients of mae:pretrain are in small:train"
+    f"leakage: {seen} patients of {run}:pretrain are in small:train"
     in capsys.readouterr().err
   )
 
@@ -399,7 +456,7 @@ def test_allowing_it_is_kept_in_the_run_record(leaking, tmp_path, capsys):
     (f"data.dir={folder}", "data.name=small", "data.allow_leakage=True"),
     tiny=True,
   )
-  assert check_run(built.config, built.open_clips, tmp_path)
+  assert check_run(built.config, built.open_clips, None)
   assert "LEAKAGE, allowed" in capsys.readouterr().err
   experiment.keep_record(built, tmp_path)
   record = experiment.read_record(tmp_path)

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import cv2
+import made_builds
 import numpy as np
 import pandas as pd
 import pydicom
@@ -583,3 +584,8 @@ def test_an_impossible_age_is_unknown():
   assert Person("F", 60, 2160).at(later) == {"sex": "F", "age_years": 50}
   assert Person("F", 60, 2250).at(later) == {"sex": "F"}
   assert Person("F", 60, 2150).at(None) == {"sex": "F"}
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(made(source))

@@ -155,6 +155,13 @@ def test_a_mixture_is_also_a_source_for_evaluation():
   assert all(video.split(":")[0] == cohort for video, cohort in seen)
 
 
+def test_a_position_outside_is_no_record_of_another_cohort():
+  mixed = mixture()
+  for position in (-1, len(mixed)):
+    with pytest.raises(IndexError, match=f"record {position} of 190"):
+      mixed[position]
+
+
 def test_what_the_setting_says():
   names, weights = parse_mix(("mimic_iv_echo:1.0.0:0.8", "camus:0.2"))
   assert names == ("mimic_iv_echo:1.0.0", "camus") and weights == (0.8, 0.2)

@@ -31,6 +31,7 @@ def test_unknown_is_marked_and_never_guessed():
     ({"edv_ml": 0.1}, "edv_ml .* allowed: 1 to 1000"),
     ({"patient_id": ""}, "patient_id is empty"),
     ({"view": "4CH"}, "view is '4CH'"),
+    ({"site": "K\udcf8ge"}, "site cannot be stored as UTF-8; .* another name"),
     ({"split": "TRAIN"}, "split is 'TRAIN'"),
     ({"frames": []}, "frames is empty"),
     ({"frame_time_ms": [0.0]}, "2 frames but 1 frame times"),

@@ -1,14 +1,18 @@
 """Stored records: equal to what TFDS reads, small to pickle, loud if old."""
 
+import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
+import made_builds as made
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from echo_jax.data import schema
+from echo_jax.data.shards import serialise, write_records
 from echo_jax.data.sources import VideoSource, find_dataset
-from echo_jax.data.stored import StoredRecords, parse_record
+from echo_jax.data.stored import OPEN_FILES, Piece, StoredRecords, parse_record
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,27 @@ def test_a_position_behind_the_end_ends_a_loop(folder):
   assert len(list(source)) == len(source)
   with pytest.raises(IndexError, match="of "):
     source[len(source)]
+  with pytest.raises(IndexError, match="record -1 of "):
+    source[-1]
+
+
+def test_many_files_are_read_with_few_of_them_open(tmp_path):
+  """2,053 shards of a large set must not need as many descriptors."""
+  files = OPEN_FILES + 40
+  for i in range(files):
+    stored = [serialise(made.tiny_record(f"t:{i}-{k}")) for k in range(3)]
+    write_records(tmp_path / f"{i}.array_record", stored)
+  # Of each file the last two: a part of a split.
+  source = StoredRecords(
+    [Piece(str(tmp_path / f"{i}.array_record"), 1, 2) for i in range(files)]
+  )
+  wanted = [f"t:{i}-{k}" for i in range(files) for k in (1, 2)]
+  before = len(os.listdir("/dev/fd"))
+  order = np.random.default_rng(0).permutation(np.repeat(range(len(source)), 3))
+  with ThreadPoolExecutor(8) as threads:  # one drops what others read with
+    found = list(threads.map(lambda i: source[i]["video_id"], order.tolist()))
+  assert found == [wanted[i] for i in order]
+  assert len(os.listdir("/dev/fd")) <= before + OPEN_FILES
 
 
 def test_a_record_of_an_older_schema_is_refused_by_name():

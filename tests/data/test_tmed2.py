@@ -4,6 +4,7 @@
 import io
 
 import cv2
+import made_builds
 import numpy as np
 import pandas as pd
 import pytest
@@ -434,3 +435,9 @@ def test_command_line(tmp_path, capsys):
   assert "splits by diagnosis" in capsys.readouterr().err
   assert main([*command[:-2], "--as-released"]) == 0
   assert (tmp_path / "d" / "tmed2_as_released").is_dir()
+
+
+def test_items_say_what_they_are_read_from(source):
+  """A build that goes on sees by them what was replaced."""
+  made_builds.check_files(dataset(source))
+  made_builds.check_files(dataset(source, as_released=True))

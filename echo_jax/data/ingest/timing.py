@@ -153,7 +153,10 @@ def _compare_with_stream(
 def read_r_waves(
   header: Header, times: FrameTimes
 ) -> Float64[np.ndarray, "r"]:
-  """R waves in ms from the first frame (RWaveTimeVector, PS3.3 C.8.5.6)."""
+  """R waves in ms from the first frame (RWaveTimeVector, PS3.3 C.8.5.6).
+
+  They rise: one that is listed again (to float32, as records have it) is one.
+  """
   waves = header.numbers("RWaveTimeVector")
   end_ms = times.frame_time_ms[-1]
   outside = int(((waves < 0) | (waves > end_ms)).sum())
@@ -161,7 +164,10 @@ def read_r_waves(
     header.warn(
       f"{outside} of {len(waves)} R waves lie outside 0 to {end_ms:.0f} ms"
     )
-  return np.sort(waves)
+  rising = np.unique(waves.astype(np.float32)).astype(np.float64)
+  if again := len(waves) - len(rising):
+    header.warn(f"{again} of {len(waves)} R waves are listed again: left out")
+  return rising
 
 
 def read_heart_rate_bpm(header: Header) -> float:
