@@ -73,6 +73,8 @@ class HeartState:
     rv_inward_pct: inward motion of the right ventricular free wall.
     rv_shortening_pct: long-axis shortening of the right ventricle.
     early_filling_share: share of filling before atrial contraction.
+    segment_functions: function of the 17 segments, see segments.py; empty
+      where all are normal.  Only motion.py moves a heart that has them.
   """
 
   anatomy: Anatomy
@@ -83,6 +85,7 @@ class HeartState:
   rv_inward_pct: float
   rv_shortening_pct: float
   early_filling_share: float
+  segment_functions: tuple[str, ...] = ()
 
   @property
   def esv_ml(self) -> float:
@@ -127,6 +130,7 @@ class Pose:
     rv_squeeze: share by which the right ventricle has narrowed.
     mitral_open, tricuspid_open: 0 closed to 1 wide open.
     ejected: 0 at end-diastole, 1 at end-systole.
+    aortic_open: 0 closed to 1 wide open.
   """
 
   length_mm: float
@@ -136,6 +140,7 @@ class Pose:
   mitral_open: float
   tricuspid_open: float
   ejected: float
+  aortic_open: float = 0.0
 
 
 def profile(anatomy: Anatomy, u):
@@ -189,6 +194,7 @@ def pose_at(
   ejected: float,
   mitral_open: float = 0.0,
   tricuspid_open: float = 0.0,
+  aortic_open: float = 0.0,
 ) -> Pose:
   """Length and squeeze that give the volume EDV * (1 - EF * ejected)."""
   state = ventricle.state
@@ -205,6 +211,7 @@ def pose_at(
     mitral_open=mitral_open,
     tricuspid_open=tricuspid_open,
     ejected=ejected,
+    aortic_open=aortic_open,
   )
 
 
