@@ -106,6 +106,12 @@ def valve_opening(beat: Beat, since_r_s: float) -> float:
   return min(1.0, gate * (0.35 + 0.65 * early + 0.45 * late))
 
 
+def aortic_opening(beat: Beat, since_r_s: float) -> float:
+  """Opening of the aortic valve: wide while the ventricle ejects."""
+  since = since_r_s - ISOVOLUMIC_CONTRACTION_S
+  return _smooth(since / 0.03) * _smooth((beat.ejection_end_s - since_r_s) / 0.03)
+
+
 def draw_r_waves(
   rng: np.random.Generator, heart_rate_bpm: float, duration_s: float | int
 ) -> Float[np.ndarray, "r"]:

@@ -377,12 +377,15 @@ def _leaflet(hinge, length, angle, toward, belly):
   return np.stack([x, w], axis=-1)
 
 
-def _valve(left, right, medial_share, opening):
-  """Two leaflets between two hinges, as [2, point, (x, w)] in mm."""
+def valve_mm(left, right, medial_share, opening, slack=1.04):
+  """Two leaflets between two hinges, as [2, point, (x, w)] in mm.
+
+  `slack` is the leaflets' length together over the distance of the hinges.
+  """
   dx, dw = right[0] - left[0], right[1] - left[1]
   width = math.hypot(dx, dw)
   tilt = math.atan2(dw, dx)
-  lengths = 1.04 * medial_share * width, 1.04 * (1 - medial_share) * width
+  lengths = slack * medial_share * width, slack * (1 - medial_share) * width
   medial, lateral = leaflet_angles_rad(width, *lengths, opening)
   belly = 0.10 * (1 - opening) + 0.05 * opening
   return np.stack(
@@ -399,7 +402,7 @@ def mitral_leaflets_mm(
   """Anterior and posterior mitral leaflet, hinge first, as (x, w) in mm."""
   half = math.sqrt(radius_squared_mm2(ventricle, pose, 1.0))
   height = pose.length_mm
-  return _valve((-half, height), (half, height), 0.6, pose.mitral_open)
+  return valve_mm((-half, height), (half, height), 0.6, pose.mitral_open)
 
 
 def tricuspid_leaflets_mm(
@@ -410,7 +413,7 @@ def tricuspid_leaflets_mm(
   outer = wall_extent_mm2(ventricle, 0.94) / s
   septal = math.sqrt(radius_squared_mm2(ventricle, pose, 0.94) + float(outer))
   free = septal + float(ventricle.rv_gap_mm[-1]) * (1 - pose.rv_squeeze)
-  return _valve(
+  return valve_mm(
     (-free, pose.rv_length_mm * 0.97),
     (-septal + axis_mm(ventricle, 0.94), pose.length_mm * 0.94),
     0.6,

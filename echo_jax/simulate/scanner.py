@@ -171,7 +171,12 @@ class Placement:
 
 
 def place_heart(
-  ventricle: Ventricle, rest, cap_mm: float, device: Device, window: Window
+  ventricle: Ventricle,
+  rest,
+  cap_mm: float,
+  device: Device,
+  window: Window,
+  widening: float = 1.0,
 ) -> Placement:
   """Holds the probe as drawn, or nearest to it with the whole LV in sight.
 
@@ -180,10 +185,11 @@ def place_heart(
     rest: its pose at end-diastole.
     cap_mm: muscle above the endocardial apex.
     device, window: machine and intended probe position.
+    widening: width in the plane of the view over that in the picture plane.
   """
   u = np.linspace(0, 1, 41)
   half = np.sqrt(radius_squared_mm2(ventricle, rest, u))
-  half = half + abs(ventricle.bend_mm)
+  half = widening * half + abs(ventricle.bend_mm)
   limit = math.radians(device.half_angle_deg - MARGIN_DEG)
   tilt = math.radians(window.tilt_deg)
   offsets = sorted(
@@ -434,7 +440,7 @@ def scan_convert(
 
 
 def burned_in(
-  device: Device, grid: Grid, depth_mm: float
+  device: Device, grid: Grid, depth_mm: float, view: str = "A4C"
 ) -> UInt8[np.ndarray, "H W"]:
   """Marks outside the sector: text, orientation dot, depth ticks, grey bar."""
   size = grid.sector.shape[0]
@@ -465,7 +471,7 @@ def burned_in(
     for y in range(40, 160):
       page[y, full - 20 : full - 10] = 255 - int((y - 40) * 255 / 120)
   else:
-    text("A4C", 6, 24, 200)
+    text(view, 6, 24, 200)
     text(f"{depth_mm / 10:.0f} cm", full - 60, full - 12)
     text("G 52", 6, 46)
   small = cv2.resize(page, (size, size), interpolation=cv2.INTER_AREA)

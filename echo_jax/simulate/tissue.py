@@ -55,22 +55,22 @@ class Chest:
     )
 
 
-def _step(value, width=1.5):
+def step(value, width=1.5):
   """Soft step: 0 where value is well below 0 mm, 1 where well above."""
   return np.clip(value * (1 / width) + 0.5, 0, 1)
 
 
-def _bell(value, centre, width):
+def bell(value, centre, width):
   t = (value - centre) * (1 / width)
   return np.exp(-t * t)
 
 
-def _over(db, weight, level):
+def over(db, weight, level):
   """Paints `level` over `db` where `weight` is 1."""
   return db + weight * (level - db)
 
 
-def _patches(rng: np.random.Generator, shape, sigma_mm: float):
+def patches(rng: np.random.Generator, shape, sigma_mm: float):
   """Smooth random field of unit spread: tissue is never even."""
   coarse = max(1, int(sigma_mm / STEP_MM / 2))
   small = (shape[0] // coarse + 2, shape[1] // coarse + 2)
@@ -137,35 +137,35 @@ def paint_levels(
   dome = np.sqrt(1 - np.clip(-u / CAP_SHARE, 0, 1) ** 2)
   outer = ventricle.epicardium_mm[index] * dome
   gap = ventricle.rv_gap_mm[index]
-  right = _step(x, 12)
+  right = step(x, 12)
   r = np.abs(x)
-  below = _step(w - length, 6)
+  below = step(w - length, 6)
   base = ventricle.radius_mm * math.sqrt(profile(a, 1.0))
-  soft = _patches(rng, r.shape, 5.0)
-  broad = _patches(rng, r.shape, 14.0)
-  beads = _patches(rng, r.shape, 2.5)
+  soft = patches(rng, r.shape, 5.0)
+  broad = patches(rng, r.shape, 14.0)
+  beads = patches(rng, r.shape, 2.5)
 
   # surroundings: lung and fat, brighter beside the lateral wall
   beyond = np.maximum(r - outer, 0)
   db = -26 + right * (12 - 0.35 * beyond) + 5 * broad + 3 * soft
-  db = db + 4 * _bell(w, -25, 22)
+  db = db + 4 * bell(w, -25, 22)
   la, ra = _atria_mm(a, length, base, x, w)
-  db = _over(db, below, _behind(ventricle, x, w, np.minimum(la, ra), broad))
+  db = over(db, below, _behind(ventricle, x, w, np.minimum(la, ra), broad))
   # right ventricle between the septum and its thin free wall
-  free = _step(beyond - gap) * _step(5 - beyond + gap) * (1 - right)
-  begun = _step(u - a.rv_apex_u, 0.1) * (1 - below)
-  db = _over(db, free * begun, -19 - window.rv_loss_db + 4 * soft)
-  db = _over(db, _step(gap - beyond, 3) * (1 - right) * (1 - below), BLACK_DB)
-  db = _over(db, _band(a, u, beyond, gap, x), -25)
-  wall = _step(outer - r) * _step(1.02 - u, 0.02) * _step(u + CAP_SHARE, 0.02)
+  free = step(beyond - gap) * step(5 - beyond + gap) * (1 - right)
+  begun = step(u - a.rv_apex_u, 0.1) * (1 - below)
+  db = over(db, free * begun, -19 - window.rv_loss_db + 4 * soft)
+  db = over(db, step(gap - beyond, 3) * (1 - right) * (1 - below), BLACK_DB)
+  db = over(db, _band(a, u, beyond, gap, x), -25)
+  wall = step(outer - r) * step(1.02 - u, 0.02) * step(u + CAP_SHARE, 0.02)
   part = np.clip((r - inner) / np.maximum(outer - inner, 1), 0, 1)
   muscle = _muscle(window, u, part, right, soft + beads, broad)
-  db = _over(db, wall, muscle)
-  hollow = _step(inner - r - 0.4 - 0.7 * beads)  # trabeculae roughen it
-  db = _over(db, hollow * _step(w, 3) * _step(length - w, 3), BLACK_DB)
+  db = over(db, wall, muscle)
+  hollow = step(inner - r - 0.4 - 0.7 * beads)  # trabeculae roughen it
+  db = over(db, hollow * step(w, 3) * step(length - w, 3), BLACK_DB)
   muscle = rng.uniform(0, 1) * _papillary(ventricle, rng, x, u, inner)
-  db = _over(db, muscle, -16 - 0.5 * window.lateral_loss_db + 4 * beads)
-  db = _over(db, _step(-np.minimum(la, ra)), BLACK_DB)
+  db = over(db, muscle, -16 - 0.5 * window.lateral_loss_db + 4 * beads)
+  db = over(db, step(-np.minimum(la, ra)), BLACK_DB)
   return _hinges(ventricle, base, db, x, w, soft)
 
 
@@ -173,7 +173,7 @@ def _behind(ventricle, x, w, outside, broad):
   """Atrial walls and the bright pericardium deep to the atria, in dB."""
   deep = np.clip((w - ventricle.length_mm - 14) * (1 / 22), 0, 1)
   lateral = np.clip((x + 5) * (1 / 25), 0, 1)
-  band = _bell(outside, 9.5, 8.5) * np.maximum(deep, 0.75 * lateral)
+  band = bell(outside, 9.5, 8.5) * np.maximum(deep, 0.75 * lateral)
   thin = -22 - 0.35 * np.maximum(outside, 0)
   side = np.clip(-(x + 75) * (1 / 25), 0, 1)
   return thin + band * (16 + 5 * broad) - 10 * side
@@ -181,8 +181,8 @@ def _behind(ventricle, x, w, outside, broad):
 
 def _band(a: Anatomy, u, beyond, gap, x):
   """Weight of the moderator band, which crosses the right ventricle low."""
-  along = _bell(u, a.rv_apex_u + 0.18, 0.035)
-  return 0.8 * along * _step(gap - beyond) * (x < 0) * (beyond > 0)
+  along = bell(u, a.rv_apex_u + 0.18, 0.035)
+  return 0.8 * along * step(gap - beyond) * (x < 0) * (beyond > 0)
 
 
 def _papillary(ventricle, rng, x, u, inner):
@@ -195,12 +195,12 @@ def _papillary(ventricle, rng, x, u, inner):
 
 def _muscle(window: Window, u, part, right, soft, broad):
   """LV wall in dB: bright septum, lateral wall and apex that drop out."""
-  septum = -8 + 2.8 * soft + 2.0 * broad - 6 * _bell(u, 0.2, 0.25)
-  loss = window.lateral_loss_db * (0.6 + 0.4 * _bell(u, 0.45, 0.3))
-  loss = loss + window.gap_db * _bell(u, window.gap_u, 0.13)
+  septum = -8 + 2.8 * soft + 2.0 * broad - 6 * bell(u, 0.2, 0.25)
+  loss = window.lateral_loss_db * (0.6 + 0.4 * bell(u, 0.45, 0.3))
+  loss = loss + window.gap_db * bell(u, window.gap_u, 0.13)
   lateral = -10 + 2.0 * soft + 2.5 * broad - loss + 3 * part
   db = septum + right * (lateral - septum)
-  return db - window.apex_loss_db * _bell(u, 0.0, 0.2)
+  return db - window.apex_loss_db * bell(u, 0.0, 0.2)
 
 
 def _hinges(ventricle, base, db, x, w, soft):
@@ -212,15 +212,15 @@ def _hinges(ventricle, base, db, x, w, soft):
     far = ((x - centre_x) / width) ** 2 + ((w - centre_w) / height) ** 2
     return np.exp(-far)
 
-  db = _over(db, spot(crux, length + 1, 4.5, 6.5), -4 + 2 * soft)
-  db = _over(db, spot(base + 3, length + 1, 5, 5), -8 + 2 * soft)
+  db = over(db, spot(crux, length + 1, 4.5, 6.5), -4 + 2 * soft)
+  db = over(db, spot(base + 3, length + 1, 5, 5), -8 + 2 * soft)
   free = crux - a.rv_width_mm - 4
-  db = _over(db, spot(free, 0.96 * length, 4.5, 5), -13 + 2 * soft)
+  db = over(db, spot(free, 0.96 * length, 4.5, 5), -13 + 2 * soft)
   down = (w - length) * (1 / a.la_length_mm)
   line = np.abs(x - crux - 4 * np.sin(2.5 * down)) - 1.6
-  fossa = 9 * _bell(down, 0.5, 0.17)  # thin, and parallel to the beam
-  body = _step(-line) * _step(w - length, 3) * _step(1.05 - down, 0.1)
-  return _over(db, body, -12 - fossa + 2 * soft)
+  fossa = 9 * bell(down, 0.5, 0.17)  # thin, and parallel to the beam
+  body = step(-line) * step(w - length, 3) * step(1.05 - down, 0.1)
+  return over(db, body, -12 - fossa + 2 * soft)
 
 
 def reference_grid(ventricle: Ventricle):

@@ -7,7 +7,16 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from echo_jax.simulate import electrics, heart, scanner, tissue
+from echo_jax.simulate import (
+  electrics,
+  heart,
+  motion,
+  scanner,
+  sections,
+  slab,
+  tissue,
+  views,
+)
 from echo_jax.simulate.cohort import PICTURE, RHYTHM, Study
 
 LEAFLET_DB = -17.0
@@ -75,10 +84,17 @@ class Timeline:
 
 
 def make_timeline(
-  study: Study, ventricle: heart.Ventricle, duration_s: float | int, clip: int
+  study: Study,
+  ventricle: heart.Ventricle,
+  duration_s: float | int,
+  clip: int,
+  *more: int,
 ) -> Timeline:
-  """Frame times of the device and the heart's pose at each."""
-  rng = study.rng(RHYTHM, clip)
+  """Frame times of the device and the heart's pose at each.
+
+  `more` tells clips of one number in several views apart.
+  """
+  rng = study.rng(RHYTHM, clip, *more)
   state, device = study.heart, study.device
   r_wave_ms = electrics.draw_r_waves(rng, state.heart_rate_bpm, duration_s)
   count = max(1, math.ceil(duration_s * device.frame_hz - 1e-9))
@@ -94,7 +110,8 @@ def make_timeline(
     since = (now - start) / 1000
     share = electrics.ejected_share(phases, since, state.early_filling_share)
     opening = electrics.valve_opening(phases, since)
-    poses.append(heart.pose_at(ventricle, share, opening, opening))
+    aortic = electrics.aortic_opening(phases, since)
+    poses.append(heart.pose_at(ventricle, share, opening, opening, aortic))
   return Timeline(time, r_wave_ms, tuple(poses))
 
 
@@ -118,12 +135,13 @@ def move_heart(
   ventricle: heart.Ventricle,
   pose: heart.Pose,
   time_ms: float,
+  cap_share: float = heart.CAP_SHARE,
 ) -> scanner.Placement:
   """Axes of the LV now: the outer apex stays, but for breath and rocking."""
   window = study.window
   breath = math.sin(2 * math.pi * 0.23 * time_ms / 1000 + window.gap_u * 9)
   tilt = place.tilt_rad + math.radians(window.rock_deg) * pose.ejected
-  cap = heart.CAP_SHARE * pose.length_mm
+  cap = cap_share * pose.length_mm
   return dataclasses.replace(
     place,
     apex_x_mm=place.apex_x_mm
@@ -156,7 +174,7 @@ class Scene:
   device: scanner.Device
   grid: scanner.Grid
   depth_mm: float
-  chest: tissue.Chest
+  chest: tissue.Chest | slab.Slab
   gain: np.ndarray
   blood: np.ndarray
   static: np.ndarray
@@ -175,9 +193,23 @@ def prepare_scene(
   rng: np.random.Generator,
 ) -> Scene:
   """Paints what is fixed; `rng` brings the scatterers of this clip."""
-  device, window = study.device, study.window
   layout = study.rng(PICTURE)
-  chest = tissue.paint_chest(ventricle, window, layout, rng)
+  chest = tissue.paint_chest(ventricle, study.window, layout, rng)
+  return light_scene(study, ventricle, place, grid, chest, layout, rng)
+
+
+def light_scene(
+  study: Study,
+  ventricle: heart.Ventricle,
+  place: scanner.Placement,
+  grid: scanner.Grid,
+  chest: tissue.Chest | slab.Slab,
+  layout: np.random.Generator,
+  rng: np.random.Generator,
+  view: str = "A4C",
+) -> Scene:
+  """Adds to painted tissue what the machine and the chest wall do."""
+  device, window = study.device, study.window
   static = scanner.near_field(grid, window, layout)
   haze = scanner.haze(grid, window, layout)
   gain = scanner.sensitivity(grid, device, window)
@@ -201,7 +233,7 @@ def prepare_scene(
     pool=pool,
     glint=10 ** (LEAFLET_DB / 20) / 255 * gain * grain,
     receiver=scanner.make_receiver(grid, device),
-    page=scanner.burned_in(device, grid, place.depth_mm),
+    page=scanner.burned_in(device, grid, place.depth_mm, view),
   )
 
 
@@ -214,9 +246,31 @@ def draw_frame(
   """One grey frame of the heart at `pose`, lying along `axes`."""
   x, w = axes.heart_axes(scene.grid.x_mm, scene.grid.z_mm)
   where = heart.reference_coordinates(scene.ventricle, pose, x, w)
-  field = scene.chest.sample(*where)
+  valves = (
+    (heart.mitral_leaflets_mm(scene.ventricle, pose), 255),
+    (heart.tricuspid_leaflets_mm(scene.ventricle, pose), 110),
+  )
+  return develop(scene, scene.chest.sample(*where), valves, axes, rng)
+
+
+def develop(
+  scene: Scene,
+  field: Float[np.ndarray, "d b 2"],
+  valves,
+  axes: scanner.Placement,
+  rng: np.random.Generator,
+) -> UInt8[np.ndarray, "H W"]:
+  """Scatterers and leaflets as the machine shows them.
+
+  Args:
+    scene: what is fixed.
+    field: the tissue's scatterers, overwritten.
+    valves: (points [2, point, 2] on `axes`, brightness) of each valve.
+    axes: where the heart lies.
+    rng: brings blood and noise.
+  """
   field *= scene.gain
-  field[..., 0] += _draw_valves(scene, pose, axes)
+  field[..., 0] += _draw_valves(scene, valves, axes)
   i, j = rng.integers(0, POOL_SHIFT, size=2).tolist()
   depths, beams = scene.glint.shape
   field += scene.blood * scene.pool[i : i + depths, j : j + beams]
@@ -225,15 +279,13 @@ def draw_frame(
   return cv2.add(scanner.scan_convert(scene.grid, polar), scene.page)
 
 
-def _draw_valves(scene, pose, axes):
+def _draw_valves(scene, valves, axes):
   """Amplitude of the leaflets, drawn as thin lines on the polar grid."""
   depths, beams = scene.glint.shape
   canvas = np.zeros((depths, beams), np.uint8)
   face = scene.device.face_radius_mm
   half = math.radians(scene.device.half_angle_deg)
-  mitral = heart.mitral_leaflets_mm(scene.ventricle, pose)
-  right = heart.tricuspid_leaflets_mm(scene.ventricle, pose)
-  for leaflets, level in ((mitral, 255), (right, 110)):
+  for leaflets, level in valves:
     x, z = axes.probe_axes(leaflets[..., 0], leaflets[..., 1])
     range_mm = np.hypot(x, z + face) - face
     angle = np.arctan2(x, z + face)
@@ -246,9 +298,15 @@ def _draw_valves(scene, pose, axes):
 
 
 def simulate_video(
-  study: Study, *, size: int = 112, duration_s: float | int = 2.0, clip: int = 0
+  study: Study,
+  *,
+  size: int = 112,
+  duration_s: float | int = 2.0,
+  clip: int = 0,
+  view: str = "A4C",
+  viewpoint: views.Viewpoint | None = None,
 ) -> SimulatedVideo:
-  """Renders one apical four-chamber cine with its truth.
+  """Renders one cine with its truth.
 
   Args:
     study: from `draw_study`.
@@ -256,38 +314,93 @@ def simulate_video(
     duration_s: length in seconds; one complete beat is inside from
       60 / heart rate upwards, nearly.
     clip: another recording of the same heart: other beats, other speckle.
+    view: one of views.VIEWS.
+    viewpoint: how the plane misses the textbook's.  By default A4C is exact
+      and the other views have what `draw_viewpoint` gives the clip.
 
   Raises:
-    ValueError: the size or the duration cannot be drawn.
+    ValueError: the size, the duration or the view cannot be drawn.
   """
   if size < 32 or duration_s <= 0 or clip < 0:
     raise ValueError(
       f"need size >= 32 px, duration > 0 s and clip >= 0, "
       f"not {size} px, {duration_s} s, clip {clip}"
     )
+  if view not in views.VIEWS:
+    raise ValueError(f"view {view!r} is none of {', '.join(views.VIEWS)}")
   ventricle = heart.build_ventricle(study.heart)
-  timeline = make_timeline(study, ventricle, duration_s, clip)
-  rest = heart.pose_at(ventricle, 0.0)
-  cap = heart.CAP_SHARE * ventricle.length_mm
-  place = scanner.place_heart(ventricle, rest, cap, study.device, study.window)
-  grid = scanner.make_grid(study.device, place.depth_mm, size)
-  rng = study.rng(PICTURE, 1, clip)
-  scene = prepare_scene(study, ventricle, place, grid, rng)
+  number = views.VIEWS.index(view)
+  more = (number,) if number else ()
+  timeline = make_timeline(study, ventricle, duration_s, clip, *more)
+  plain = view == "A4C" and viewpoint is None
+  if plain and not study.heart.segment_functions:
+    grid, film = _film_plain(study, ventricle, size, clip)
+  else:
+    grid, film = _film_view(study, ventricle, size, clip, view, viewpoint)
   count = len(timeline.poses)
   frames = np.empty((count, size, size), np.uint8)
   masks = np.empty((count, size, size), bool)
   volume = np.empty(count, np.float32)
   moments = zip(timeline.poses, timeline.frame_time_ms.tolist(), strict=True)
   for i, (pose, now) in enumerate(moments):
-    axes = move_heart(study, place, ventricle, pose, now)
-    frames[i] = draw_frame(scene, pose, axes, rng)
+    frames[i], masks[i], volume[i] = film(pose, now)
+  return _record(study, view, timeline, grid, frames, masks, volume)
+
+
+def _film_plain(study, ventricle, size, clip):
+  """(grid, film): the exact four-chamber plane, painted as one picture."""
+  rest = heart.pose_at(ventricle, 0.0)
+  cap = heart.CAP_SHARE * ventricle.length_mm
+  place = scanner.place_heart(ventricle, rest, cap, study.device, study.window)
+  grid = scanner.make_grid(study.device, place.depth_mm, size)
+  rng = study.rng(PICTURE, 1, clip)
+  scene = prepare_scene(study, ventricle, place, grid, rng)
+
+  def film(pose, time_ms):
+    axes = move_heart(study, place, ventricle, pose, time_ms)
+    frame = draw_frame(scene, pose, axes, rng)
     across, along = axes.heart_axes(grid.pixel_x_mm, grid.pixel_z_mm)
-    masks[i] = heart.in_cavity(ventricle, pose, across, along) & grid.sector
-    volume[i] = heart.cavity_volume_ml(ventricle, pose)
-  return _record(study, timeline, grid, frames, masks, volume)
+    mask = heart.in_cavity(ventricle, pose, across, along) & grid.sector
+    return frame, mask, heart.cavity_volume_ml(ventricle, pose)
+
+  return grid, film
 
 
-def _record(study, timeline, grid, frames, masks, volume) -> SimulatedVideo:
+def _film_view(study, ventricle, size, clip, view, viewpoint):
+  """(grid, film): any plane, and any function of the segments."""
+  number = views.VIEWS.index(view)
+  if number:
+    window = views.view_window(study, view, clip)
+    study = dataclasses.replace(study, window=window)
+    viewpoint = viewpoint or views.draw_viewpoint(study, view, clip)
+  viewpoint = viewpoint or views.Viewpoint()
+  wall = motion.build_wall(ventricle)
+  section = sections.make_section(view, wall, viewpoint)
+  place = views.place_view(view, wall, study.device, study.window, viewpoint)
+  grid = scanner.make_grid(study.device, place.depth_mm, size)
+  rng = study.rng(PICTURE, 2, number, clip)
+  layout = study.rng(PICTURE, 3, number)
+  chest = sections.paint_section(
+    section, study.window, place, grid, layout, rng
+  )
+  scene = light_scene(study, ventricle, place, grid, chest, layout, rng, view)
+  cap_share = 0.0 if view == "PSAX" else heart.CAP_SHARE
+
+  def film(pose, time_ms):
+    now = motion.moment_at(wall, pose)
+    axes = move_heart(study, place, ventricle, pose, time_ms, cap_share)
+    field = sections.look_up(
+      section, chest, now, *axes.heart_axes(grid.x_mm, grid.z_mm)
+    )
+    frame = develop(scene, field, sections.leaflets(section, now), axes, rng)
+    across, along = axes.heart_axes(grid.pixel_x_mm, grid.pixel_z_mm)
+    mask = sections.cavity_mask(section, now, across, along) & grid.sector
+    return frame, mask, motion.cavity_volume_ml(wall, now)
+
+  return grid, film
+
+
+def _record(study, view, timeline, grid, frames, masks, volume) -> SimulatedVideo:
   """Frames and truth as one record."""
   ed_frame, es_frame = find_extremes(timeline, volume)
   times, waves = timeline.frame_time_ms, timeline.r_wave_ms
@@ -310,7 +423,7 @@ def _record(study, timeline, grid, frames, masks, volume) -> SimulatedVideo:
     sex=person.sex,
     age_years=person.age_years,
     device=study.device.name,
-    view=study.view,
+    view=view,
     site=person.site,
     quality=study.quality,
   )

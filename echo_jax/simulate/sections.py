@@ -1,0 +1,145 @@
+"""One view of one study, ready to be drawn: plane, tissue, valves, truth."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from echo_jax.simulate import heart, motion, organs, scanner, slab, views
+
+MITRAL_LEVEL, AORTIC_LEVEL, TRICUSPID_LEVEL = 255, 200, 110
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A heart and the plane through it.
+
+  Attributes:
+    view: one of views.VIEWS.
+    wall: the ventricle with its segments.
+    around: what lies around it.
+    cut: the plane.
+  """
+
+  view: str
+  wall: motion.Wall
+  around: organs.Organs
+  cut: views.Cut
+
+
+def make_section(
+  view: str, wall: motion.Wall, viewpoint: views.Viewpoint
+) -> Section:
+  """The plane of a view through a heart."""
+  ventricle = wall.ventricle
+  cut = views.make_cut(view, ventricle, viewpoint)
+  return Section(view, wall, organs.build_organs(ventricle), cut)
+
+
+def paint_section(
+  section: Section,
+  window: scanner.Window,
+  place: scanner.Placement,
+  grid: scanner.Grid,
+  layout: np.random.Generator,
+  speckle: np.random.Generator,
+) -> slab.Slab:
+  """Scatterers of all tissue that a clip of this plane can show."""
+  wall = section.wall
+  a, b = place.heart_axes(grid.x_mm, grid.z_mm)
+  extremes = [
+    motion.moment_at(wall, heart.pose_at(wall.ventricle, share))
+    for share in (0.0, 1.0)
+  ]
+  margin = slab.MARGIN_MM + 10
+  box = (
+    float(a.min()) - margin,
+    float(a.max()) + margin,
+    float(b.min()) - margin,
+    float(b.max()) + margin,
+  )
+  reach = slab.find_reach(
+    wall, section.cut, a[::4, ::4], b[::4, ::4], extremes
+  )
+  return slab.paint_slab(
+    section.around,
+    section.cut,
+    slab.make_look(section.view, _beam(section.cut, place)),
+    window,
+    box,
+    reach,
+    layout,
+    speckle,
+  )
+
+
+def _beam(cut: views.Cut, place: scanner.Placement):
+  """Direction of depth on the heart's axes."""
+  start, end = place.heart_axes(0.0, 0.0), place.heart_axes(0.0, 1.0)
+  return cut.across * (end[0] - start[0]) + cut.along * (end[1] - start[1])
+
+
+def look_up(
+  section: Section, chest: slab.Slab, now: motion.Moment, a, b
+) -> Float[np.ndarray, "d b 2"]:
+  """Scatterers that are now at points of the plane."""
+  where = motion.reference_position(section.wall, now, *section.cut.points(a, b))
+  return chest.sample(*section.cut.flatten(*where))
+
+
+def cavity_mask(
+  section: Section, now: motion.Moment, a, b
+) -> Bool[np.ndarray, "H W"]:
+  """Pixels of the plane in the cavity of the left ventricle."""
+  return motion.in_cavity(section.wall, now, *section.cut.points(a, b))
+
+
+def leaflets(section: Section, now: motion.Moment):
+  """[(points [2, 7, 2] in the plane, brightness)] of the valves in sight."""
+  if section.view == "PSAX":
+    return []
+  pose = dataclasses.replace(now.pose, length_mm=now.length_mm)
+  if section.view in ("A3C", "PLAX"):
+    mitral = organs.outflow_mitral_mm(section.around, pose)
+    aortic = organs.aortic_leaflets_mm(section.around, pose)
+    drawn = [(mitral, MITRAL_LEVEL), (aortic, AORTIC_LEVEL)]
+  else:
+    drawn = [(_apical_mitral(section, now), MITRAL_LEVEL)]
+    if section.view == "A4C":
+      right = heart.tricuspid_leaflets_mm(section.wall.ventricle, pose)
+      drawn.append((right, TRICUSPID_LEVEL))
+  return [(_on_plane(section, now, lines), level) for lines, level in drawn]
+
+
+def _apical_mitral(section: Section, now: motion.Moment):
+  """Two leaflets between the ends of the base as this plane cuts it."""
+  a = np.arange(-60, 60, 0.25)
+  b = _height(section, now, a, np.full_like(a, now.length_mm - 0.3))
+  inside = a[cavity_mask(section, now, a, b)]
+  if inside.size < 2:
+    inside = np.array([-1.0, 1.0])
+  ends = inside[[0, -1]]
+  base = now.length_mm + _rise(section, now, ends)
+  share = 0.6 if section.view == "A4C" else 0.5
+  left, right = zip(ends.tolist(), base.tolist(), strict=True)
+  return heart.valve_mm(left, right, share, now.pose.mitral_open)
+
+
+def _rise(section, now, a):
+  """How far the annulus rises at `a` of the plane beyond the middle."""
+  x, y = a * section.cut.across[0], a * section.cut.across[1]
+  aspect = section.wall.ventricle.state.anatomy.depth_aspect
+  return now.lean[0] * x + now.lean[1] * y / aspect
+
+
+def _height(section, now, a, w):
+  """`b` in the plane of points at `a` that lie at height w."""
+  rest = section.wall.ventricle.length_mm
+  return rest + (w + _rise(section, now, a) - rest) / section.cut.along[2]
+
+
+def _on_plane(section, now, lines):
+  """Valves described upright, as the tilted plane shows them."""
+  a, w = lines[..., 0], lines[..., 1]
+  rest = section.wall.ventricle.length_mm
+  return np.stack([a, rest + (w - rest) / section.cut.along[2]], axis=-1)
