@@ -19,7 +19,7 @@ from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
 from echo_jax.data.splits import check_shares, parse_shares
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 GRADES = ((0.4, "poor"), (0.7, "medium"), (1.01, "good"))
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -36,7 +36,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--seed", type=int, default=0, help="of the cohort")
   parser.add_argument("--size", type=int, default=112, help="pixels a side")
   parser.add_argument("--duration-s", type=float, default=2.0)
-  parser.add_argument("--clips", type=int, default=1, help="videos a study")
+  parser.add_argument(
+    "--clips", type=int, default=1, help="videos a study and view"
+  )
+  parser.add_argument(
+    "--views", default="A4C", help=f"of {','.join(simulate.VIEWS)} (A4C)"
+  )
   parser.add_argument(
     "--codec", choices=schema.CODECS, default="png",
     help="png is lossless; raw is larger and faster to read",
@@ -52,7 +57,8 @@ def from_options(args: argparse.Namespace) -> Dataset:
   return dataset(
     name=args.name, cohort=args.cohort, patients=args.patients,
     seed=args.seed, size=args.size, duration_s=args.duration_s,
-    clips=args.clips, codec=args.codec, shares=parse_shares(args.splits),
+    clips=args.clips, views=tuple(args.views.split(",")), codec=args.codec,
+    shares=parse_shares(args.splits),
   )  # fmt: skip
 
 
@@ -65,6 +71,7 @@ def dataset(
   size: int = 112,
   duration_s: float | int = 2.0,
   clips: int = 1,
+  views: tuple[str, ...] = ("A4C",),
   codec: str = "png",
   shares: Mapping[str, float] = SHARES,
 ) -> Dataset:
@@ -77,29 +84,34 @@ def dataset(
     seed: of the cohort; another seed is other people.
     size: rows and columns of the frames.
     duration_s: length of a video.
-    clips: videos a study.
+    clips: videos a study and view.
+    views: which of simulate.VIEWS; another than A4C fails in some studies.
     codec: raw, jpeg or png.
     shares: of the patients for each split, in sum 1.
 
   Raises:
-    ValueError: shares that do not add up, or too few patients to fill them.
+    ValueError: shares that do not add up, too few patients to fill them, or
+      a view that there is not.
   """
   items = tuple(
-    Item(f"{person_name(cohort, seed, p)}-s{study}-c{clip}", split, facts)
+    Item(video_name(person_name(cohort, seed, p), facts), split, facts)
     for p, split in enumerate(split_patients(patients, shares))
     for study in range(simulate.count_studies(seed, p, cohort))
-    for clip in range(clips)
-    for facts in [{"patient": p, "study": study, "clip": clip}]
+    for view, clip in simulate.study_clips(
+      simulate.draw_study(seed, p, study, cohort), views, clips
+    )
+    for facts in [{"patient": p, "study": study, "view": view, "clip": clip}]
   )
   settings = {
     "cohort": cohort, "patients": patients, "seed": seed, "size": size,
-    "duration_s": duration_s, "clips": clips, "codec": codec,
+    "duration_s": duration_s, "clips": clips, "views": list(views),
+    "codec": codec,
     "shares": dict(shares),
   }  # fmt: skip
   return Dataset(
     name=name,
     version=VERSION,
-    description="SynthEcho, simulated apical four-chamber cines with the true "
+    description=f"SynthEcho, simulated {', '.join(views)} cines with the true "
     f"left-ventricular volume of every frame; cohort {cohort}.",
     settings=settings,
     items=items,
@@ -113,6 +125,12 @@ def dataset(
 def person_name(cohort: str, seed: int, patient: int) -> str:
   """Name of a person, the same in every data set made from that cohort."""
   return f"{cohort}-{seed}-p{patient:05d}"
+
+
+def video_name(person: str, facts: Mapping) -> str:
+  """Name of a video; A4C, which came first, is not named in it."""
+  view = "" if facts["view"] == "A4C" else f"-{facts['view'].lower()}"
+  return f"{person}-s{facts['study']}{view}-c{facts['clip']}"
 
 
 def split_patients(count: int, shares: Mapping[str, float]) -> list[str]:
@@ -144,8 +162,10 @@ def read_item(
   patient, number = item.facts["patient"], item.facts["study"]
   study = simulate.draw_study(seed, patient, number, cohort)
   video = simulate.simulate_video(
-    study, size=size, duration_s=duration_s, clip=item.facts["clip"]
-  )
+    study, size=size, duration_s=duration_s, clip=item.facts["clip"],
+    view=item.facts["view"],
+  )  # fmt: skip
+  sizes = simulate.measure_heart(study.heart)
   notes = () if video.ed_frame >= 0 else ("no complete beat in the recording",)
   person = f"synthetic_echo:{person_name(cohort, seed, patient)}"
   record = schema.make_record(
@@ -158,6 +178,7 @@ def read_item(
     quality=grade(video.quality),
     **_picture(video, codec),
     **{name: getattr(video, name) for name in _AS_SIMULATED},
+    **{name: getattr(sizes, name) for name in _AS_MEASURED},
   )
   return record, notes
 
@@ -166,6 +187,10 @@ _AS_SIMULATED = (
   "site", "device", "view", "frame_time_ms", "spacing_mm", "ed_frame",
   "es_frame", "r_wave_ms", "volume_ml", "sex", "age_years", "heart_rate_bpm",
   "ef_pct", "edv_ml", "esv_ml", "ef_method",
+)  # fmt: skip
+
+_AS_MEASURED = (
+  "ivsd_mm", "lvidd_mm", "lvpwd_mm", "ivss_mm", "lvids_mm", "lvpws_mm",
 )  # fmt: skip
 
 

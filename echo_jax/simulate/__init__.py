@@ -8,15 +8,22 @@ from echo_jax.simulate.cohort import (
   draw_patient,
   draw_study,
 )
+from echo_jax.simulate.measure import Measurements, measure_heart
 from echo_jax.simulate.video import SimulatedVideo, simulate_video
+from echo_jax.simulate.views import VIEWS, Viewpoint, study_clips
 
 __all__ = [
   "COHORTS",
+  "Measurements",
   "Patient",
   "SimulatedVideo",
   "Study",
+  "VIEWS",
+  "Viewpoint",
   "count_studies",
   "draw_patient",
   "draw_study",
+  "measure_heart",
   "simulate_video",
+  "study_clips",
 ]

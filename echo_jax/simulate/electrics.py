@@ -109,7 +109,8 @@ def valve_opening(beat: Beat, since_r_s: float) -> float:
 def aortic_opening(beat: Beat, since_r_s: float) -> float:
   """Opening of the aortic valve: wide while the ventricle ejects."""
   since = since_r_s - ISOVOLUMIC_CONTRACTION_S
-  return _smooth(since / 0.03) * _smooth((beat.ejection_end_s - since_r_s) / 0.03)
+  left = beat.ejection_end_s - since_r_s
+  return _smooth(since / 0.03) * _smooth(left / 0.03)
 
 
 def draw_r_waves(

@@ -60,7 +60,8 @@ def measure_heart(state: HeartState) -> Measurements:
   wall = motion.build_wall(build_ventricle(state))
   around = organs.build_organs(wall.ventricle)
   rest, systole = (
-    motion.moment_at(wall, pose_at(wall.ventricle, share)) for share in (0, 1)
+    motion.moment_at(wall, pose_at(wall.ventricle, share))
+    for share in (0.0, 1.0)
   )
   level = organs.tips_level(around)
   lvidd, ivsd, lvpwd = measure_lines(wall, rest, level)
@@ -127,8 +128,8 @@ def _atrial_plane(around, wall, now, degrees) -> tuple[float, float]:
   along = np.arange(now.length_mm - 8, top, STEP_MM)
   a, w = np.meshgrid(across, along)
   turn = math.radians(degrees)
-  inside = _in_atrium(around, wall, now, a * math.cos(turn), a * math.sin(turn),
-                      w)  # fmt: skip
+  x, y = a * math.cos(turn), a * math.sin(turn)
+  inside = _in_atrium(around, wall, now, x, y, w)
   length = w[inside].max() - now.length_mm + STEP_MM / 2
   return float(np.count_nonzero(inside) * STEP_MM**2), float(length)
 
@@ -136,9 +137,7 @@ def _atrial_plane(around, wall, now, degrees) -> tuple[float, float]:
 def _in_atrium(around, wall, now, x, y, w):
   where = motion.reference_position(wall, now, x, y, w)
   base = motion.locate(wall, now, x, y, w).base_mm
-  return (organs.left_atrium_mm(around, *where) < 0) & (w > base) & (
-    organs.aorta_mm(around, *where)[0] > organs.AORTIC_WALL_MM
-  )
+  return (organs.left_atrium_mm(around, *where) < 0) & (w > base)
 
 
 def area_length_ml(

@@ -18,6 +18,7 @@ wall, delay a segment, or make a scar thin at rest.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -120,8 +121,9 @@ def highest_ef_pct(state) -> float:
   low, high = 0, 80
   while high - low > 1:
     middle = (low + high) // 2
+    tried = dataclasses.replace(state, ef_pct=float(middle))
     try:
-      build_wall(build_ventricle(dataclasses.replace(state, ef_pct=float(middle))))
+      build_wall(build_ventricle(tried))
       low = middle
     except ValueError:
       high = middle
@@ -153,6 +155,7 @@ def moment_at(wall: Wall, pose: Pose) -> Moment:
   return dataclasses.replace(now, squeeze=squeeze)
 
 
+@functools.cache
 def _nodes():
   """Levels, weights and directions of the quadrature over the cavity."""
   nodes, weights = np.polynomial.legendre.leggauss(24)
@@ -218,10 +221,10 @@ def _factor(wall, u, angle):
     return 1.0
   row = u * (LEVELS - 1)
   column = angle * (DIRECTIONS / (2 * np.pi))
-  low = np.minimum(np.asarray(row, np.int32), LEVELS - 2)
-  left = np.asarray(np.floor(column), np.int32)
+  low, left = np.minimum(np.floor(row), LEVELS - 2), np.floor(column)
   down, right = row - low, column - left
-  left, after = left % DIRECTIONS, (left + 1) % DIRECTIONS
+  low, left = low.astype(np.int32), left.astype(np.int32) % DIRECTIONS
+  after = (left + 1) % DIRECTIONS
   top = wall.table[low, left] * (1 - right) + wall.table[low, after] * right
   low = low + 1
   end = wall.table[low, left] * (1 - right) + wall.table[low, after] * right

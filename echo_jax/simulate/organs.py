@@ -16,7 +16,6 @@ from echo_jax.simulate.heart import (
   Pose,
   Ventricle,
   profile,
-  radius_squared_mm2,
   valve_mm,
 )
 from echo_jax.simulate.motion import right_heart_share
@@ -24,7 +23,7 @@ from echo_jax.simulate.motion import right_heart_share
 OUTFLOW_RAD = math.radians(120)  # where the outflow tract leaves the septum
 ROOT_TILT_RAD = math.radians(20)  # of the aortic root against the long axis
 LA_BEHIND_MM = 6.0  # the left atrium lies behind the four-chamber plane
-AORTIC_WALL_MM = 2.0
+AORTIC_WALL_MM = 2.8
 MITRAL_SLACK = 1.15  # leaflet length over annulus in the outflow plane
 POSTERIOR_SHARE = 0.38  # of that length
 
@@ -91,8 +90,8 @@ def left_atrium_mm(organs: Organs, x, y, w) -> Float[np.ndarray, "..."]:
     1.0,
   )
   body = (radius - 1) * (0.5 * sum(half))
-  across = np.sqrt(x * x + y * y)
-  funnel = np.maximum(across - 0.93 * organs.base_mm, np.abs(w - length - 4) - 6)
+  across = np.sqrt(x * x + y * y) - 0.93 * organs.base_mm
+  funnel = np.maximum(across, np.abs(w - length - 4) - 6)
   return np.minimum(body, funnel)
 
 
@@ -155,8 +154,8 @@ def papillary_mm(organs: Organs, x, y, w):
   found = None
   for degrees in (318, 212):
     turn = math.radians(degrees)
-    dx = x - (inner - 0.85 * thick) * math.cos(turn)
-    dy = y - (inner - 0.85 * thick) * math.sin(turn)
+    dx = x - (inner - 0.6 * thick) * math.cos(turn)
+    dy = y - (inner - 0.6 * thick) * math.sin(turn)
     dw = (w - level * ventricle.length_mm) * (thick / 17)
     far = np.sqrt(dx * dx + dy * dy + dw * dw) - thick
     found = far if found is None else np.minimum(found, far)
@@ -164,48 +163,46 @@ def papillary_mm(organs: Organs, x, y, w):
 
 
 def outflow_mitral_mm(
-  organs: Organs, pose: Pose
+  organs: Organs, ends_mm: tuple[float, float], pose: Pose
 ) -> Float[np.ndarray, "2 7 2"]:
   """Posterior and anterior mitral leaflet in the outflow plane, as (p, w).
 
   The anterior one hangs from the back wall of the aortic root.
+
+  Args:
+    organs: the sizes.
+    ends_mm: where the cavity's base begins and ends now.
+    pose: length of the ventricle and opening of the valve.
   """
-  half = math.sqrt(radius_squared_mm2(organs.ventricle, pose, 1.0))
-  shrunk = half / organs.base_mm
-  height = pose.length_mm
+  shrunk = ends_mm[1] / organs.base_mm
   back = (organs.root_p_mm - organs.outflow_mm / 2) * shrunk
   return valve_mm(
-    (-half, height), (back, height), POSTERIOR_SHARE, pose.mitral_open,
-    slack=MITRAL_SLACK,
+    (ends_mm[0], pose.length_mm), (back, pose.length_mm), POSTERIOR_SHARE,
+    pose.mitral_open, slack=MITRAL_SLACK,
   )  # fmt: skip
 
 
 def aortic_leaflets_mm(
-  organs: Organs, pose: Pose
+  organs: Organs, ends_mm: tuple[float, float], pose: Pose
 ) -> Float[np.ndarray, "2 7 2"]:
   """Two aortic cusps in the outflow plane, as (p, w): one line when shut."""
-  half = math.sqrt(radius_squared_mm2(organs.ventricle, pose, 1.0))
   radius = organs.outflow_mm / 2
-  middle = organs.root_p_mm * half / organs.base_mm
+  middle = organs.root_p_mm * ends_mm[1] / organs.base_mm
+  cosine, sine = math.cos(ROOT_TILT_RAD), math.sin(ROOT_TILT_RAD)
   t = np.linspace(0, 1, 7)
-  lines = []
-  for side in (-1, 1):
-    # shut: from the wall to the middle and up; open: along the wall
-    shut = radius * (1 - np.minimum(1, 1.35 * t))
-    rise = radius * (0.15 * t + 0.9 * np.maximum(0, t - 0.6))
-    wide = radius * (1 - 0.22 * t)
-    across = side * (shut + pose.aortic_open * (wide - shut))
-    along = rise + pose.aortic_open * (1.05 * radius * t - rise)
-    cosine, sine = math.cos(ROOT_TILT_RAD), math.sin(ROOT_TILT_RAD)
-    p = middle + across * cosine + along * sine
-    w = pose.length_mm + 1 - across * sine + along * cosine
-    lines.append(np.stack([p, w], axis=-1))
-  return np.stack(lines)
+  shut, rise = 1 - np.minimum(1, 1.35 * t), 0.95 * t * t
+  # open cusps lie along the wall
+  out = radius * (shut + pose.aortic_open * (1 - 0.22 * t - shut))
+  along = radius * (rise + pose.aortic_open * (1.05 * t - rise))
+  p = [middle + side * out * cosine + along * sine for side in (-1, 1)]
+  w = [along * cosine - side * out * sine + 1 for side in (-1, 1)]
+  return np.stack([np.array(p), pose.length_mm + np.array(w)], axis=-1)
 
 
 def tips_level(organs: Organs) -> float:
   """Level u of the tip of the open anterior mitral leaflet."""
-  ventricle = organs.ventricle
-  open_wide = Pose(ventricle.length_mm, 0.0, ventricle.length_mm, 0.0, 1, 1, 0)
-  tip = outflow_mitral_mm(organs, open_wide)[1, -1, 1]
-  return float(tip / ventricle.length_mm)
+  length = organs.ventricle.length_mm
+  open_wide = Pose(length, 0.0, length, 0.0, 1.0, 1.0, 0.0)
+  ends = -organs.base_mm, organs.base_mm
+  tip = outflow_mitral_mm(organs, ends, open_wide)[1, -1, 1]
+  return float(tip / length)

@@ -83,13 +83,14 @@ def look_up(
   section: Section, chest: slab.Slab, now: motion.Moment, a, b
 ) -> Float[np.ndarray, "d b 2"]:
   """Scatterers that are now at points of the plane."""
-  where = motion.reference_position(section.wall, now, *section.cut.points(a, b))
+  points = section.cut.points(a, b)
+  where = motion.reference_position(section.wall, now, *points)
   return chest.sample(*section.cut.flatten(*where))
 
 
 def cavity_mask(
   section: Section, now: motion.Moment, a, b
-) -> Bool[np.ndarray, "H W"]:
+) -> Bool[np.ndarray, "..."]:
   """Pixels of the plane in the cavity of the left ventricle."""
   return motion.in_cavity(section.wall, now, *section.cut.points(a, b))
 
@@ -98,48 +99,42 @@ def leaflets(section: Section, now: motion.Moment):
   """[(points [2, 7, 2] in the plane, brightness)] of the valves in sight."""
   if section.view == "PSAX":
     return []
+  around, ends = section.around, _base_ends_mm(section, now)
   pose = dataclasses.replace(now.pose, length_mm=now.length_mm)
   if section.view in ("A3C", "PLAX"):
-    mitral = organs.outflow_mitral_mm(section.around, pose)
-    aortic = organs.aortic_leaflets_mm(section.around, pose)
+    mitral = organs.outflow_mitral_mm(around, ends, pose)
+    aortic = organs.aortic_leaflets_mm(around, ends, pose)
     drawn = [(mitral, MITRAL_LEVEL), (aortic, AORTIC_LEVEL)]
   else:
-    drawn = [(_apical_mitral(section, now), MITRAL_LEVEL)]
+    left, right = ((end, pose.length_mm) for end in ends)
+    share = 0.6 if section.view == "A4C" else 0.5
+    mitral = heart.valve_mm(left, right, share, pose.mitral_open)
+    drawn = [(mitral, MITRAL_LEVEL)]
     if section.view == "A4C":
       right = heart.tricuspid_leaflets_mm(section.wall.ventricle, pose)
       drawn.append((right, TRICUSPID_LEVEL))
   return [(_on_plane(section, now, lines), level) for lines, level in drawn]
 
 
-def _apical_mitral(section: Section, now: motion.Moment):
-  """Two leaflets between the ends of the base as this plane cuts it."""
+def _base_ends_mm(section, now) -> tuple[float, float]:
+  """Where the base of the cavity begins and ends in the plane."""
   a = np.arange(-60, 60, 0.25)
-  b = _height(section, now, a, np.full_like(a, now.length_mm - 0.3))
-  inside = a[cavity_mask(section, now, a, b)]
-  if inside.size < 2:
-    inside = np.array([-1.0, 1.0])
-  ends = inside[[0, -1]]
-  base = now.length_mm + _rise(section, now, ends)
-  share = 0.6 if section.view == "A4C" else 0.5
-  left, right = zip(ends.tolist(), base.tolist(), strict=True)
-  return heart.valve_mm(left, right, share, now.pose.mitral_open)
+  upright = np.stack([a, np.full_like(a, now.length_mm - 0.3)], axis=-1)
+  line = _on_plane(section, now, upright)
+  inside = a[cavity_mask(section, now, line[:, 0], line[:, 1])]
+  # a plane far off the middle may miss the base
+  return (float(inside[0]), float(inside[-1])) if inside.size else (-1.0, 1.0)
 
 
-def _rise(section, now, a):
-  """How far the annulus rises at `a` of the plane beyond the middle."""
-  x, y = a * section.cut.across[0], a * section.cut.across[1]
-  aspect = section.wall.ventricle.state.anatomy.depth_aspect
-  return now.lean[0] * x + now.lean[1] * y / aspect
+def _on_plane(section, now, upright):
+  """Points (a, w) of a straight heart where the plane shows them now.
 
-
-def _height(section, now, a, w):
-  """`b` in the plane of points at `a` that lie at height w."""
-  rest = section.wall.ventricle.length_mm
-  return rest + (w + _rise(section, now, a) - rest) / section.cut.along[2]
-
-
-def _on_plane(section, now, lines):
-  """Valves described upright, as the tilted plane shows them."""
-  a, w = lines[..., 0], lines[..., 1]
-  rest = section.wall.ventricle.length_mm
-  return np.stack([a, rest + (w - rest) / section.cut.along[2]], axis=-1)
+  The base may lean, and the plane may not hold the long axis.
+  """
+  cut, ventricle = section.cut, section.wall.ventricle
+  a, w = upright[..., 0], upright[..., 1]
+  x, y = a * float(cut.across[0]), a * float(cut.across[1])
+  aspect = ventricle.state.anatomy.depth_aspect
+  w = w + now.lean[0] * x + now.lean[1] * y / aspect
+  rest = ventricle.length_mm
+  return np.stack([a, rest + (w - rest) / float(cut.along[2])], axis=-1)

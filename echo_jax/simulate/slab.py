@@ -85,12 +85,14 @@ class Look:
     weak_rad: direction about the long axis in which the wall drops out.
     weakness: how much of the window's loss it has there.
     specular_db: gain of a wall at right angles to the beam over one along it.
+    outflow: whether the plane is that of the outflow tract.
   """
 
   beam: np.ndarray
   weak_rad: float
   weakness: float
   specular_db: float
+  outflow: bool
 
 
 def make_look(view: str, beam: Float[np.ndarray, "3"]) -> Look:
@@ -102,6 +104,7 @@ def make_look(view: str, beam: Float[np.ndarray, "3"]) -> Look:
     weak_rad=math.radians(weak),
     weakness=0.0 if beside else 0.7 if view == "A3C" else 1.0,
     specular_db=11.0 if beside else 0.0,
+    outflow=view in ("A3C", "PLAX"),
   )
 
 
@@ -185,8 +188,8 @@ def paint_levels(around, look, window, uneven, x, y, w):
   db = over(db, below, _behind(look, uneven, w - length, atria, weak))
   begun = step(u - a.rv_apex_u, 0.1) * (1 - below) * septal
   free = step(right + 0.5) * step(4.5 - right) * begun
-  db = over(db, free, -17 - window.rv_loss_db * (look.specular_db == 0)
-            + 4 * uneven.soft)  # fmt: skip
+  edge = -10 if look.specular_db else -17 - window.rv_loss_db
+  db = over(db, free, edge + 4 * uneven.soft)
   rough = right + 0.6 * uneven.beads  # the right heart is trabeculated
   db = over(db, step(-rough, 3) * step(beyond) * begun, BLACK_DB)
   wall = step(outer - r) * step(1.02 - u, 0.02) * step(u + CAP_SHARE, 0.02)
@@ -218,7 +221,7 @@ def _surroundings(look, uneven, w, beyond, septal, weak, facing):
     free = (1 - septal) * facing
     db = db + free * (9 - 0.45 * beyond)
     db = over(db, 0.9 * line * (1 - septal) * (0.25 + 0.75 * facing),
-              -3 + 3 * uneven.soft)  # fmt: skip
+              1 + 3 * uneven.soft)  # fmt: skip
   return db
 
 
@@ -237,7 +240,7 @@ def _muscle(look, window, uneven, u, part, weak, septal, facing):
   """Wall in dB: what lies across the beam is bright, the rest drops out."""
   good = -8.5 + 2.8 * uneven.soft + 1.2 * uneven.beads + 2 * uneven.broad
   good = good - 6 * bell(u, 0.2, 0.25) * (look.specular_db == 0)
-  good = good + look.specular_db * (facing - 0.75)
+  good = good + look.specular_db * (facing - 1.05)
   loss = window.lateral_loss_db * (0.6 + 0.4 * bell(u, 0.45, 0.3))
   loss = loss + window.gap_db * bell(u, window.gap_u, 0.13)
   db = good - weak * (loss + 2 - 3 * part)
@@ -253,13 +256,12 @@ def _basal(around, look, uneven, db, x, y, w, left_atrium, right_atrium):
   """Annuli, atria, outflow tract with aortic root, septum between atria."""
   ventricle = around.ventricle
   a, length = ventricle.state.anatomy, ventricle.length_mm
-  r = np.sqrt(x * x + y * y)
   up = w - length
+  r = np.sqrt(x * x + y * y)
   ring = np.exp(-(((r - around.base_mm - 3) / 4.5) ** 2) - ((up - 1) / 5) ** 2)
   db = over(db, ring, -7 + 2 * uneven.soft)
-  tract, along = organs.aorta_mm(around, x, y, w)
-  p, h = organs.outflow_plane(x, y)
-  db = _front(around, look, uneven, db, p, h, up, tract)
+  if look.outflow:
+    db = _front(around, look, uneven, db, x, y, w)
   db = over(db, step(-left_atrium), BLACK_DB)
   db = over(db, step(-right_atrium), BLACK_DB)
   crux = -around.base_mm - 0.45 * a.wall_mm
@@ -269,37 +271,46 @@ def _basal(around, look, uneven, db, x, y, w, left_atrium, right_atrium):
   body = step(-line) * step(up, 3) * step(1.05 - down, 0.1)
   body = body * step(16 - np.abs(y), 6)
   db = over(db, body, -12 - fossa + 2 * uneven.soft)
-  # the root: two walls, blood between, open towards the ventricle
+  if look.outflow:
+    db = _root(around, look, uneven, db, x, y, w)
+  return db
+
+
+def _root(around, look, uneven, db, x, y, w):
+  """Aortic root: two walls, blood between, open towards the ventricle.
+
+  Behind the left atrium the thoracic aorta is cut across.
+  """
+  tract, along = organs.aorta_mm(around, x, y, w)
   shell = step(organs.AORTIC_WALL_MM - tract) * step(along - 1, 3)
   shell = shell * step(48 - along, 8)
-  bright = -9 + 2 * uneven.soft - 3 * (look.specular_db == 0)
+  bright = 3 * uneven.soft - (5 if look.specular_db else 10)
   db = over(db, shell, bright)
   lumen = step(-tract) * step(along + 9) * step(56 - along, 10)
   db = over(db, lumen, BLACK_DB)
-  return _descending(around, uneven, db, p, h, up)
+  p, h = organs.outflow_plane(x, y)
+  middle = -around.base_mm - around.ventricle.state.anatomy.wall_mm - 21
+  up = w - around.ventricle.length_mm
+  far = np.sqrt((p - middle) ** 2 + (0.8 * (up - 14)) ** 2) - 10
+  near = step(20 - np.abs(h), 8)
+  db = over(db, 0.8 * step(2 - far) * near, -14 + 4 * uneven.soft)
+  return over(db, step(-far) * near, BLACK_DB)
 
 
-def _front(around, look, uneven, db, p, h, up, tract):
+def _front(around, look, uneven, db, x, y, w):
   """Right ventricular outflow tract in front of the aortic root."""
+  tract, _ = organs.aorta_mm(around, x, y, w)
+  p, h = organs.outflow_plane(x, y)
+  up = w - around.ventricle.length_mm
   width = 0.6 * around.ventricle.state.anatomy.rv_width_mm
   outside = np.maximum(tract - 3.5 - width, 3.5 - tract)
   outside = np.maximum(outside, np.abs(h) - 16)
   outside = np.maximum(outside, around.root_p_mm - p + 4)
   outside = np.maximum(outside, np.maximum(up - 36, -up - 2))
   wall = step(outside) * step(4 - outside) * step(tract - 3)
-  db = over(db, 0.8 * wall * step(up), -17 + 3 * uneven.soft)
+  bright = -11 if look.specular_db else -17
+  db = over(db, 0.8 * wall * step(up), bright + 3 * uneven.soft)
   return over(db, step(-outside, 3), BLACK_DB)
-
-
-def _descending(around, uneven, db, p, h, up):
-  """Thoracic aorta behind the left atrium, cut across by that plane."""
-  anatomy = around.ventricle.state.anatomy
-  middle = -around.base_mm - anatomy.wall_mm - 21
-  far = np.sqrt((p - middle) ** 2 + (0.8 * (up - 14)) ** 2) - 10
-  near = step(20 - np.abs(h), 8)
-  wall = step(2 - far) * near
-  db = over(db, wall, -8 + 2 * uneven.soft)
-  return over(db, step(-far) * near, BLACK_DB)
 
 
 def find_reach(

@@ -400,7 +400,9 @@ def _film_view(study, ventricle, size, clip, view, viewpoint):
   return grid, film
 
 
-def _record(study, view, timeline, grid, frames, masks, volume) -> SimulatedVideo:
+def _record(
+  study, view, timeline, grid, frames, masks, volume
+) -> SimulatedVideo:
   """Frames and truth as one record."""
   ed_frame, es_frame = find_extremes(timeline, volume)
   times, waves = timeline.frame_time_ms, timeline.r_wave_ms

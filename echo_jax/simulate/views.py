@@ -21,6 +21,7 @@ from echo_jax.simulate.heart import CAP_SHARE, Ventricle, pose_at
 VIEWS = ("A4C", "A2C", "A3C", "PLAX", "PSAX")
 ANGLE_DEG = {"A4C": 0.0, "A2C": 60.0, "A3C": 120.0, "PLAX": 120.0}
 PARASTERNAL = ("PLAX", "PSAX")
+LEVEL_U = {"PSAX": 0.52, "PLAX": 0.88}  # where the probe points; chosen
 CHEST_MM = 17.0  # skin to right ventricle in the parasternal window
 
 
@@ -33,13 +34,13 @@ class Viewpoint:
     foreshortening_deg: angle of the plane with the long axis, about the
       middle of the base; in PSAX, with the plane across.
     offset_mm: shift of the plane at right angles to itself.
-    level_u: in PSAX, the level of the plane; in PLAX, of the probe.
+    level_u: how much higher than usual the probe points in PSAX and PLAX.
   """
 
   rotation_deg: float = 0.0
   foreshortening_deg: float = 0.0
   offset_mm: float = 0.0
-  level_u: float = 0.52
+  level_u: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,8 @@ def make_cut(view: str, ventricle: Ventricle, viewpoint: Viewpoint) -> Cut:
     across = _around(viewpoint.rotation_deg)
     down = _around(viewpoint.rotation_deg - 90)
     along = math.cos(lean) * down + math.sin(lean) * axis
-    origin = axis * viewpoint.level_u * ventricle.length_mm
+    level = LEVEL_U[view] + viewpoint.level_u
+    origin = axis * level * ventricle.length_mm
   else:
     angle = ANGLE_DEG[view] + viewpoint.rotation_deg
     across, front = _around(angle), _around(angle + 90)
@@ -112,7 +114,7 @@ def draw_viewpoint(study: Study, view: str, clip: int) -> Viewpoint:
     rotation_deg=5 * rotation + (5 if view == "PSAX" else 0),
     foreshortening_deg=(3.0 if view in PARASTERNAL else 5.0) * loose * lean,
     offset_mm=(1.5 if view == "PLAX" else 0.0) * offset,
-    level_u=(0.52 if view == "PSAX" else 0.72) + 0.03 * level,
+    level_u=0.03 * level,
   )
 
 
@@ -147,7 +149,7 @@ def place_view(
     wide = max(1.0, ventricle.state.anatomy.depth_aspect)
     cap = CAP_SHARE * ventricle.length_mm
     return scanner.place_heart(ventricle, rest, cap, device, window, wide)
-  level = viewpoint.level_u
+  level = LEVEL_U[view] + viewpoint.level_u
   toward = 120.0 if view == "PLAX" else 90.0 + viewpoint.rotation_deg
   over = _depth_of_axis_mm(ventricle, level, toward)
   under = float(ventricle.epicardium_mm[int(level * 1000)])

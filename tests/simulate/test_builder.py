@@ -9,7 +9,7 @@ import pytest
 from data_builders import synthetic_echo
 from echo_jax.data import schema
 from echo_jax.data.frames import decode_frame, decode_mask
-from echo_jax.simulate import draw_study, simulate_video
+from echo_jax.simulate import draw_study, measure_heart, simulate_video
 
 
 def _dataset(**changed):
@@ -71,3 +71,23 @@ def test_options_give_the_same_data_set():
   made = synthetic_echo.from_options(args)
   assert made.items == _dataset().items
   assert made.settings == _dataset(duration_s=2.0).settings
+
+
+def test_views_are_records_of_their_own_and_the_default_keeps_its_names():
+  plain, many = _dataset(), _dataset(views=("A4C", "PSAX"), clips=2)
+  names = {item.name for item in many.items}
+  assert {item.name for item in plain.items} < names
+  item = next(i for i in many.items if i.facts["view"] == "PSAX")
+  assert item.name.endswith("-psax-c0")
+  record, _ = many.read(item)
+  assert record["view"] == "PSAX"
+  with pytest.raises(ValueError, match="views"):
+    _dataset(views=("A9C",))
+
+
+def test_sizes_are_those_of_the_heart():
+  dataset = _dataset()
+  record, _ = dataset.read(dataset.items[0])
+  found = measure_heart(draw_study(0, 0, 0, "independent").heart)
+  for name in ("lvidd_mm", "lvids_mm", "ivsd_mm", "lvpws_mm"):
+    assert record[name] == getattr(found, name)
