@@ -23,7 +23,7 @@ from echo_jax.simulate.heart import (
 from echo_jax.units import ml_from_mm3
 
 MUSCLE_G_ML = 1.05
-STEP_MM = 0.5  # of the squares in which atria are counted
+STEP_MM = 0.75  # of the squares in which atria are counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +123,9 @@ def muscle_mass_g(wall: motion.Wall) -> float:
 
 def _atrial_plane(around, wall, now, degrees) -> tuple[float, float]:
   """(area in mm2, length in mm) of the left atrium in an apical plane."""
-  across = np.arange(-70, 70, STEP_MM)
+  across = np.arange(-70, 70, STEP_MM, np.float32)
   top = wall.ventricle.roof_mm + 5
-  along = np.arange(now.length_mm - 8, top, STEP_MM)
+  along = np.arange(now.length_mm - 8, top, STEP_MM, np.float32)
   a, w = np.meshgrid(across, along)
   turn = math.radians(degrees)
   x, y = a * math.cos(turn), a * math.sin(turn)
@@ -148,7 +148,7 @@ def area_length_ml(
   return float(ml_from_mm3(volume))
 
 
-def _atrial_volume_ml(around, wall, now, step=2.0) -> float:
+def _atrial_volume_ml(around, wall, now, step=2.5) -> float:
   across = np.arange(-60, 60, step, np.float32)
   along = np.arange(
     now.length_mm + step / 2, wall.ventricle.roof_mm + 5, step, np.float32

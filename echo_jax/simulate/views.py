@@ -112,7 +112,7 @@ def draw_viewpoint(study: Study, view: str, clip: int) -> Viewpoint:
   loose = 1.5 - study.quality
   return Viewpoint(
     rotation_deg=5 * rotation + (5 if view == "PSAX" else 0),
-    foreshortening_deg=(3.0 if view in PARASTERNAL else 5.0) * loose * lean,
+    foreshortening_deg=(3.0 if view in PARASTERNAL else 4.0) * loose * lean,
     offset_mm=(1.5 if view == "PLAX" else 0.0) * offset,
     level_u=0.03 * level,
   )
