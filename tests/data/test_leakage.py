@@ -76,6 +76,16 @@ def test_whom_nobody_names_is_counted_not_cleared():
   assert not compare([group("train", "s:1", known=False)]).unnamed
 
 
+def test_two_groups_of_one_name_are_both_counted():
+  found = compare(
+    [
+      group("pretrain", "s:1", known=False, name="a"),
+      group("test", "s:2", "s:3", known=False, name="a"),
+    ]
+  )
+  assert [one.of for one in found.unnamed] == [1, 2]
+
+
 def test_the_same_id_leaks_even_if_no_person_is_named():
   """One EchoNet video in two splits is one person, whoever it is."""
   found = compare(
