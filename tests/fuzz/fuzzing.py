@@ -133,48 +133,51 @@ def _reword(data: bytes, rng: np.random.Generator) -> bytes:
   return b"\n".join(lines)
 
 
+Case = tuple[str, int]
 Reader = Callable[[Path, str, int], str]
 
 
 def fuzz(
-  seeds: Path, kinds: Sequence[str], cases: int, *,
+  seeds: Path, kinds: Sequence[str], count: int, *,
   limits: Limits | None = None, reader: Reader | None = None,
 ) -> Outcome:  # fmt: skip
-  """Runs `cases` of each kind; `seeds` holds a folder of whole files a kind."""
+  """Runs `count` cases of each kind; `seeds` has a folder of files a kind."""
   outcome = Outcome()
-  for kind in kinds:
-    start = 0
-    while start < cases:
-      batch = range(start, min(start + BATCH, cases))
-      start = _run_batch(
-        (seeds, kind, batch, limits or Limits(), reader or run_case), outcome
-      )
+  cases = [(kind, number) for kind in kinds for number in range(count)]
+  how = limits or Limits(), reader or run_case
+  while cases:
+    done = _run_batch(seeds, cases[:BATCH], *how, outcome)
+    cases = cases[done:]
   return outcome
 
 
-def _run_batch(work: tuple, outcome: Outcome) -> int:
-  """Runs cases in a child process; returns the first that was not run."""
-  seeds, kind, cases, limits, _ = work
-  mark = seeds / f"{kind}.now"
-  mark.write_text(str(cases.start))
+def _run_batch(
+  seeds: Path, cases: Sequence[Case], limits: Limits, reader: Reader,
+  outcome: Outcome,
+) -> int:  # fmt: skip
+  """Runs cases in a child process; returns how many of them are done."""
+  mark = seeds / "now"
+  mark.write_text("0")
   spawn = multiprocessing.get_context("spawn")
   ours, theirs = spawn.Pipe(duplex=False)
-  child = spawn.Process(target=_work, args=(theirs, mark, *work))
+  child = spawn.Process(
+    target=_work, args=(theirs, mark, seeds, cases, limits, reader)
+  )
   child.start()
   theirs.close()
   try:
     found = _received(ours, mark, 2 * limits.seconds)
   except (EOFError, TooLong) as error:
-    case = int(mark.read_text())
+    done = int(mark.read_text())
     why = "still reading" if isinstance(error, TooLong) else "the process died"
-    outcome.findings.append(f"{kind} {case}: {why}")
-    return case + 1
+    outcome.findings.append("{} {}: {}".format(*cases[done], why))
+    return done + 1
   finally:
     child.kill()  # what hangs in C hears no alarm
     child.join()
   outcome.counts.update(found.counts)
   outcome.findings += found.findings
-  return cases.stop
+  return len(cases)
 
 
 def _received(ours: Connection, mark: Path, seconds: float) -> Outcome:
@@ -188,12 +191,12 @@ def _received(ours: Connection, mark: Path, seconds: float) -> Outcome:
 
 
 def _work(
-  theirs: Connection, mark: Path, seeds: Path, kind: str, cases: range,
+  theirs: Connection, mark: Path, seeds: Path, cases: Sequence[Case],
   limits: Limits, reader: Reader,
 ) -> None:  # fmt: skip
   space = limits.space_bytes, limits.space_bytes
   resource.setrlimit(resource.RLIMIT_AS, space)
-  theirs.send(_run_cases(mark, seeds, kind, cases, limits, reader))
+  theirs.send(_run_cases(mark, seeds, cases, limits, reader))
 
 
 def _too_long(number: int, frame: object) -> None:
@@ -201,14 +204,14 @@ def _too_long(number: int, frame: object) -> None:
 
 
 def _run_cases(
-  mark: Path, seeds: Path, kind: str, cases: range, limits: Limits,
+  mark: Path, seeds: Path, cases: Sequence[Case], limits: Limits,
   reader: Reader,
 ) -> Outcome:  # fmt: skip
   outcome = Outcome()
   signal.signal(signal.SIGALRM, _too_long)
   peak = _peak_bytes()
-  for case in cases:
-    mark.write_text(str(case))
+  for done, (kind, case) in enumerate(cases):
+    mark.write_text(str(done))
     fault = ""
     try:
       try:
@@ -307,6 +310,11 @@ def _damaged(path: Path, rng: np.random.Generator) -> bytes:
 _opened: set[str] = set()
 
 
+@functools.cache
+def _listen() -> None:
+  sys.addaudithook(_note_opened)  # for good: none can be taken away
+
+
 def _note_opened(event: str, args: tuple) -> None:
   if event == "open" and isinstance(args[0], str | bytes | os.PathLike):
     _opened.add(os.path.abspath(os.fsdecode(args[0])))
@@ -319,7 +327,7 @@ def _openers(whole: Path, kind: str) -> Mapping[Path, frozenset[str]]:
   A file without items is opened to list them.  What nobody opens would not
   be missed, whatever its damage.
   """
-  sys.addaudithook(_note_opened)  # for good: a child has one kind
+  _listen()
   files = [path for path in whole.rglob("*") if path.is_file()]
   if kind == "files":
     return {path.relative_to(whole): frozenset() for path in files}

@@ -108,8 +108,9 @@ def test_what_must_be_found_is_found(tmp_path, reader, finding):
   limits = Limits(seconds=0.5, growth_bytes=2**26)
   outcome = fuzz(tmp_path, ("any",), 2, limits=limits, reader=reader)
   (found,) = outcome.findings
-  assert found.startswith(f"any 0: {finding}")
-  assert outcome.counts["any", "read"] >= 1
+  assert found.startswith("any 0: ") and finding in found
+  # Counts of a child that died are lost.
+  assert outcome.counts["any", "read"] in (1, 2)
 
 
 def test_damage_is_the_same_each_time_and_is_damage():
