@@ -1,11 +1,15 @@
 """The shared reading of owners' tables, folders and contours."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from made_files import echonet_clip, write_avi
 
+from data_builders import dicom_folder
 from echo_jax.data.build import Item
-from echo_jax.data.folders import find_files, find_root, read_video
+from echo_jax.data.folders import find_files, find_root, read_video, walk
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.tables import (
   id_of,
@@ -147,6 +151,40 @@ def test_the_folder_is_found_below(tmp_path, depth):
   root.mkdir(parents=True, exist_ok=True)
   (root / "t.csv").touch()
   assert find_root(tmp_path, ("t.csv",)) == root
+
+
+def test_every_file_is_walked_also_behind_links(tmp_path):
+  """An archive on several disks; links that have no end are given, not gone."""
+  here, disk = tmp_path / "archive", tmp_path / "disk2"
+  (here / "ward").mkdir(parents=True)
+  disk.mkdir()
+  for path in (here / "ward" / "a.dcm", disk / "b.dcm"):
+    path.touch()
+  (here / "linked").symlink_to(disk)
+  (here / "ward" / "up").symlink_to(here)
+  (disk / "back").symlink_to(here / "ward")  # ward is on no way to itself
+  (here / "ward" / "out").symlink_to(disk)  # but back and out make a circle
+  found = [path.relative_to(here).as_posix() for path in walk(here)]
+  assert found == [
+    "linked/b.dcm", "linked/back/a.dcm", "linked/back/out", "linked/back/up",
+    "ward/a.dcm", "ward/up", "ward/out/b.dcm", "ward/out/back",
+  ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+  (tmp_path / "locked").mkdir()
+  scan = os.scandir
+
+  def refuse(path):
+    if Path(path).name == "locked":
+      raise PermissionError(13, "Permission denied", str(path))
+    return scan(path)
+
+  monkeypatch.setattr(os, "scandir", refuse)
+  with pytest.raises(PermissionError, match="locked"):
+    list(walk(tmp_path))
+  with pytest.raises(PermissionError, match="locked"):
+    dicom_folder.dataset(tmp_path)
 
 
 def test_folders_that_are_not_found(tmp_path):
