@@ -212,7 +212,7 @@ def test_pixel_spacing_that_cannot_be_is_unknown(tmp_path):
 
 def test_spacing_that_makes_no_heart_gives_no_volume(tmp_path):
   root = tmp_path / "training" / "patient001"
-  write_acdc_patient(root, spacing=(5, 5, 25, 1.0), slices=24)
+  write_acdc_patient(root, spacing=(5, 5, 25, 1.0), size=80)
   stack = read_stack(root, (0.0, 100.0))
   assert stack.scalars["ef_pct"] == pytest.approx(50, abs=3)
   assert "edv_ml" not in stack.scalars
