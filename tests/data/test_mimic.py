@@ -458,6 +458,21 @@ def test_a_table_that_was_cut_off_is_named(tmp_path):
     dataset(tmp_path)
 
 
+@pytest.mark.parametrize("column", [1, 5])  # one of them is not wanted
+def test_rows_that_a_stray_quote_swallows_are_named(tmp_path, column):
+  write_lists(tmp_path)
+  (tmp_path / "files").mkdir()
+  path = tmp_path / "structured-measurement.csv.gz"
+  lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+  for number, mark in ((2, '"{}'), (4, '{}"')):
+    cells = lines[number].split(",")
+    cells[column] = mark.format(cells[column])
+    lines[number] = ",".join(cells)
+  path.write_bytes(gzip.compress("\n".join(lines).encode()))
+  with pytest.raises(ValueError, match="csv.gz: a cell that ends in line 3"):
+    dataset(tmp_path)
+
+
 def test_a_wrong_folder_says_what_it_holds(tmp_path, capsys):
   (tmp_path / "elsewhere").mkdir()
   patient = tmp_path / "files" / "p10"  # not looked into: there are thousands
