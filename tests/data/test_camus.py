@@ -29,6 +29,7 @@ from data_builders.camus.measuring import measure, measure_view
 from echo_jax.cli import main
 from echo_jax.data.build import build
 from echo_jax.data.frames import decode_frame, decode_mask
+from echo_jax.data.ingest.cfg import read_cfg
 from echo_jax.data.ingest.volume import read_volume
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.sources import VideoSource
@@ -580,6 +581,16 @@ def test_command_line(tmp_path, capsys):
   shutil.rmtree(root / "database_split")
   assert main([*command, "--overwrite"]) == 1
   assert "subgroup_training.txt is absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1_0", "\u0661\u0660", "inf", "nan", "1e"])
+def test_a_cfg_holds_plain_numbers_only(tmp_path, text):
+  write_cfg(tmp_path / "Info.cfg", {"Age": text, "EF": "+5.5e1"})
+  notes = []
+  cfg = read_cfg(tmp_path / "Info.cfg", notes)
+  assert cfg.number("EF", 0, 100, "%", notes) == 55 and not notes
+  assert np.isnan(cfg.number("Age", 0, 120, "years", notes))
+  assert notes == ["Info.cfg: Age is no number"]
 
 
 def test_an_empty_cfg_is_noted_once(tmp_path):
