@@ -3,8 +3,10 @@
 The long axis runs from the middle of the base to the apex, twenty discs of
 equal height stand on it, and in two planes a disc is an ellipse (Lang et al.
 2015, J Am Soc Echocardiogr 28:1-39).  A mask does not say where the mitral
-valve is: the base is the blunt end of the mask's principal axis, so that the
-volume does not depend on how the picture is turned.  `measure_as_camus` is
+valve is: the base is the end of the mask's principal axis that lies towards
+the atrium, where that is known, and else the blunt one (an aneurysm of the
+apex is blunter), so that the volume does not depend on how the picture is
+turned.  `measure_as_camus` is
 the rule of the CAMUS evaluation instead, for comparison with its figures.
 
 Points are x and y in mm.
@@ -36,8 +38,9 @@ class Discs:
 
 
 def measure_discs(
-  mask: Bool[np.ndarray, "H W"], spacing_mm: Spacing, count: int = DISCS
-) -> Discs:
+  mask: Bool[np.ndarray, "H W"], spacing_mm: Spacing, count: int = DISCS,
+  base_towards_px: Float[np.ndarray, "2"] | None = None,
+) -> Discs:  # fmt: skip
   """Diameters across the long axis at the middle of each disc.
 
   Only the largest piece of the mask counts, and its holes are filled.
@@ -46,13 +49,17 @@ def measure_discs(
     mask: the cavity in one apical view, at least a few pixels in size.
     spacing_mm: of rows and of columns.
     count: of discs.
+    base_towards_px: x and y of a point beyond the base, such as the middle of
+      the left atrium; without it the base is the blunt end.
 
   Raises:
     ValueError: nothing in the mask, an unusable spacing, or a shape that is
       as wide as it is long.
   """
-  outline = _outline_px(mask) * _checked(spacing_mm)[::-1]
-  base, apex = _long_axis(outline)
+  scale_mm = _checked(spacing_mm)[::-1]
+  outline = _outline_px(mask) * scale_mm
+  towards = None if base_towards_px is None else base_towards_px * scale_mm
+  base, apex = _long_axis(outline, towards)
   length = float(np.linalg.norm(apex - base))
   along = (apex - base) / length
   places = (np.arange(count) + 0.5) / count
@@ -179,12 +186,17 @@ def _principal_axis(outline: Points) -> tuple[np.ndarray, np.ndarray]:
   return centre, vectors[:, 1]
 
 
-def _long_axis(outline: Points) -> tuple[np.ndarray, np.ndarray]:
+def _long_axis(
+  outline: Points, base_towards: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
   """Middle of the base, and apex: both on the outline."""
   centre, along = _principal_axis(outline)
-  reach = (outline - centre) @ along
-  # The centre of area lies nearer to the blunt end.
-  if reach.max() > -reach.min():
+  if base_towards is not None:
+    wrong = (base_towards - centre) @ along < 0
+  else:  # the centre of area lies nearer to the blunt end
+    reach = (outline - centre) @ along
+    wrong = reach.max() > -reach.min()
+  if wrong:
     along = -along
   base = centre + along * _crossings(outline, centre, along)[-1]
   distance = np.linalg.norm(outline - base, axis=1)

@@ -75,6 +75,31 @@ def test_a_ventricle_with_a_base(turn, slant, within):
     assert plane.diameter_mm[2] > 2 * plane.diameter_mm[-1]
 
 
+@pytest.mark.parametrize("turn", [0, 40, 180])
+def test_an_aneurysm_of_the_apex_is_not_taken_for_the_base(turn):
+  """One plane blunt at its apex, the other at its base, volume on paper."""
+  c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+  middle = 170.0
+
+  def measured(mask, base_at_mm):
+    """`base_at_mm`: the atrium on the turned y axis of the drawing."""
+    x, y = -s * base_at_mm, c * base_at_mm
+    towards_px = np.array([middle + x / UNEVEN[1], middle + y / UNEVEN[0]])
+    return simpson.measure_discs(mask, UNEVEN, base_towards_px=towards_px)
+
+  up = draw(bullet(26, 46), turn, UNEVEN)
+  down = draw(lambda x, y: bullet(21, 46)(x, -23 - y), turn, UNEVEN)
+  planes = measured(up, 70), measured(down, 70)
+  y = 23 - 69 * (np.arange(4000) + 0.5) / 4000  # from base to apex
+  widths = [
+    b * np.sqrt(1 - (at / 46) ** 2) for b, at in ((26, y), (21, -23 - y))
+  ]
+  wanted = np.pi * (widths[0] * widths[1]).mean() * 69 / 1000
+  assert simpson.biplane_ml(*planes) == pytest.approx(wanted, rel=0.02)
+  guessed = simpson.measure_discs(down, UNEVEN)
+  assert simpson.biplane_ml(planes[0], guessed) > 1.05 * wanted
+
+
 def test_spacing_scales_volume_by_its_powers():
   mask = draw(bullet(26, 46))
   one = simpson.single_plane_ml(simpson.measure_discs(mask, SQUARE))

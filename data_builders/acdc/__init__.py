@@ -103,8 +103,21 @@ def dataset(
   )  # fmt: skip
 
 
-# The slices of a patient follow each other: the stack is read once.
-_stack_of = lru_cache(maxsize=1)(read_stack)
+@lru_cache(maxsize=1)
+def _stack_of(
+  folder: Path, window_pct: tuple[float, float], files: tuple
+) -> Stack:
+  """The slices of a patient follow each other: the stack is read once."""
+  return read_stack(folder, window_pct)
+
+
+def _files_of(folder: Path) -> tuple[tuple[str, int, int], ...]:
+  """Name, time and size of each file, which change with its content."""
+  stats = {path.name: path.stat() for path in folder.iterdir()}
+  return tuple(
+    (name, stat.st_mtime_ns, stat.st_size)
+    for name, stat in sorted(stats.items())
+  )
 
 
 def _read(
@@ -113,7 +126,8 @@ def _read(
 ) -> tuple[schema.Record, tuple[str, ...]]:  # fmt: skip
   """The record of one slice, and what is odd about its stack."""
   try:
-    stack = _stack_of(Path(item.facts["folder"]), window_pct)
+    folder = Path(item.facts["folder"])
+    stack = _stack_of(folder, window_pct, _files_of(folder))
   except OSError as error:
     raise Rejected(f"cannot be opened: {error.strerror}") from error
   number = item.facts["slice"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_builders.acdc.stack import series_of, series_shape
 from echo_jax.data.build import Item
+from echo_jax.data.folders import walk_folders
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.splits import split_of
 
@@ -60,8 +61,8 @@ def list_slices(
   """
   folders: dict[str, list[tuple[str, Path]]] = {}
   for part, root in parts.items():
-    for path in sorted(root.rglob("patient*")):
-      if path.is_dir() and PATIENT.fullmatch(path.name) and not _outer(path):
+    for path, _ in walk_folders(root):
+      if PATIENT.fullmatch(path.name) and not _outer(path):
         folders.setdefault(path.name, []).append((part, path))
   if not folders:
     raise FileNotFoundError(f"no folder patientNNN in {parts['training']}")

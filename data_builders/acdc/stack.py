@@ -18,6 +18,7 @@ from echo_jax.data.ingest.volume import (
   read_volume_header,
 )
 from echo_jax.data.ledger import Rejected
+from echo_jax.data.schema import FIELDS
 from echo_jax.units import ef_pct, ml_from_mm3
 
 RV, WALL, LV = 1, 2, 3  # the owner's labels
@@ -173,10 +174,17 @@ def _volumes(
   if not 0 < at_es <= at_ed:
     notes.append(f"cavity of {at_es} voxels at ES and {at_ed} at ED: not used")
     return {}
-  return {
-    "ef_pct": float(ef_pct(at_ed, at_es)), "edv_ml": at_ed * voxel_ml,
-    "esv_ml": at_es * voxel_ml, "ef_method": "short_axis_stack",
-  }  # fmt: skip
+  volumes = {"edv_ml": at_ed * voxel_ml, "esv_ml": at_es * voxel_ml}
+  if any(
+    ml < FIELDS[key].low or ml > FIELDS[key].high for key, ml in volumes.items()
+  ):
+    edv, esv = volumes.values()
+    notes.append(
+      f"spacing makes EDV {edv:.3g} and ESV {esv:.3g} ml: volumes unknown"
+    )
+    volumes = {}
+  ef = float(ef_pct(at_ed, at_es))
+  return {"ef_pct": ef, "ef_method": "short_axis_stack"} | volumes
 
 
 def _times(

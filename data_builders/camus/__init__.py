@@ -105,7 +105,7 @@ def dataset(
   if split not in SPLIT_RULES or rule not in RULES:
     raise ValueError(
       f"split is {split!r}, rule is {rule!r}; allowed are {SPLIT_RULES} and "
-      f"{tuple(RULES)}"
+      f"{RULES}"
     )
   release = find_release(Path(source))
   if release.lists:
@@ -148,7 +148,7 @@ def _record(
   frames = as_pictures(as_grey(volume.values))
   notes += volume.header.warnings
   spacing_mm, why = checked_spacing(
-    volume.header.spacing_mm, frames.shape[1], volume.header.warnings
+    volume.header.spacing_mm, frames.shape[1:], volume.header.warnings
   )
   notes += [why] if why else []
   cfg = read_cfg(folder / f"Info_{view}.cfg", notes)

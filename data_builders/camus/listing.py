@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echo_jax.data.build import Item
+from echo_jax.data.folders import walk_folders
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.splits import split_of
 
@@ -130,10 +131,9 @@ def list_views(
 
 def _patients(folder: Path) -> list[Path]:
   """Folders patientNNNN that hold files, also where they were doubled."""
-  named = [p for p in sorted(folder.rglob("patient*")) if p.is_dir()]
   return [
     path
-    for path in named
+    for path, _ in walk_folders(folder)
     if PATIENT.fullmatch(path.name)
     and MACOS not in path.parts
     and not any(inner.is_dir() for inner in path.glob(path.name))

@@ -1,7 +1,6 @@
 """EF and volumes of a CAMUS patient, measured again from the owner's masks."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +13,15 @@ from echo_jax.data.ingest.cfg import Cfg, read_cfg
 from echo_jax.data.ingest.series import as_labels, as_pictures
 from echo_jax.data.ingest.volume import read_volume
 from echo_jax.data.ledger import Rejected
+from echo_jax.data.schema import FIELDS
 from echo_jax.units import ef_pct
 
 LV, WALL, ATRIUM = 1, 2, 3  # the owner's labels
-DEPTH_MM = (50.0, 400.0)  # of a picture; outside, its spacing is not one
+SIDE_MM = (50.0, 400.0)  # of a picture; outside, its spacing is not one
 LENGTHS_DIFFER = 0.2  # of the longer axis: one view is foreshortened
 EF_DIFFERS_PCT, VOLUME_DIFFERS = 1.0, 0.05
-RULES = {"ase": simpson.measure_discs, "camus": simpson.measure_as_camus}
+LONGEST_PIXEL = 2.5  # times as long as wide; the owner's are 2 times
+RULES = ("ase", "camus")
 
 Planes = tuple[simpson.Discs, simpson.Discs]  # at ED and at ES
 
@@ -40,7 +41,7 @@ def measure(folder: Path, rule: str, notes: list[str]) -> Measured:
   planes: dict[str, Planes] = {}
   for view in VIEWS:
     try:
-      planes[view] = measure_view(folder, view, RULES[rule])
+      planes[view] = measure_view(folder, view, rule, notes)
     except (Rejected, ValueError) as reason:
       notes.append(f"{view} gives no volume: {reason}")
   if not planes:
@@ -57,26 +58,41 @@ def measure(folder: Path, rule: str, notes: list[str]) -> Measured:
   else:
     (view,) = planes
     notes.append(f"volumes from one plane only ({view})")
-  if not 0 < esv <= edv:
+  if not 0 < esv <= edv or not all(
+    FIELDS[key].low <= ml <= FIELDS[key].high
+    for key, ml in (("edv_ml", edv), ("esv_ml", esv))
+  ):
     notes.append(f"masks give ESV {esv:.1f} ml and EDV {edv:.1f} ml: not used")
     return Measured()
   method = "biplane" if both else "single_plane"
   return Measured(float(ef_pct(edv, esv)), edv, esv, method)
 
 
-def measure_view(folder: Path, view: str, rule: Callable) -> Planes:
+def measure_view(
+  folder: Path, view: str, rule: str, notes: list[str]
+) -> Planes:
   """Discs of one view at ED and at ES.
 
   Raises:
     Rejected: a mask is absent or damaged, or its spacing is impossible.
     ValueError: a mask without a long axis.
   """
-  ed, es = (
-    rule(labels == LV, spacing_mm)
-    for labels, spacing_mm in (
-      read_labels(folder, view, phase) for phase in ("ED", "ES")
+  planes = []
+  for phase in ("ED", "ES"):
+    labels, spacing_mm = read_labels(folder, view, phase)
+    cavity, atrium = labels == LV, np.argwhere(labels == ATRIUM)
+    if rule == "camus":
+      planes.append(simpson.measure_as_camus(cavity, spacing_mm))
+      continue
+    towards_px = atrium.mean(axis=0)[::-1] if len(atrium) else None
+    if towards_px is None:
+      notes.append(
+        f"{view} {phase} shows no atrium: the blunt end was taken as base"
+      )
+    planes.append(
+      simpson.measure_discs(cavity, spacing_mm, base_towards_px=towards_px)
     )
-  )
+  ed, es = planes
   return ed, es
 
 
@@ -99,7 +115,7 @@ def read_labels(
     if frame < 0:
       raise Rejected(f"no {phase} mask: {'; '.join(notes)}")
   spacing_mm, why = checked_spacing(
-    volume.header.spacing_mm, labels.shape[1], volume.header.warnings
+    volume.header.spacing_mm, labels.shape[1:], volume.header.warnings
   )
   if why:
     raise Rejected(f"{path.name}: {why}")
@@ -107,18 +123,22 @@ def read_labels(
 
 
 def checked_spacing(
-  spacing_mm: Float[np.ndarray, "2"], rows: int, warnings: tuple[str, ...]
-) -> tuple[Float[np.ndarray, "2"], str]:
+  spacing_mm: Float[np.ndarray, "2"], shape: tuple[int, int],
+  warnings: tuple[str, ...],
+) -> tuple[Float[np.ndarray, "2"], str]:  # fmt: skip
   """The spacing, or NaN and why it cannot be that of a heart's picture."""
   if np.isnan(spacing_mm).any():
     return spacing_mm, warnings[-1]
-  depth_mm = rows * float(spacing_mm[0])
-  low, high = DEPTH_MM
-  if low <= depth_mm <= high:
+  low, high = SIDE_MM
+  sides_mm = [n * float(mm) for n, mm in zip(shape, spacing_mm, strict=True)]
+  longest = float(max(spacing_mm) / min(spacing_mm))
+  if longest <= LONGEST_PIXEL and low <= min(sides_mm) <= max(sides_mm) <= high:
     return spacing_mm, ""
   why = (
-    f"spacing {spacing_mm[0]:g} mm makes {rows} rows {depth_mm:.0f} mm deep, "
-    f"outside {low:g} to {high:g} mm: spacing unknown"
+    f"spacing {spacing_mm[0]:g} and {spacing_mm[1]:g} mm makes {shape[0]} rows "
+    f"{sides_mm[0]:.0f} mm deep and {shape[1]} columns {sides_mm[1]:.0f} mm "
+    f"wide, wants {low:g} to {high:g} mm and pixels up to {LONGEST_PIXEL:g} "
+    "times as long as wide: spacing unknown"
   )
   return np.full(2, np.nan, np.float32), why
 

@@ -7,13 +7,13 @@ Example:
 import argparse
 import hashlib
 import hmac
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
+from echo_jax.data.folders import walk
 from echo_jax.data.ingest import (
   AS_IS,
   as_is_notes,
@@ -87,7 +87,8 @@ def dataset(
   study, and one without SOPInstanceUID its path for recording.
 
   Args:
-    source: the folder; every file in it and below is looked at.
+    source: the folder; every file in it and below is looked at, also behind
+      links.
     name: of the data set.
     shares: of the patients for each split (`splits.split_of`).
     size: rows and columns of the stored frames; None keeps the owner's.
@@ -97,6 +98,7 @@ def dataset(
 
   Raises:
     FileNotFoundError: there is no such folder.
+    OSError: a folder below it cannot be read.
   """
   source = Path(source)
   if not source.is_dir():
@@ -104,7 +106,7 @@ def dataset(
   check_shares(shares)
   items: list[Item] = []
   refused: list[tuple[str, str]] = []
-  for path in _files(source):
+  for path in walk(source):
     place = path.relative_to(source).as_posix()
     try:
       facts = _facts(path, place, name, key)
@@ -129,14 +131,6 @@ def pseudonym(text: str, key: bytes) -> str:
   """16 hexadecimal digits of HMAC-SHA256(key, text): always the same."""
   data = text.encode("utf-8", "surrogateescape")  # a name may be other bytes
   return hmac.new(key, data, hashlib.sha256).hexdigest()[:16]
-
-
-def _files(source: Path) -> Iterator[Path]:
-  """Every file, in an order that does not depend on the file system."""
-  for folder, folders, files in os.walk(source):
-    folders.sort()
-    for file in sorted(files):
-      yield Path(folder) / file
 
 
 def _facts(path: Path, place: str, name: str, key: bytes) -> dict:

@@ -18,6 +18,7 @@ from data_builders.mimic_iv_echo.tables import (
 ECG_LIST = "record_list.csv"
 ECG_COLUMNS = ("subject_id", "study_id", "ecg_time", "path")
 ECG_PATH = re.compile(r"files/p\d+/p(\d+)/s(\d+)/(\d+)")
+OLDEST, OVER_OLDEST = 89, 91  # years; the owner writes 91 for all above
 PATIENT_COLUMNS = ("subject_id", "gender", "anchor_age", "anchor_year")
 
 # (time, path under the ECG folder), in order of time.
@@ -73,12 +74,19 @@ class Person:
   anchor_year: int
 
   def at(self, time: datetime | None) -> dict[str, str | float]:
-    """Sex and age in years at a time; 91 stands for all above 89."""
+    """Sex and age in years at a time; 91 stands for all above 89.
+
+    Years before an anchor age of 91 the age is not known.
+    """
     if time is None:
       return {"sex": self.sex}
     age = self.anchor_age + time.year - self.anchor_year
-    known = {"age_years": float(age)} if 0 <= age <= 120 else {}
-    return {"sex": self.sex} | known
+    if self.anchor_age > OLDEST:  # a code for anything above, not an age
+      age = OVER_OLDEST if time.year >= self.anchor_year else -1
+    if not 0 <= age <= 120:
+      return {"sex": self.sex}
+    age = age if age <= OLDEST else OVER_OLDEST
+    return {"sex": self.sex, "age_years": float(age)}
 
 
 def read_patients(path: Path, subjects: set[str]) -> Mapping[str, Person]:

@@ -17,7 +17,7 @@ from data_builders.mimic_iv_echo.tables import (
   read_time,
 )  # fmt: skip
 from echo_jax.data import schema
-from echo_jax.units import mm_from_cm
+from echo_jax.units import ef_pct, mm_from_cm
 
 TABLE = "structured-measurement.csv"
 COLUMNS = (
@@ -45,6 +45,10 @@ UNITS = {"pct": ("%",), "ml": ("ml", "cc"), "mm": ("cm", "mm"), "cm": ("cm",)}
 WIDEST_EF_RANGE_PCT = 20.0
 TRANSTHORACIC = "tte"
 METHODS = ("reported", "biplane")
+EF_DIFFERS_PCT = 1.0
+
+# Name of a measurement -> its (result, unit), several where rows differ.
+Values = Mapping[str, set[tuple[str, str]]]
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _RANGE = re.compile(rf"{_NUMBER}(?:\s*(?:-|\u2013|to)\s*{_NUMBER})?\s*(%?)")
@@ -57,10 +61,13 @@ class Doubtful(ValueError):
 
 @dataclass
 class Measured:
-  """What one measurement_id holds of the names that are wanted."""
+  """What one measurement_id holds of the names that are wanted.
 
-  subject: str
-  time: datetime | None
+  Its rows should agree on subject, time and test; each set is of all of them.
+  """
+
+  subjects: set[str] = field(default_factory=set)
+  times: set[datetime | None] = field(default_factory=set)
   tests: set[str] = field(default_factory=set)
   values: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
@@ -75,10 +82,9 @@ def read_measurements(path: Path, linked: set[str]) -> dict[str, Measured]:
   for piece in read_table(path, COLUMNS):
     rows = piece[piece["measurement_id"].isin(linked)]
     for row in rows[rows["measurement"].isin(WANTED)].itertuples(index=False):
-      one = found.setdefault(
-        row.measurement_id,
-        Measured(row.subject_id, read_time(row.measurement_datetime)),
-      )
+      one = found.setdefault(row.measurement_id, Measured())
+      one.subjects.add(row.subject_id)
+      one.times.add(read_time(row.measurement_datetime))
       one.tests.add(row.test_type.lower())
       if row.result:
         pair = row.result, row.unit.lower()
@@ -118,52 +124,113 @@ def labels_of(
     for name, pairs in one.values.items():
       values.setdefault(name, set()).update(pairs)
   labels: dict[str, float | str] = {}
-  plain = (*_volumes(values, method), *LENGTHS.items())
-  for key, name in (("ef_pct", EF), *plain):
+  try:
+    labels |= _ef(values, method)
+  except Doubtful as doubt:
+    notes.append(f"ef_pct unknown: {doubt}")
+  labels |= _volumes(values, labels, method, notes)
+  labels |= _read(values, LENGTHS, notes)
+  return labels, tuple(notes)
+
+
+def _read(
+  values: Values, names: Mapping[str, str], notes: list[str]
+) -> dict[str, float | str]:
+  """Labels by key, of those that are there and can be believed."""
+  labels: dict[str, float | str] = {}
+  for key, name in names.items():
     try:
-      if key == "ef_pct":
-        labels |= _ef(values, method)
-      elif name in values:
+      if name in values:
         low, high = _bounds(values, name, key.rpartition("_")[2])
         labels[key] = _within(key, name, (low + high) / 2)
     except Doubtful as doubt:
       notes.append(f"{key} unknown: {doubt}")
-  return labels, tuple(notes)
+  return labels
 
 
 def _volumes(
-  values: Mapping[str, set[tuple[str, str]]], method: str
-) -> Iterable[tuple[str, str]]:
-  """Both volumes by one way of measuring: biplane, or else 3-D."""
-  biplane = method == "biplane" or set(BIPLANE_VOLUMES.values()) & set(values)
-  return (BIPLANE_VOLUMES if biplane else VOLUMES_3D).items()
+  values: Values, ef: Mapping[str, float | str], method: str, notes: list[str]
+) -> dict[str, float | str]:
+  """Volumes measured as EF was, since one ef_method names how all three were.
+
+  lvef is a reader's estimate, and "reported" is as true of the volumes beside
+  it; they must only be both biplane or both 3-D.  Without EF the method is
+  that of the volumes.
+  """
+  source = _ef_source(values, method) if ef else ""
+  allowed = (BIPLANE_VOLUMES, VOLUMES_3D)
+  if method == "biplane" or source == BIPLANE_EF:
+    allowed = (BIPLANE_VOLUMES,)
+  elif source == EF_3D:
+    allowed = (VOLUMES_3D,)
+  known = [set(names.values()) & set(values) for names in allowed]
+  if not any(known):
+    others = {*BIPLANE_VOLUMES.values(), *VOLUMES_3D.values()} & set(values)
+    if others and method != "biplane":
+      notes.append(
+        f"volumes unknown: EF is {source}, they are {', '.join(sorted(others))}"
+      )
+    return {}
+  names = allowed[0] if known[0] else allowed[1]
+  labels = _read(values, names, notes)
+  if labels and not ef:
+    biplane = names is BIPLANE_VOLUMES
+    labels["ef_method"] = "biplane" if biplane else "reported"
+  return _consistent(labels, ef, notes)
+
+
+def _consistent(
+  labels: dict[str, float | str], ef: Mapping[str, float | str],
+  notes: list[str],
+) -> dict[str, float | str]:  # fmt: skip
+  """The volumes, unless they contradict each other; EF is held to them."""
+  if not {"edv_ml", "esv_ml"} <= set(labels):
+    return labels
+  edv, esv = labels["edv_ml"], labels["esv_ml"]
+  if esv > edv:
+    notes.append(f"volumes unknown: ESV {esv:g} ml above EDV {edv:g} ml")
+    return {}
+  computed = float(ef_pct(edv, esv))
+  if ef and abs(computed - ef["ef_pct"]) > EF_DIFFERS_PCT:
+    notes.append(
+      f"EF {ef['ef_pct']:.1f} % but its volumes give {computed:.1f} %"
+    )
+  return labels
 
 
 def _unfit(
   one: Measured, subject: str, time: datetime | None, window_h: float
 ) -> str:
   """Why a measurement does not belong to a study; "" if it does."""
-  if one.subject != subject:
+  if len(one.subjects) > 1 or len(one.times) > 1:
+    return (
+      f"its rows are of {len(one.subjects)} subjects and {len(one.times)} times"
+    )
+  if one.subjects != {subject}:
     return "it is of another subject than the study"
   if one.tests != {TRANSTHORACIC}:
     return f"test_type is {sorted(one.tests)}, wants {TRANSTHORACIC}"
-  if one.time is None or time is None:
+  (measured,) = one.times
+  if measured is None or time is None:
     return "its time or the study's cannot be read"
-  apart_h = abs(hours_between(time, one.time))
+  apart_h = abs(hours_between(time, measured))
   if apart_h > window_h:
     return f"it is {apart_h:.0f} h from the study, wants at most {window_h:g}"
   return ""
 
 
-def _ef(
-  values: Mapping[str, set[tuple[str, str]]], method: str
-) -> dict[str, float | str]:
-  """Ejection fraction with its method; empty if it was not measured."""
+def _ef_source(values: Values, method: str) -> str:
+  """The name of the EF that counts, "" if there is none."""
   if method == "biplane":
     order = (BIPLANE_EF,)
   else:
     order = (EF, BIPLANE_EF, EF_3D)
-  name = next((n for n in order if n in values), "")
+  return next((name for name in order if name in values), "")
+
+
+def _ef(values: Values, method: str) -> dict[str, float | str]:
+  """Ejection fraction with its method; empty if it was not measured."""
+  name = _ef_source(values, method)
   if not name:
     return {}
   low, high = _bounds(values, name, "pct")
@@ -184,7 +251,7 @@ def _ef(
 
 
 def _bounds(
-  values: Mapping[str, set[tuple[str, str]]], name: str, unit: str
+  values: Values, name: str, unit: str
 ) -> tuple[float, float]:
   """Lower and upper end of a value in `unit`; equal for a single number.
 

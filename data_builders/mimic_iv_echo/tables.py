@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from echo_jax.data.tables import refuse_line_breaks
+
 ROWS_AT_ONCE = 200_000  # the largest table has some 28 million
 DEEPEST = 6  # physionet.org/files/mimic-iv-echo/1.0, and a doubled folder
 LEAF = re.compile(r"[ps]\d+")  # folders of patients and studies hold no table
@@ -68,8 +70,8 @@ def read_table(
   """Pieces of a table as text; an empty cell, or an absent optional column, "".
 
   Raises:
-    ValueError: a column is missing (named, with those found), or the file is
-      damaged or cut off.
+    ValueError: a column is missing (named, with those found), a cell goes over
+      several lines, or the file is damaged or cut off.
   """
   found = column_names(path)
   missing = [name for name in columns if name not in found]
@@ -78,12 +80,19 @@ def read_table(
       f"{path.name} has no column {', '.join(missing)}; it has {found}"
     )
   wanted = [name for name in (*columns, *optional) if name in found]
+  line = 1
   with _damage_named(path), _opened(path) as file:
     for piece in pd.read_csv(
       file, names=found, header=0, dtype=str, keep_default_na=False,
-      usecols=wanted, chunksize=ROWS_AT_ONCE,
+      usecols=found, chunksize=ROWS_AT_ONCE,
     ):  # fmt: skip
-      piece = piece.fillna("").apply(lambda column: column.str.strip())
+      piece = piece.fillna("")
+      # A stray quote may be in any column, also in one that is not wanted.
+      if any(piece[name].str.contains("[\n\r]").any() for name in found):
+        for number, row in enumerate(piece.to_numpy(), line + 1):
+          refuse_line_breaks(path.name, number, row)
+      line += len(piece)
+      piece = piece[wanted].apply(lambda column: column.str.strip())
       absent = [name for name in optional if name not in found]
       yield piece.assign(**dict.fromkeys(absent, ""))
 

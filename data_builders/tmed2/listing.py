@@ -14,6 +14,7 @@ from echo_jax.data.ledger import Rejected
 from echo_jax.data.tables import Refused, Row, keep_apart
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
+UNUSED = ("not_used", "not_provided", "")  # by the chosen classifier
 NOT_PROVIDED = ("Not_Provided", "")
 VIEWS = {
   "PLAX": "PLAX", "PSAX": "PSAX", "A4C": "A4C", "A2C": "A2C",
@@ -91,6 +92,10 @@ def _item(row: Row, tables: Tables, column: str) -> Item:
   file = tables.files.place(image, f"image absent: {image} is not there")
   split = SPLITS.get(row[column].lower(), "pretrain")
   if split == "pretrain" and is_labelled(image):
+    if row[column].lower() not in UNUSED:  # a misspelt test, say
+      raise Rejected(
+        f"{column} is {row[column]!r}, wants one of {[*SPLITS, *UNUSED]}"
+      )
     notes.append(f"{column} is {row[column]!r}: it goes to pretrain")
   return Item(image, split, facts | {"file": file, "notes": tuple(notes)})
 

@@ -144,15 +144,43 @@ def find_files(
 
 
 def walk(folder: Path) -> Iterator[Path]:
-  """Every file below a folder, in an order no file system changes."""
+  """Every file below a folder, in an order no file system changes.
+
+  Raises:
+    OSError: a folder cannot be read.
+  """
+  for place, files in walk_folders(folder):
+    for name in files:
+      yield place / name
+
+
+def walk_folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+  """A folder and every one below, each with the names of its files.
+
+  Links to folders are followed.  One that leads back to a folder on its own
+  way, which would have no end, stands among the files.
+
+  Raises:
+    OSError: a folder cannot be read.
+  """
 
   def stop(error: OSError) -> None:
     raise error  # os.walk would pass over it
 
-  for place, folders, files in os.walk(folder, onerror=stop):
-    folders.sort()
-    for name in sorted(files):
-      yield Path(place) / name
+  for name, folders, files in os.walk(folder, onerror=stop, followlinks=True):
+    place = Path(name)
+    endless = [one for one in folders if _leads_back(place / one, folder)]
+    folders[:] = sorted(set(folders) - set(endless))
+    yield place, sorted((*files, *endless))
+
+
+def _leads_back(link: Path, top: Path) -> bool:
+  """Whether a link's folder holds one of those between `top` and the link."""
+  if not link.is_symlink():
+    return False
+  target = link.resolve()
+  way = [one for one in link.parents if one.is_relative_to(top)]
+  return any(one.resolve().is_relative_to(target) for one in way)
 
 
 def unlisted(

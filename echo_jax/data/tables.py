@@ -28,23 +28,43 @@ def read_table(path: Path, columns: Iterable[str]) -> list[Row]:
 
   Raises:
     ValueError: no UTF-8 text, no CSV, a column missing or there twice (named,
-      with those found).
+      with those found), or a cell with a line break in it (named, with its
+      line): a stray quote swallows all rows up to the next one.
   """
   try:
     with path.open(newline="", encoding="utf-8-sig") as file:
-      reader = csv.DictReader(file, restval="")
+      reader = csv.DictReader(file, restval="", strict=True)
       found = [name.strip() for name in reader.fieldnames or ()]
       reader.fieldnames = [name.lower() for name in found]
       _check_columns(path.name, columns, found)
-      return [
-        {name: row[name.lower()].strip() for name in columns} for row in reader
-      ]
+      rows: list[Row] = []
+      for row in reader:
+        refuse_line_breaks(path.name, reader.line_num, row.values())
+        rows.append({name: row[name.lower()].strip() for name in columns})
+      return rows
   except UnicodeDecodeError as error:
     raise ValueError(
       f"{path.name} is not UTF-8 text (byte {error.start}); save it so"
     ) from error
   except csv.Error as error:
     raise ValueError(f"{path.name} is not a CSV table: {error}") from error
+
+
+def refuse_line_breaks(
+  table: str, line: int, cells: Iterable[str | list[str]]
+) -> None:
+  """Refuses a row that several lines of text became.
+
+  Raises:
+    ValueError: see `read_table`.
+  """
+  # DictReader gives cells beyond the last column as a list.
+  text = "".join(c if isinstance(c, str) else "".join(c) for c in cells)
+  if "\n" in text or "\r" in text:
+    raise ValueError(
+      f"{table}: a cell that ends in line {line} goes over several lines; "
+      "mend the quotes there"
+    )
 
 
 def _check_columns(

@@ -14,6 +14,10 @@ from echo_jax.data.tables import id_of, number, read_table
 
 LEAST_POINTS = 3
 LEAST_AREA_PX2 = 1.0
+MOST_BACKWARDS = 0.25  # of the axis, both ways; two contours have half
+MOST_TURNS = 1.5  # about the middle
+
+Block = list[list[float]]  # rows of one frame that follow each other
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,17 @@ def polygon_of_chords(
   """Chord ends x1 y1 x2 y2 as a polygon: down one wall and up the other.
 
   The first row is the long axis, not a chord, and is left out.
+
+  Raises:
+    Rejected: chords that turn back along the axis: two contours, or rows in
+      disorder.
   """
+  axis = rows[0, 2:] - rows[0, :2]
+  middles = (rows[1:, :2] + rows[1:, 2:]) / 2
+  steps = np.diff(middles @ axis)
+  back = np.minimum(steps, 0).sum(), np.maximum(steps, 0).sum()
+  if min(np.abs(back)) > MOST_BACKWARDS * (axis @ axis):
+    raise Rejected("its chords turn back along the axis")
   ends = rows[1:].astype(np.float32)
   return np.concatenate([ends[:, :2], ends[::-1, 2:]])
 
@@ -57,7 +71,15 @@ def polygon_of_chords(
 def polygon_of_points(
   rows: Float[np.ndarray, "rows 2"],
 ) -> Float32[np.ndarray, "points 2"]:
-  """Points x y as they come."""
+  """Points x y as they come.
+
+  Raises:
+    Rejected: they go round more than once, as two contours do.
+  """
+  x, y = (rows - rows.mean(axis=0)).T
+  angle = np.unwrap(np.arctan2(y, x), period=2 * np.pi)
+  if abs(angle[-1] - angle[0]) > MOST_TURNS * 2 * np.pi:
+    raise Rejected("its points go round more than once")
   return rows.astype(np.float32)
 
 
@@ -75,10 +97,14 @@ def read_tracings(
       its rows are left out.  Any other word in a row leaves out all contours
       of the video, since it is not known which one lacks the row.
 
+  One frame holds one contour: rows that are there twice count once, and a
+  frame whose rows are in several places or make no contour is left out.
+
   Raises:
     ValueError: see `tables.read_table`.
   """
-  rows: dict[str, dict[int, list[list[float]]]] = {}
+  rows: dict[str, dict[int, list[Block]]] = {}
+  before: dict[str, int | None] = {}
   notes: dict[str, list[str]] = {}
   bad: dict[str, str] = {}
   words = {word.lower() for word in unframed}
@@ -89,13 +115,18 @@ def read_tracings(
       note = f"tracing without a frame left out: Frame is {row['Frame']!r}"
       if note not in said:
         said.append(note)
+      before[name] = None
       continue
     try:
       frame, point = _numbers(row, values)
     except Rejected as error:
       bad[name] = f"tracings left out: {error}"
       continue
-    rows.setdefault(name, {}).setdefault(frame, []).append(point)
+    blocks = rows.setdefault(name, {}).setdefault(frame, [])
+    if before.get(name) != frame:
+      blocks.append([])
+    blocks[-1].append(point)
+    before[name] = frame
   return {
     name: Traced((), (bad[name],))
     if name in bad
@@ -115,18 +146,46 @@ def _numbers(
 
 
 def _traced(
-  frames: Mapping[int, list[list[float]]], polygon: Callable[..., np.ndarray],
+  frames: Mapping[int, list[Block]], polygon: Callable[..., np.ndarray],
   notes: tuple[str, ...],
 ) -> Traced:  # fmt: skip
-  short = [n for n, rows in frames.items() if len(rows) < LEAST_POINTS]
+  short = [
+    n for n, blocks in frames.items()
+    if min(len(block) for block in blocks) < LEAST_POINTS
+  ]  # fmt: skip
   if short:
     return Traced(
       (), (*notes, f"tracings left out: frame {short[0]} has too few rows")
     )
-  return Traced(
-    tuple(Tracing(n, polygon(np.array(rows))) for n, rows in frames.items()),
-    notes,
-  )
+  tracings, said = [], [*notes]
+  for frame, blocks in frames.items():
+    try:
+      once = _once(blocks)
+      tracings.append(Tracing(frame, polygon(np.array(once))))
+    except Rejected as reason:
+      said.append(f"tracing of frame {frame} left out: {reason}")
+      continue
+    if len(once) < sum(len(block) for block in blocks):
+      said.append(f"rows of frame {frame} are there again: taken once")
+  return Traced(tuple(tracings), tuple(said))
+
+
+def _once(blocks: list[Block]) -> Block:
+  """The rows of a frame without repetitions of the whole.
+
+  Raises:
+    Rejected: rows in several places that are not the same.
+  """
+  kept: list[Block] = []
+  for block in blocks:
+    lengths = (n for n in range(LEAST_POINTS, len(block) + 1)
+               if block == block[:n] * (len(block) // n))  # fmt: skip
+    block = block[: next(lengths)]
+    if block not in kept:
+      kept.append(block)
+  if len(kept) > 1:
+    raise Rejected(f"its rows are in {len(kept)} places and differ")
+  return kept[0]
 
 
 def tracing_labels(

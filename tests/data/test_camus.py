@@ -1,5 +1,6 @@
 """CAMUS: folders in the owner's two forms, with the faults of copies."""
 
+import re
 import shutil
 
 import made_builds
@@ -24,10 +25,11 @@ from made_volumes import (
 )
 
 from data_builders.camus import dataset
-from data_builders.camus.measuring import measure
+from data_builders.camus.measuring import measure, measure_view
 from echo_jax.cli import main
 from echo_jax.data.build import build
 from echo_jax.data.frames import decode_frame, decode_mask
+from echo_jax.data.ingest.cfg import read_cfg
 from echo_jax.data.ingest.volume import read_volume
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.sources import VideoSource
@@ -175,7 +177,7 @@ NOTED = {
   "patient0008/4CH": "4CH gives no volume: damaged gzip",
   "patient0008/4CH ": "no mask from ES_gt: damaged gzip",
   "patient0009/2CH": "no mask from half_sequence_gt: absent",
-  "patient0009/4CH": "makes 110 rows 1 mm deep, outside 50 to 400 mm",
+  "patient0009/4CH": "makes 110 rows 1 mm deep and 96 columns",
   "patient0009/2CH ": "volumes from one plane only (2CH)",
   "patient0010/2CH": "half_sequence_gt: labels are not the whole numbers",
   "patient0010/4CH": "(4, 106, 96) does not fit frames of (4, 110, 96)",
@@ -329,7 +331,13 @@ def test_masks_of_the_sequence_serve_where_ed_and_es_have_none(tmp_path):
       "the NIfTI header states no unit of length: taken as mm"
     ]),
     (80, np.float32([1.5, 0.1]), [
-      "spacing 0.1 mm makes 110 rows 11 mm deep, outside 50 to 400 mm: "
+      "spacing 0.1 and 1.5 mm makes 110 rows 11 mm deep and 96 columns 144 mm "
+      "wide, wants 50 to 400 mm and pixels up to 2.5 times as long as wide: "
+      "spacing unknown"
+    ]),
+    (80, np.float32([4, 1.25]), [
+      "spacing 1.25 and 4 mm makes 110 rows 138 mm deep and 96 columns 384 mm "
+      "wide, wants 50 to 400 mm and pixels up to 2.5 times as long as wide: "
       "spacing unknown"
     ]),
   ],
@@ -434,6 +442,43 @@ def test_size_moves_masks_and_spacing_along(tmp_path):
   assert decode_mask(record["lv_mask"][0]).shape == (ROWS // 2, COLUMNS // 2)
 
 
+def test_volumes_that_no_heart_has_cost_no_video(tmp_path):
+  """Spacing may pass and still make a volume above a litre."""
+  root = one_patient(tmp_path)
+  folder = root / "database_nifti" / "patient0001"
+  for path in folder.glob("*.nii.gz"):
+    patch(path, 80, np.float32([4, 3.6]).tobytes())
+  notes = []
+  assert measure(folder, "ase", notes).ef_method == ""
+  assert re.match(r"masks give ESV \d+.\d ml and EDV 2\d\d\d", notes[-1])
+  made = dataset(root)
+  record, _ = made.read(made.items[0])
+  assert record["ef_method"] == "reported" and np.isnan(record["edv_ml"])
+
+
+def test_the_base_lies_towards_the_atrium(tmp_path):
+  """Whichever end is blunt; a mask without atrium is noted."""
+  folder = one_patient(tmp_path) / "database_nifti" / "patient0001"
+  path = folder / "patient0001_4CH_ED_gt.nii.gz"
+  labels = read_volume(path).values
+
+  def first_and_last(changed, notes):
+    write_nifti(path, changed, SPACING[::-1])
+    at_ed, _ = measure_view(folder, "4CH", "ase", notes)
+    return at_ed.diameter_mm[[0, -1]]
+
+  base, apex = first_and_last(labels, [])
+  assert base > 2 * apex
+  alone, notes = np.where(labels == 3, 0, labels), []
+  turned = alone.copy()
+  turned[:6, 40:60] = 3  # on the side of the apex
+  base, apex = first_and_last(turned, notes)
+  assert apex > 2 * base and not notes
+  base, apex = first_and_last(alone, notes)
+  assert base > 2 * apex
+  assert notes == ["4CH ED shows no atrium: the blunt end was taken as base"]
+
+
 def test_rule_of_the_camus_evaluation(tmp_path):
   """One length for both volumes: ESV is larger and EF lower than ours."""
   root = one_patient(tmp_path)
@@ -536,6 +581,16 @@ def test_command_line(tmp_path, capsys):
   shutil.rmtree(root / "database_split")
   assert main([*command, "--overwrite"]) == 1
   assert "subgroup_training.txt is absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["1_0", "\u0661\u0660", "inf", "nan", "1e"])
+def test_a_cfg_holds_plain_numbers_only(tmp_path, text):
+  write_cfg(tmp_path / "Info.cfg", {"Age": text, "EF": "+5.5e1"})
+  notes = []
+  cfg = read_cfg(tmp_path / "Info.cfg", notes)
+  assert cfg.number("EF", 0, 100, "%", notes) == 55 and not notes
+  assert np.isnan(cfg.number("Age", 0, 120, "years", notes))
+  assert notes == ["Info.cfg: Age is no number"]
 
 
 def test_an_empty_cfg_is_noted_once(tmp_path):

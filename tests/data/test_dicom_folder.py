@@ -176,6 +176,19 @@ def test_no_identifier_is_stored(report, source):
     assert index[key].str.fullmatch("ward:[0-9a-f]{16}").all()
 
 
+def test_folders_behind_links_are_searched(tmp_path):
+  disk, source = tmp_path / "disk", tmp_path / "source"
+  source.mkdir()
+  disk.mkdir()
+  write_dicom(disk / "a.dcm", CLIP, [region()], FrameTime="33")
+  (source / "linked").symlink_to(disk)
+  (disk / "loop").symlink_to(disk)
+  found = dataset(source)
+  assert [item.name for item in found.items] == ["linked/a.dcm"]
+  (loop,) = found.refused
+  assert loop == ("linked/loop", "cannot be opened: Is a directory")
+
+
 def test_ids_and_split_are_reproducible(source, tmp_path):
   """Same answer from another place; other ids, same groups, with a key."""
   moved = shutil.copytree(source, tmp_path / "moved")

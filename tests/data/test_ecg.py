@@ -53,6 +53,14 @@ def test_whatever_the_unit_it_comes_out_in_millivolts(tmp_path, units):
   np.testing.assert_allclose(ecg.mv, mv, atol=2e-4)
 
 
+def test_an_endless_header_line_is_refused_at_once(tmp_path):
+  path, _ = write(tmp_path)
+  with path.with_name("rec.hea").open("a") as header:
+    header.write("A" * 70_000)
+  with pytest.raises(Rejected, match="header line above 1000"):
+    read_wfdb(path)
+
+
 def test_a_micro_sign_is_never_taken_for_nothing(tmp_path):
   """wfdb drops what is not ASCII: V remains, a million times too large."""
   path, _ = write(tmp_path)

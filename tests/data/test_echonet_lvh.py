@@ -333,6 +333,14 @@ def test_columns_are_read_by_name_in_any_order(tmp_path):
   assert made[0]["values_mm"] == made[1]["values_mm"]
 
 
+def test_a_batch_on_another_disk_may_be_a_link(tmp_path):
+  root = tiny(tmp_path / "a")
+  (root / "Batch1").rename(tmp_path / "disk")
+  (root / "Batch1").symlink_to(tmp_path / "disk")
+  found = dataset(root)
+  assert [item.name for item in found.items] == ["0XA1"] and not found.refused
+
+
 def test_missing_column_is_named(tmp_path):
   tiny(tmp_path / "a", header=HEADER.replace("CalcValue", "Value"))
   message = "MeasurementsList.csv has no column CalcValue;"

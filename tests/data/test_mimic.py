@@ -458,6 +458,21 @@ def test_a_table_that_was_cut_off_is_named(tmp_path):
     dataset(tmp_path)
 
 
+@pytest.mark.parametrize("column", [1, 5])  # one of them is not wanted
+def test_rows_that_a_stray_quote_swallows_are_named(tmp_path, column):
+  write_lists(tmp_path)
+  (tmp_path / "files").mkdir()
+  path = tmp_path / "structured-measurement.csv.gz"
+  lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+  for number, mark in ((2, '"{}'), (4, '{}"')):
+    cells = lines[number].split(",")
+    cells[column] = mark.format(cells[column])
+    lines[number] = ",".join(cells)
+  path.write_bytes(gzip.compress("\n".join(lines).encode()))
+  with pytest.raises(ValueError, match="csv.gz: a cell that ends in line 3"):
+    dataset(tmp_path)
+
+
 def test_a_wrong_folder_says_what_it_holds(tmp_path, capsys):
   (tmp_path / "elsewhere").mkdir()
   patient = tmp_path / "files" / "p10"  # not looked into: there are thousands
@@ -531,11 +546,59 @@ def test_which_ef_counts(tmp_path):
   assert labels["edv_ml"] == 120 and "esv_ml" not in labels
   labels, _ = labelled(tmp_path, both, method="biplane")
   assert labels["ef_pct"] == 61.5 and labels["ef_method"] == "biplane"
-  labels, _ = labelled(tmp_path, both[1:4])
-  assert labels["ef_method"] == "biplane"
-  assert (labels["edv_ml"], labels["esv_ml"]) == (150, 60)
+  labels, notes = labelled(tmp_path, both[1:4])
+  assert labels == {"ef_pct": 61.5, "ef_method": "biplane"}
+  assert notes == (
+    "volumes unknown: EF is biplane_lvef, they are lvedv_3d, lvesv_3d",
+  )
   labels, _ = labelled(tmp_path, both[2:4], method="biplane")
   assert labels == {}
+  labels, _ = labelled(tmp_path, both[2:4])
+  assert labels == {"edv_ml": 150, "esv_ml": 60, "ef_method": "reported"}
+  labels, _ = labelled(tmp_path, both[4:])
+  assert labels == {"edv_ml": 120, "ef_method": "biplane"}
+  labels, notes = labelled(tmp_path, [("lvef_3d", "60", "%"), *both[2:]])
+  assert labels == {
+    "ef_pct": 60, "ef_method": "reported", "edv_ml": 150, "esv_ml": 60
+  }  # fmt: skip
+  assert notes == ()
+  labels, notes = labelled(tmp_path, [("lvef_3d", "60", "%"), both[4]])
+  assert "edv_ml" not in labels and "biplane_lvedv" in notes[0]
+
+
+def test_volumes_that_contradict_are_unknown_or_noted(tmp_path):
+  def volumes(edv, esv):
+    return [
+      ("biplane_lvef", "60", "%"), ("biplane_lvedv", edv, "ml"),
+      ("biplane_lvesv", esv, "ml"),
+    ]  # fmt: skip
+
+  labels, notes = labelled(tmp_path, volumes("50", "120"))
+  assert labels == {"ef_pct": 60, "ef_method": "biplane"}
+  assert notes == ("volumes unknown: ESV 120 ml above EDV 50 ml",)
+  labels, notes = labelled(tmp_path, volumes("120", "60"))
+  assert labels["edv_ml"] == 120
+  assert notes == ("EF 60.0 % but its volumes give 50.0 %",)
+  assert labelled(tmp_path, volumes("100", "41"))[1] == ()  # one point
+
+
+def test_one_measurement_of_two_subjects_or_times_is_not_used(tmp_path):
+  rows = [COLUMNS]
+  for subject, hour, name in (("1", 11, "lvef"), ("2", 11, "biplane_lvef"),
+                              ("1", 12, "lvef_3d")):  # fmt: skip
+    time = f"2150-01-01 {hour}:00:00"
+    rows.append((subject, "7", time, "tte", name, "55", "%"))
+  for chosen, note in (
+    (rows[:3], "its rows are of 2 subjects and 1 times"),
+    ([*rows[:2], rows[3]], "its rows are of 1 subjects and 2 times"),
+  ):
+    write_table(tmp_path / "table.csv", chosen)
+    measured = read_measurements(tmp_path / "table.csv", {"7"})
+    labels, notes = labels_of(
+      {"7"}, "1", read_time("2150-01-01 10:00:00"), measured,
+      method="reported", window_h=48,
+    )  # fmt: skip
+    assert not labels and note in notes[0]
 
 
 @pytest.mark.parametrize(
@@ -577,6 +640,17 @@ def test_nearest_ecg_looks_both_ways():
   assert nearest_ecg(records, read_time("2150-01-01 10:00:00"), 24) == ("b", 0)
   assert nearest_ecg(records, read_time("2150-01-03 10:00:00"), 24) is None
   assert nearest_ecg([], read_time("2150-01-03 10:00:00"), 24) is None
+
+
+def test_91_stands_for_all_ages_over_89():
+  def age(person, year):
+    return person.at(read_time(f"{year}-06-01")).get("age_years")
+
+  over = Person("F", 91, 2148)
+  assert [age(over, year) for year in (2147, 2148, 2150)] == [None, 91, 91]
+  soon = Person("F", 88, 2148)
+  ages = [age(soon, year) for year in (2147, 2149, 2150, 2151)]
+  assert ages == [87, 89, 91, 91]
 
 
 def test_an_impossible_age_is_unknown():

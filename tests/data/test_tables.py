@@ -1,11 +1,15 @@
 """The shared reading of owners' tables, folders and contours."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
-from made_files import echonet_clip, write_avi
+from made_files import chords, echonet_clip, write_avi
 
+from data_builders import dicom_folder
 from echo_jax.data.build import Item
-from echo_jax.data.folders import find_files, find_root, read_video
+from echo_jax.data.folders import find_files, find_root, read_video, walk
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.tables import (
   id_of,
@@ -49,6 +53,25 @@ def test_form_of_the_text_does_not_matter(tmp_path, text):
 def test_a_short_row_has_empty_cells(tmp_path):
   path = table(tmp_path, "a,b\n1\n")
   assert read_table(path, ("a", "b")) == [{"a": "1", "b": ""}]
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    'a,b,c\n1,x,y\n"2,x,y\n3,x,y\n4,x",y,z\n5,x,y\n',
+    'a,b,c\n1,x,y\n2,x,"y\n3,x,y\n4,x",z\n5,x,y\n',  # in no wanted column
+    'a,b,c\n1,x,y\n2,x,y,"z\n3,x,y\n4,x",z\n5,x,y\n',
+    'a,b,c\r1,x,y\r2,"x\r3,x,y\r4,x",z\r5,x,y\r',
+  ],
+)
+def test_rows_that_a_stray_quote_swallows_are_named(tmp_path, text):
+  with pytest.raises(ValueError, match="t.csv: a cell that ends in line 5"):
+    read_table(table(tmp_path, text), ("a", "b"))
+
+
+def test_a_quote_that_never_ends_is_named(tmp_path):
+  with pytest.raises(ValueError, match="t.csv is not a CSV table: unexpected"):
+    read_table(table(tmp_path, 'a,b\n1,x\n"2,x\n'), ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +172,40 @@ def test_the_folder_is_found_below(tmp_path, depth):
   assert find_root(tmp_path, ("t.csv",)) == root
 
 
+def test_every_file_is_walked_also_behind_links(tmp_path):
+  """An archive on several disks; links that have no end are given, not gone."""
+  here, disk = tmp_path / "archive", tmp_path / "disk2"
+  (here / "ward").mkdir(parents=True)
+  disk.mkdir()
+  for path in (here / "ward" / "a.dcm", disk / "b.dcm"):
+    path.touch()
+  (here / "linked").symlink_to(disk)
+  (here / "ward" / "up").symlink_to(here)
+  (disk / "back").symlink_to(here / "ward")  # ward is on no way to itself
+  (here / "ward" / "out").symlink_to(disk)  # but back and out make a circle
+  found = [path.relative_to(here).as_posix() for path in walk(here)]
+  assert found == [
+    "linked/b.dcm", "linked/back/a.dcm", "linked/back/out", "linked/back/up",
+    "ward/a.dcm", "ward/up", "ward/out/b.dcm", "ward/out/back",
+  ]  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+  (tmp_path / "locked").mkdir()
+  scan = os.scandir
+
+  def refuse(path):
+    if Path(path).name == "locked":
+      raise PermissionError(13, "Permission denied", str(path))
+    return scan(path)
+
+  monkeypatch.setattr(os, "scandir", refuse)
+  with pytest.raises(PermissionError, match="locked"):
+    list(walk(tmp_path))
+  with pytest.raises(PermissionError, match="locked"):
+    dicom_folder.dataset(tmp_path)
+
+
 def test_folders_that_are_not_found(tmp_path):
   deep = tmp_path.joinpath(*["echo"] * 6)
   deep.mkdir(parents=True)
@@ -239,6 +296,63 @@ def test_a_lost_row_leaves_out_all_contours(tmp_path, line, note):
   found = traced(tmp_path, [*points(2), line])
   assert found.tracings == ()
   assert any(note in said for said in found.notes)
+
+
+def test_rows_of_a_contour_that_are_there_twice_count_once(tmp_path):
+  small = [(x / 2, y / 2) for x, y in SQUARE]
+  for lines in (
+    [*points(5), *points(5), *points(7, small)],
+    [*points(5), *points(7, small), *points(5)],
+  ):
+    found = traced(tmp_path, lines)
+    assert [tracing.area_px2 for tracing in found.tracings] == [400, 100]
+    assert found.notes == ("rows of frame 5 are there again: taken once",)
+
+
+def test_two_contours_of_one_frame_are_left_out(tmp_path):
+  """Which one is the frame's is not known, and both make no polygon."""
+  small = [(x / 2, y / 2) for x, y in SQUARE]
+  found = traced(tmp_path, [*points(5), *points(5, small), *points(7)])
+  assert [tracing.frame for tracing in found.tracings] == [7]
+  (note,) = found.notes
+  assert note == (
+    "tracing of frame 5 left out: its points go round more than once"
+  )
+  found = traced(tmp_path, [*points(5), *points(7), *points(5, small)])
+  assert [tracing.frame for tracing in found.tracings] == [7]
+  assert "its rows are in 2 places and differ" in found.notes[0]
+
+
+def test_contours_of_any_number_of_points_go_round_once():
+  """From anywhere, either way, in a bent ventricle, once or twice as dense."""
+  t = np.linspace(0, 2 * np.pi, 37, endpoint=False)
+  bent = np.stack([20 * np.sin(t) + 0.01 * (40 * np.cos(t)) ** 2,
+                   40 * np.cos(t)], -1)  # fmt: skip
+  for shift in range(0, 37, 5):
+    for rows in (np.roll(bent, shift, 0), np.roll(bent, shift, 0)[::-1]):
+      assert len(polygon_of_points(np.concatenate([rows, rows[:1]]))) == 38
+
+
+def test_two_sets_of_chords_in_one_frame_are_left_out(tmp_path):
+  def read(*lines):
+    text = ["FileName,X1,Y1,X2,Y2,Frame"]
+    for some in lines:
+      text += some
+    path = table(tmp_path, "\n".join(text))
+    return read_tracings(path, ("X1", "Y1", "X2", "Y2"), polygon_of_chords)["v"]
+
+  one, two, other = chords("v", 5, 20), chords("v", 5, 12), chords("v", 9, 12)
+  alone = read(one, other)
+  assert [tracing.frame for tracing in alone.tracings] == [5, 9]
+  assert not alone.notes
+  twice = read(one, one, other)
+  assert twice.tracings[0].area_px2 == alone.tracings[0].area_px2
+  assert twice.notes == ("rows of frame 5 are there again: taken once",)
+  both = read(one, two, other)
+  assert [tracing.frame for tracing in both.tracings] == [9]
+  assert "its chords turn back along the axis" in both.notes[0]
+  upwards = read([one[0], *one[:0:-1]])  # from apex to base is as good
+  assert upwards.tracings[0].area_px2 == alone.tracings[0].area_px2
 
 
 def test_chords_become_a_polygon():

@@ -274,6 +274,19 @@ def test_five_grades_and_the_official_three(report):
   assert set(AS_TMED3.values()) == set(schema.AS_TMED3)
 
 
+def test_a_misspelt_split_is_no_pretraining(tmp_path):
+  words = ("tset", "", "not_used", "Not_Provided", "TEST")
+  images = [labelled(f"{n}s1_0", word) for n, word in enumerate(words)]
+  write_tables(tmp_path, images)
+  for one, picture in zip(images, PICTURES, strict=False):
+    write_png(tmp_path, f"{one['folder']}/{one['key']}", picture)
+  found = dataset(tmp_path)
+  assert [item.split for item in found.items] == ["pretrain"] * 3 + ["test"]
+  ((name, reason),) = found.refused
+  assert name.endswith("/0s1_0.png")
+  assert reason.startswith("diagnosis_classifier_split is 'tset', wants one of")
+
+
 def test_a_view_that_is_not_one_is_unknown(report):
   record = record_of(report, f"{BOTH}/labeled/1s1_2")
   assert record["view"] == "" and record["as_tmed5"] == "severe_AS"

@@ -8,7 +8,8 @@ import shutil
 
 import numpy as np
 import pytest
-from fuzzing import fuzz, mutate
+import stuck
+from fuzzing import Limits, fuzz, mutate
 from made_files import (
   drawn_clip,
   jpeg,
@@ -33,7 +34,8 @@ BUILDERS = (
   "acdc", "camus", "echonet_dynamic", "echonet_lvh", "echonet_pediatric",
   "mimic_iv_echo", "tmed2",
 )  # fmt: skip
-SHORT, LONG = 25, 2_500  # cases a kind
+KINDS = ("files", "dicom_folder", *BUILDERS)
+SHORT, LONG = 30, 2_500  # cases a kind
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,8 @@ def seeds(request, tmp_path_factory):
     made = request.getfixturevalue(f"{name}_source")
     shutil.copytree(made, root / name)
   write_files(root / "files")
+  (root / "dicom_folder").mkdir()
+  shutil.copytree(root / "files", root / "dicom_folder" / "ward")
   return root
 
 
@@ -68,25 +72,45 @@ def write_files(folder):
   write_mp4(folder / "clip.mp4", grey, [0, 20, 45])
 
 
-def check(outcome, cases):
-  assert sum(outcome.counts.values()) == cases
+def check(outcome, kinds, cases):
+  """Each kind has cases that were read and cases that were refused."""
   assert not outcome.findings, outcome.findings[:20]
-  endings = {ended for _, ended in outcome.counts}
-  assert endings == {"read", "refused"}
+  assert sum(outcome.counts.values()) == cases * len(kinds)
+  assert set(outcome.counts) == {
+    (kind, ended) for kind in kinds for ended in ("read", "refused")
+  }
 
 
 def test_every_reader_reads_or_refuses(seeds):
-  kinds = ("files", *BUILDERS)
-  check(fuzz(seeds, kinds, SHORT), SHORT * len(kinds))
+  check(fuzz(seeds, KINDS, SHORT), KINDS, SHORT)
 
 
 @pytest.mark.long
 def test_every_reader_reads_or_refuses_20_000_times(seeds):
-  kinds = ("files", *BUILDERS)
-  outcome = fuzz(seeds, kinds, LONG)
+  outcome = fuzz(seeds, KINDS, LONG)
   for (kind, ended), count in sorted(outcome.counts.items()):
-    print(f"{kind:20}{ended:10}{count:6d}")
-  check(outcome, LONG * len(kinds))
+    print(f"{kind:20}{ended:12}{count:6d}")
+  check(outcome, KINDS, LONG)
+
+
+@pytest.mark.parametrize(
+  ("reader", "finding"),
+  [
+    (stuck.waits, "still reading after 0.5 s"),
+    (stuck.waits_deaf, "still reading"),
+    (stuck.dies, "the process died"),
+    (stuck.swells, "memory grew by"),
+    (stuck.fails, "KeyError"),
+  ],
+)
+def test_what_must_be_found_is_found(tmp_path, reader, finding):
+  """A reader that ends badly in its first case of two, and well after it."""
+  limits = Limits(seconds=0.5, growth_bytes=2**26)
+  outcome = fuzz(tmp_path, ("any",), 2, limits=limits, reader=reader)
+  (found,) = outcome.findings
+  assert found.startswith("any 0: ") and finding in found
+  # Counts of a child that died are lost.
+  assert outcome.counts["any", "read"] in (1, 2)
 
 
 def test_damage_is_the_same_each_time_and_is_damage():

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from echo_jax.data.tables import NUMBER
+
 MOST_BYTES = 2**16
 
 
@@ -42,11 +44,10 @@ class Cfg:
     text = self.text(key, notes)
     if not text:
       return math.nan
-    try:
-      value = float(text)
-    except ValueError:
+    if not NUMBER.fullmatch(text):
       notes.append(f"{self.name}: {key} is no number")
       return math.nan
+    value = float(text)
     if not low <= value <= high:
       notes.append(
         f"{self.name}: {key} {value:g} {unit} outside {low:g} to {high:g}"

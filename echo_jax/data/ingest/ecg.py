@@ -25,6 +25,7 @@ FLAT_MV = 0.05  # from lowest to highest; a QRS of "low voltage" has 0.5 mV
 LEAST_S, LEAST_HZ = 2.0, 50.0  # the detector filters at 5 to 20 Hz
 MOST_SAMPLES_PER_BYTE = 64  # of FLAC; more cannot lie in the file
 CHECKSUM = 2**16
+LONGEST_LINE = 1000  # the format allows 255; wfdb takes minutes for 70,000
 # What wfdb raises on a record that is damaged or not as the format says.
 RECORD_ERRORS = (
   OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError,
@@ -80,6 +81,10 @@ def read_wfdb(path: str | Path) -> ECG:
   if not header.is_file():
     raise Rejected("ECG record absent: it has no .hea file")
   try:
+    if any(len(line) > LONGEST_LINE for line in _lines(header)):
+      raise Rejected(
+        f"damaged ECG record: a header line above {LONGEST_LINE} characters"
+      )
     about = wfdb.rdheader(str(stem))
     _check_header(about, header)
     record = wfdb.rdrecord(str(stem), physical=False)
@@ -111,17 +116,18 @@ def _check_header(about: object, header: Path) -> None:
       )
   if set(about.samps_per_frame) != {1}:
     raise Rejected("ECG leads of different sampling rates: not supported")
-  for line in _signal_lines(header):
+  for line in _lines(header)[1:]:
     gain = re.match(r"[\d.]+(?:[eE][+-]?\d+)?", (line.split() + [""] * 3)[2])
     if not gain or not float(gain[0]):
       raise Rejected("ECG without calibration: its header gives no gain")
   _check_files(about, header.parent)
 
 
-def _signal_lines(header: Path) -> list[str]:
+def _lines(header: Path) -> list[str]:
+  """The line of the record and those of its signals, without comments."""
   text = header.read_text(encoding="ascii", errors="ignore")
   lines = [line.strip() for line in text.splitlines()]
-  return [line for line in lines if line and not line.startswith("#")][1:]
+  return [line for line in lines if line and not line.startswith("#")]
 
 
 def _check_files(about: object, folder: Path) -> None:
