@@ -1,9 +1,9 @@
 """Discrimination and calibration of predicted probabilities.
 
 Binary: truth is 0 or 1, prediction is the probability of 1; a row is called
-positive where prediction >= threshold.  Several classes: one column a class,
-the call is the most probable one.  Axes: r resample, g patient, n row,
-k class.
+positive where prediction >= threshold.  Several classes: one column a class;
+the call is the most probable one unless it is given (`grades.call_grades`).
+Axes: r resample, g patient, n row, k class.
 """
 
 import numpy as np
@@ -11,16 +11,16 @@ from jaxtyping import Float, Int
 from sklearn import metrics
 
 from echo_jax.evaluation.bootstrap import Counts, Samples, sum_by_patient
+from echo_jax.targets import KINDS
 
 Rows = Float[np.ndarray, "n"]
 Table = Float[np.ndarray, "n k"]
 Patient = Int[np.ndarray, "n"]
+Calls = Int[np.ndarray, "n"]
 
-BINARY_METRICS = (
-  "auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity", "brier"
-)  # fmt: skip
+BINARY_METRICS = KINDS["binary"].metrics
 THRESHOLDED = ("f1", "accuracy", "sensitivity", "specificity")
-CLASS_METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1")
+CLASS_METRICS = KINDS["multiclass"].metrics
 
 
 def binary_metrics(
@@ -127,16 +127,20 @@ def resample_ranking(
   return np.where(both, auroc, np.nan), np.where(both, auprc, np.nan)
 
 
-def class_metrics(truth: Table, prediction: Table) -> dict[str, float]:
+def class_metrics(
+  truth: Table, prediction: Table, called: Calls | None = None
+) -> dict[str, float]:
   """Metrics over several classes; NaN if a class is never true.
 
   Args:
     truth: 1 in the true class of each row, else 0.
     prediction: probability of each class.
+    called: class that each row is called; by default the most probable.
   """
   if why_class_undefined(truth):
     return dict.fromkeys(CLASS_METRICS, float("nan"))
-  true, called = truth.argmax(1), prediction.argmax(1)
+  true = truth.argmax(1)
+  called = prediction.argmax(1) if called is None else called
   areas = [
     metrics.roc_auc_score(truth[:, k], prediction[:, k])
     for k in range(truth.shape[1])
@@ -160,12 +164,13 @@ def why_class_undefined(
 
 
 def resample_classes(
-  truth: Table, prediction: Table, patient: Patient, counts: Counts
-) -> dict[str, Samples]:
+  truth: Table, prediction: Table, patient: Patient, counts: Counts,
+  called: Calls | None = None,
+) -> dict[str, Samples]:  # fmt: skip
   """Macro metrics in every resample; undefined where a class is not drawn."""
   k = truth.shape[1]
-  called = np.eye(k)[prediction.argmax(1)]
-  columns = np.concatenate((truth * called, truth, called), 1)
+  one = np.eye(k)[prediction.argmax(1) if called is None else called]
+  columns = np.concatenate((truth * one, truth, one), 1)
   sums = sum_by_patient(columns, patient, counts.shape[1])
   hit, true, calls = np.split(counts @ sums, 3, axis=1)  # each r k
   areas = [
