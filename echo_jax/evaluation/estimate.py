@@ -33,9 +33,10 @@ class Estimate:
   `level` is the confidence level of the interval, `row_level` what one row
   is (clip, video or study).  `dropped` counts resamples in which the metric
   was undefined, `without_truth` rows left out for want of a true value.
-  `positive` names the positive class of a binary target or of a label; `threshold` and
-  `threshold_rule` are set for metrics that need one.  `p` is the two-sided
-  p value of a difference; `by_seed` the metric of every trained seed.
+  `positive` names the positive class of a binary target or of a label;
+  `threshold` and `threshold_rule` are set for metrics that need one.  `p` is
+  the two-sided p value of a difference; `by_seed` the metric of every trained
+  seed.
   """
 
   name: str

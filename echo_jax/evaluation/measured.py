@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from echo_jax.evaluation import classification, grades, labels, regression
 
@@ -99,10 +99,18 @@ def measure_classes(wide: Wide) -> Measured:
   )
 
 
+def call_classes(
+  wide: Wide, *, ordered: bool
+) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+  """True and called class of each item: the most probable, or the median."""
+  call = grades.call_grades if ordered else (lambda table: table.argmax(1))
+  return wide.truth.argmax(1), call(wide.prediction)
+
+
 def measure_grades(wide: Wide) -> Measured:
   """The same of classes in order, called by their median, and how far off."""
   truth, prediction = wide.truth, wide.prediction
-  true, called = truth.argmax(1), grades.call_grades(prediction)
+  true, called = call_classes(wide, ordered=True)
 
   def statistic(patient, counts):
     return classification.resample_classes(

@@ -161,7 +161,7 @@ def _score_classes(
       f"{target} is ordinal, and the order of its classes is not known; give "
       f"it as in --ordinal {target}=none,mild,severe"
     )
-  wide = _widen(part, target, classes, one_true=kind != "multilabel")
+  wide = widen(part, target, classes, one_true=kind != "multilabel")
   if kind == "multilabel":
     return _score_labels(part, wide, base, bootstrap)
   if kind == "ordinal":
@@ -256,7 +256,7 @@ def _with_interval(
   return replace(one, low=low, high=high, dropped=dropped, reason=reason)
 
 
-def _widen(
+def widen(
   part: pd.DataFrame, target: str, classes: Sequence[str], *, one_true: bool
 ) -> Wide:
   """Turns one row a class into one column a class.

@@ -17,7 +17,12 @@ from jaxtyping import Array, Float
 from echo_jax.objectives.objective import Aux, Metrics, Objective
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.objectives.task_losses import ERRORS, count_known, target_losses
-from echo_jax.objectives.weighting import PARAMETERS, Weighting, weigh
+from echo_jax.objectives.weighting import (
+  ALIKE,
+  PARAMETERS,
+  Weighting,
+  weigh,
+)
 from echo_jax.targets import Target, layout
 from echo_jax.units import MS_PER_S
 
@@ -93,7 +98,7 @@ def make_supervised(
   targets: Sequence[Target],
   scale: Standardisation,
   loss: str = "huber",
-  weighting: Weighting = Weighting(),
+  weighting: Weighting = ALIKE,
 ) -> Objective:
   """Predict `batch["target"]` [b, u] from `batch["video"]` (uint8).
 

@@ -63,6 +63,9 @@ class Weighting:
     return {PARAMETERS: {"log_variance": jnp.zeros(len(targets))}}
 
 
+ALIKE = Weighting()
+
+
 def weigh(
   each: Float[Array, "i"],
   known: Int[Array, "i"],
