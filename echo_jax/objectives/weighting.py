@@ -6,8 +6,8 @@ as 0 nor in the denominator.  Axes: i target.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -70,7 +70,7 @@ def weigh(
   each: Float[Array, "i"],
   known: Int[Array, "i"],
   weighting: Weighting,
-  params: Mapping[str, Mapping[str, jax.Array]],
+  params: Mapping[str, Any],
   targets: Sequence[Target],
   loss: str,
 ) -> Float[Array, ""]:
