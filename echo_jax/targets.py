@@ -22,7 +22,7 @@ class Kind(NamedTuple):
   metrics: tuple[str, ...]
 
 
-_OF_CLASSES = ("macro_auroc", "balanced_accuracy", "macro_f1")
+_OF_CLASSES = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy")
 
 KINDS: dict[str, Kind] = {
   "regression": Kind(

@@ -20,7 +20,7 @@ Calls = Int[np.ndarray, "n"]
 
 BINARY_METRICS = KINDS["binary"].metrics
 THRESHOLDED = ("f1", "accuracy", "sensitivity", "specificity")
-CLASS_METRICS = KINDS["multiclass"].metrics
+MACRO_METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
 
 def binary_metrics(
@@ -130,17 +130,20 @@ def resample_ranking(
 def class_metrics(
   truth: Table, prediction: Table, called: Calls | None = None
 ) -> dict[str, float]:
-  """Metrics over several classes; NaN if a class is never true.
+  """Metrics over several classes; macro ones are NaN if a class is never true.
+
+  Accuracy, which common classes dominate, needs no class to be there.
 
   Args:
     truth: 1 in the true class of each row, else 0.
     prediction: probability of each class.
     called: class that each row is called; by default the most probable.
   """
-  if why_class_undefined(truth):
-    return dict.fromkeys(CLASS_METRICS, float("nan"))
   true = truth.argmax(1)
   called = prediction.argmax(1) if called is None else called
+  accuracy = {"accuracy": float(metrics.accuracy_score(true, called))}
+  if why_class_undefined(truth):
+    return dict.fromkeys(MACRO_METRICS, float("nan")) | accuracy
   areas = [
     metrics.roc_auc_score(truth[:, k], prediction[:, k])
     for k in range(truth.shape[1])
@@ -149,7 +152,7 @@ def class_metrics(
     "macro_auroc": float(np.mean(areas)),
     "balanced_accuracy": float(metrics.balanced_accuracy_score(true, called)),
     "macro_f1": float(metrics.f1_score(true, called, average="macro")),
-  }
+  } | accuracy
 
 
 def why_class_undefined(
@@ -160,14 +163,15 @@ def why_class_undefined(
   if not len(absent):
     return {}
   named = [names[k] if names else str(k) for k in absent]
-  return dict.fromkeys(CLASS_METRICS, f"no row is of class {named}")
+  return dict.fromkeys(MACRO_METRICS, f"no row is of class {named}")
 
 
 def resample_classes(
   truth: Table, prediction: Table, patient: Patient, counts: Counts,
   called: Calls | None = None,
 ) -> dict[str, Samples]:  # fmt: skip
-  """Macro metrics in every resample; undefined where a class is not drawn."""
+  """Metrics in every resample; macro ones undefined where a class is not drawn.
+  """
   k = truth.shape[1]
   one = np.eye(k)[prediction.argmax(1) if called is None else called]
   columns = np.concatenate((truth * one, truth, one), 1)
@@ -183,4 +187,5 @@ def resample_classes(
       "macro_auroc": np.mean(areas, axis=0),
       "balanced_accuracy": (hit / true).mean(1),
       "macro_f1": f1.mean(1),
+      "accuracy": hit.sum(1) / true.sum(1),
     }

@@ -129,6 +129,7 @@ def test_ordinal_targets_are_scored_in_their_order(graded):
     "macro_auroc": metrics.roc_auc_score(true, prediction, multi_class="ovr"),
     "balanced_accuracy": metrics.balanced_accuracy_score(true, called),
     "macro_f1": metrics.f1_score(true, called, average="macro"),
+    "accuracy": metrics.accuracy_score(true, called),
   }.items():
     assert named[name].value == pytest.approx(wanted, abs=1e-12), name
     assert named[name].low < wanted < named[name].high
