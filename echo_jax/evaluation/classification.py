@@ -170,8 +170,7 @@ def resample_classes(
   truth: Table, prediction: Table, patient: Patient, counts: Counts,
   called: Calls | None = None,
 ) -> dict[str, Samples]:  # fmt: skip
-  """Metrics in every resample; macro ones undefined where a class is not drawn.
-  """
+  """Metrics in every resample; macro ones need every class to be drawn."""
   k = truth.shape[1]
   one = np.eye(k)[prediction.argmax(1) if called is None else called]
   columns = np.concatenate((truth * one, truth, one), 1)

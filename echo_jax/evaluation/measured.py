@@ -6,13 +6,14 @@ n item, k class or label.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from echo_jax.evaluation import classification, grades, labels, regression
+from echo_jax.evaluation.items import Wide
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,6 @@ class Measured:
   in_unit: tuple[str, ...] = ()
   thresholded: tuple[str, ...] = ()
   smallest_class: int | None = None
-
-
-class Wide(NamedTuple):
-  """One row an item and one column a class; NaN where a label is unknown."""
-
-  patient_id: np.ndarray
-  classes: list[str]
-  truth: Float[np.ndarray, "n k"]
-  prediction: Float[np.ndarray, "n k"]
 
 
 def measure_regression(part: pd.DataFrame) -> Measured:

@@ -26,10 +26,11 @@ from echo_jax.evaluation.aggregate import (
 from echo_jax.evaluation.domain import Domain
 from echo_jax.evaluation.estimate import Estimate, estimates_to_json
 from echo_jax.evaluation.interval import PredictionInterval, fit_interval
+from echo_jax.evaluation.items import classes_of, widen
 from echo_jax.evaluation.measured import call_classes
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
-from echo_jax.evaluation.score import classes_of, kind_of, score, widen
+from echo_jax.evaluation.score import kind_of, score
 from echo_jax.targets import Target
 from echo_jax.training.writers import write_whole
 

@@ -19,10 +19,17 @@ from echo_jax.evaluation.bootstrap import (
   resample,
 )
 from echo_jax.evaluation.estimate import NAN, Estimate
+from echo_jax.evaluation.items import (
+  Wide,
+  check_sums,
+  classes_of,
+  count_items,
+  widen,
+  with_truth,
+)
 from echo_jax.evaluation.labels import judged_labels
 from echo_jax.evaluation.measured import (
   Measured,
-  Wide,
   measure_binary,
   measure_classes,
   measure_grades,
@@ -40,7 +47,6 @@ from echo_jax.targets import TARGETS
 OF_CLASSES = ("multiclass", "ordinal", "multilabel")
 DEFAULT_THRESHOLD = 0.5
 FEW_PATIENTS = 20  # simulated at 20: "95 %" held 93 (MAE), 71 (AUROC 0.97)
-SUM_SLACK = 0.05  # of probabilities that were rounded to two decimals
 METHODS = {
   "percentile": "percentile bootstrap by patient",
   "bca": "BCa bootstrap by patient",
@@ -125,13 +131,13 @@ def _score_target(
   bootstrap: dict[str, Any],
 ) -> list[Estimate]:  # fmt: skip
   _check_range(rows, target, kind)
-  part, without_truth = _with_truth(rows, target, split)
+  part, without_truth = with_truth(rows, target, split)
   base = Estimate(
     name="", value=NAN, target=target, split=split, level=0.95,
     method=METHODS[bootstrap["method"]], seed=bootstrap["seed"],
     row_level=rows.level.iloc[0], unit=_unit(rows, target),
     patients=part.patient_id.nunique(), without_truth=without_truth,
-    rows=_count_items(part),
+    rows=count_items(part),
     protocol=_protocol(part, split) + _patient_rule(part),
   )  # fmt: skip
   if kind == "regression":
@@ -165,7 +171,7 @@ def _score_classes(
   if kind == "multilabel":
     return _score_labels(part, wide, base, bootstrap)
   if kind == "ordinal":
-    _check_sums(wide, target)
+    check_sums(wide, target)
   found = measure_grades(wide) if kind == "ordinal" else measure_classes(wide)
   return _estimates(found, wide.patient_id, base, bootstrap)
 
@@ -254,106 +260,6 @@ def _with_interval(
   elif fewest < FEW_PATIENTS:
     reason = f"under {FEW_PATIENTS} patients{of}: interval likely too narrow"
   return replace(one, low=low, high=high, dropped=dropped, reason=reason)
-
-
-def widen(
-  part: pd.DataFrame, target: str, classes: Sequence[str], *, one_true: bool
-) -> Wide:
-  """Turns one row a class into one column a class.
-
-  Args:
-    classes: in their order; () takes them as they are found.
-    one_true: whether every item must have exactly one true class.
-  """
-  _check_classes(part, target, classes)
-  part = part.assign(start_ms=part.start_ms.fillna(-1.0))
-  index = [*_item_columns(part), "patient_id"]
-  wide = part.pivot(index=index, columns="class", values="prediction")
-  if wide.isna().any(axis=None):
-    item = wide.index[np.flatnonzero(wide.isna().any(axis=1))[0]][0]
-    raise ValueError(f"{target}: {item} does not have a row for every class")
-  truth = part.pivot(index=index, columns="class", values="truth")
-  wrong = truth.fillna(2).sum(axis=1) != 1  # partly unknown is wrong too
-  if one_true and wrong.any():
-    item = truth.index[np.flatnonzero(wrong)[0]][0]
-    raise ValueError(f"{target}: {item} must have truth 1 in exactly one class")
-  names = list(classes or wide.columns)
-  return Wide(
-    wide.index.get_level_values("patient_id").to_numpy(), names,
-    truth[names].to_numpy(), wide[names].to_numpy(),
-  )  # fmt: skip
-
-
-def _check_classes(
-  part: pd.DataFrame, target: str, classes: Sequence[str]
-) -> None:
-  """Refuses classes that are not those of the task table, where it has any.
-
-  A class without rows would leave the macro metrics without a word.
-  """
-  if not classes:
-    return
-  given, wanted = set(part["class"]), classes
-  strange, absent = sorted(given - set(wanted)), sorted(set(wanted) - given)
-  if strange:
-    raise ValueError(
-      f"{target} has no class {strange[0]!r}; there are {', '.join(wanted)}, "
-      "one row each"
-    )
-  if absent:
-    raise ValueError(f"{target}: no row of class {', '.join(absent)}")
-
-
-def _check_sums(wide: Wide, target: str) -> None:
-  """Grades are called by their distribution, which has to be one."""
-  sums = wide.prediction.sum(1)
-  if (abs(sums - 1) > SUM_SLACK).any():
-    worst = sums[np.argmax(abs(sums - 1))]
-    raise ValueError(
-      f"{target}: the predictions of one item add up to {worst:g}; want the "
-      "probability of each class, in all 1"
-    )
-
-
-def classes_of(target: str) -> tuple[str, ...]:
-  """Its classes in the order of the task table; () if that has none."""
-  return TARGETS[target].classes if target in TARGETS else ()
-
-
-def _count_items(part: pd.DataFrame) -> int:
-  return len(part[_item_columns(part)].drop_duplicates())
-
-
-def _item_columns(part: pd.DataFrame) -> list[str]:
-  """What tells scored items apart; several classes share one item."""
-  return ["item_id", "start_ms", *(["clip_id"] if "clip_id" in part else [])]
-
-
-def _with_truth(
-  rows: pd.DataFrame, target: str, split: str
-) -> tuple[pd.DataFrame, int]:
-  """The rows of items of the split that have a truth, and how many have none.
-  """
-  part = rows if split == "all" else rows[rows.split == split]
-  if not len(part):
-    raise ValueError(
-      f"no rows of split {split!r} for {target}; "
-      f"there are {', '.join(sorted(set(rows.split)))}"
-    )
-  known = part.truth.notna()
-  if not known.any():
-    raise ValueError(f"{target}: no row of split {split!r} has a truth")
-  if (part["class"] != "").any():  # an item counts once, not once a class
-    items = [part[name].fillna(-1) for name in _item_columns(part)]
-    known = known.groupby(items).transform("any")
-  kept, count = part[known], _count_items(part)
-  missing = count - _count_items(kept)
-  if missing:
-    warnings.warn(
-      f"{target}: {missing:,} of {count:,} rows of split {split!r} have "
-      "no truth and are left out", PredictionsWarning, stacklevel=4,
-    )  # fmt: skip
-  return kept, missing
 
 
 def _find_threshold(

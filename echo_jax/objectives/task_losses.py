@@ -26,8 +26,7 @@ ERRORS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 
 
 def loss_of(target: Target, loss: str) -> str:
-  """The loss a target is trained by, where the run's for regression is `loss`.
-  """
+  """The loss a target is trained by: its own, the run's or its kind's."""
   if target.kind == "regression":
     return target.loss or loss
   return target.loss or KINDS[target.kind].losses[0]
