@@ -45,7 +45,7 @@ from echo_jax.evaluation.report import (
 )
 from echo_jax.evaluation.single import Finding, predict_record
 from echo_jax.objectives.objective import Objective
-from echo_jax.objectives.supervised import Standardisation
+from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.loop import Pace, fit
@@ -180,7 +180,7 @@ def run_record(experiment: Experiment) -> dict[str, Any]:
     "contract": dataclasses.asdict(experiment.contract),
     "contract_hash": contract_hash(experiment),
     "data": list(experiment.data),
-    "targets": [target.name for target in experiment.targets],
+    "targets": [target.meaning for target in experiment.targets],
     "scale": experiment.scale and dataclasses.asdict(experiment.scale),
     "metric": experiment.metric,
     "seed": experiment.seed,
@@ -201,7 +201,7 @@ def _machine() -> dict[str, Any]:
 
 def contract_hash(experiment: Experiment) -> str:
   """Digest of how clips reach a model and of what its outputs mean."""
-  return experiment.contract.hash([one.name for one in experiment.targets])
+  return experiment.contract.hash([one.meaning for one in experiment.targets])
 
 
 def code_commit() -> str:

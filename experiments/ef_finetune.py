@@ -1,7 +1,8 @@
-"""Fine-tuning on ejection fraction and volumes from one clip.
+"""Fine-tuning on ejection fraction and volumes, or other targets, of a clip.
 
 Starts from a pre-training run (`--config.init_from=runs/mae`) or from scratch
-(empty).  Targets are standardised on the training split only.
+(empty).  `targets` are rows of the task table (`echo_jax/targets.py`), of any
+kind; numbers are standardised on the training split only.
 
 Example:
   echo-jax train experiments/ef_finetune.py --workdir runs/ef --tiny
@@ -28,11 +29,9 @@ from echo_jax.evaluation.predict import make_predict_step, validation_losses
 from echo_jax.experiment import Experiment, load_subtree
 from echo_jax.models.predictor import Predictor
 from echo_jax.objectives.objective import hold_fixed
-from echo_jax.objectives.supervised import (
-  Standardisation,
-  make_supervised,
-  standardise_from,
-)
+from echo_jax.objectives.outputs import Standardisation
+from echo_jax.objectives.supervised import make_supervised, standardise_from
+from echo_jax.targets import count_outputs
 from echo_jax.training.optimizers import make_adamw
 from experiments import parts
 
@@ -42,7 +41,9 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.init_from = ""
   config.targets = ("ef_pct", "edv_ml", "esv_ml")
-  config.loss = "huber"
+  config.loss = "huber"  # of regression targets that have none of their own
+  config.weighting = "fixed"  # or "uncertainty": learned with the model
+  config.weights = ()  # of fixed weighting, one a target; empty: all alike
   config.input = parts.input_config()
   config.data = parts.data_config()
   config.encoder = parts.encoder_config("B")
@@ -87,6 +88,7 @@ def build(
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
   targets = parts.make_targets(config)
+  weighting = parts.make_weighting(config, targets)
   rule = parts.make_adamw_rule(config)  # first: it checks the pattern
   split = config.data
   videos = cache(lambda name: parts.open_split(config, name, targets))
@@ -102,8 +104,8 @@ def build(
     known = {name: tuple(of) for name, of in record["scale"].items()}
     scale, data = Standardisation(**known), record["data"]
   model = Predictor(
-    parts.make_encoder(config), parts.make_head(config), len(targets),
-    hidden_layers=tuple(config.head.layers),
+    parts.make_encoder(config), parts.make_head(config),
+    count_outputs(targets), hidden_layers=tuple(config.head.layers),
     frozen=parts.frozen_parts(config.optimizer.freeze),
   )  # fmt: skip
   plain = ClipMaker(contract, targets)
@@ -112,7 +114,9 @@ def build(
 
   def init(key: jax.Array) -> dict:
     # Compiled as a whole, initialising takes a third of the time.
-    return jax.jit(model.init)(key, **parts.example_clip(contract))
+    variables = jax.jit(model.init)(key, **parts.example_clip(contract))
+    params = variables["params"] | weighting.parameters(targets)
+    return variables | {"params": params}
 
   def warm_start(variables: dict) -> dict:
     if not config.init_from:
@@ -142,7 +146,9 @@ def build(
     init=init,
     warm_start=warm_start,
     objective=hold_fixed(
-      make_supervised(model, normalise, targets, scale, config.loss),
+      make_supervised(
+        model, normalise, targets, scale, config.loss, weighting
+      ),
       config.optimizer.freeze,
     ),
     optimizer=make_adamw(rule),
@@ -153,7 +159,7 @@ def build(
     validate=validation_losses(
       predict_step,
       lambda: clips_of(videos(split.validation_split), run.validation_clips),
-      targets, scale,
+      targets, scale, weighting.weights,
     ),
     predict_step=predict_step,
     open_clips=open_clips,

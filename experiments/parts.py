@@ -27,8 +27,8 @@ from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
 from echo_jax.models.video_vit import SIZES, VideoViT
-from echo_jax.objectives.supervised import check_trainable
-from echo_jax.targets import Target, target_named, truth_of
+from echo_jax.objectives.weighting import Weighting
+from echo_jax.targets import Target, layout, target_named, truths_of
 from echo_jax.training.loop import Pace
 from echo_jax.training.optimizers import AdamWRule
 
@@ -366,37 +366,44 @@ def needs_sector(config: ConfigDict) -> bool:
 
 
 def truths(index: Any, targets: Sequence[Target]) -> np.ndarray:
-  """Truth of every target for every row of an index: N o."""
-  columns = sorted({target.source for target in targets})
+  """Labels of every target for every row of an index, as `layout` has them."""
+  columns = sorted({name for target in targets for name in target.sources})
   rows = index[columns].to_dict("records")
   return np.asarray(
-    [[truth_of(target, row) for target in targets] for row in rows],
-    np.float32,
-  ).reshape(len(rows), len(targets))
+    [truths_of(targets, row) for row in rows], np.float32
+  ).reshape(len(rows), sum(target.labels for target in targets))
 
 
 def refuse_unknown(
   targets: Sequence[Target], truth: np.ndarray, split: str
 ) -> None:
   """Raises ValueError where a target has no known value in a split."""
-  for target, column in zip(targets, truth.T, strict=True):
-    if np.isnan(column).all():
+  for target, place in zip(targets, layout(targets), strict=True):
+    if np.isnan(truth[:, place.label]).all():
       raise ValueError(
-        f"{target.name}: none of {len(column)} videos of split {split} has a "
+        f"{target.name}: none of {len(truth)} videos of split {split} has a "
         "known value; leave the target out or choose another split"
       )
 
 
 def make_targets(config: ConfigDict) -> tuple[Target, ...]:
-  """The targets that `config.targets` names, if a head can learn them."""
+  """The targets that `config.targets` names."""
   if not config.targets or len(set(config.targets)) < len(config.targets):
     raise ValueError(
       f"targets is {config.targets}; name one or more, each once, as in "
       "('ef_pct',)"
     )
-  targets = tuple(target_named(name) for name in config.targets)
-  check_trainable(targets)
-  return targets
+  return tuple(target_named(name) for name in config.targets)
+
+
+def make_weighting(
+  config: ConfigDict, targets: Sequence[Target]
+) -> Weighting:
+  """How much each target counts, by `config.weighting` and `config.weights`."""
+  weights = tuple(float(weight) for weight in config.weights)
+  weighting = Weighting(config.weighting, weights)
+  weighting.check(targets)
+  return weighting
 
 
 def data_record(config: ConfigDict) -> list[dict[str, str]]:

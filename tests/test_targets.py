@@ -1,29 +1,40 @@
-"""The task table: truths of each kind, and what is done with several classes.
-"""
+"""The task table: its rows, their truths and columns, and how classes score."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from flax import linen as nn
 from sklearn import metrics
 
+from data_builders import camus, synthetic_echo
 from echo_jax.data import schema
+from echo_jax.evaluation import regression
 from echo_jax.evaluation.score import score
-from echo_jax.objectives.supervised import (
-  Standardisation,
-  make_supervised,
-  standardise_from,
+from echo_jax.targets import (
+  KINDS,
+  TARGETS,
+  Target,
+  count_outputs,
+  layout,
+  target_named,
+  truth_of,
+  truths_of,
 )
-from echo_jax.targets import TARGETS, target_named, truth_of
-from experiments import ef_finetune, parts
 
 
 def test_every_source_is_a_key_of_the_record():
   for target in TARGETS.values():
-    field = schema.FIELDS[target.source]
-    assert field.type == ("text" if target.kind == "multiclass" else "float")
-    if target.classes:
-      assert (*target.classes, "") == field.choices
+    for source in target.sources:
+      field = schema.FIELDS[source]
+      of_text = target.kind in ("multiclass", "ordinal") or target.positive
+      assert field.type == ("text" if of_text else "float")
+      if of_text and field.choices:
+        assert (*target.classes, "") == field.choices
+
+
+def test_grades_of_quality_are_those_that_builders_write():
+  classes = target_named("image_quality").classes
+  assert tuple(name for _, name in synthetic_echo.GRADES) == classes
+  assert set(camus.QUALITY.values()) == set(classes)
 
 
 @pytest.mark.parametrize(
@@ -96,15 +107,81 @@ def test_classes_that_are_not_the_tables_are_refused():
     score(table.assign(kind="regression"), resamples=100)
 
 
-def test_no_head_is_trained_for_several_classes():
-  targets = (target_named("ef_pct"), target_named("as_tmed5"))
-  message = "as_tmed5 has 5 classes: it can be scored, but no head is trained"
+def test_columns_of_outputs_labels_and_values():
+  """EF, three classes, three grades in order, two labels."""
+  kinds = ("ef_pct", "as_tmed3", "image_quality")
+  targets = (*map(target_named, kinds), WALLS)
+  assert [one.outputs for one in targets] == [1, 3, 2, 2]
+  assert [one.labels for one in targets] == [1, 1, 1, 2]
+  assert [one.values for one in targets] == [1, 3, 3, 2]
+  places = layout(targets)
+  assert [p.output for p in places] == [
+    slice(0, 1), slice(1, 4), slice(4, 6), slice(6, 8)
+  ]  # fmt: skip
+  assert places[-1].label == slice(3, 5) and places[-1].value == slice(7, 9)
+  assert count_outputs(targets) == 8 and count_outputs(()) == 0
+
+
+WALLS = Target(
+  "thick_walls", "multilabel", "", ("ivsd_mm", "lvpwd_mm"), at_least=11.0,
+  classes=("septum", "posterior"),
+)  # fmt: skip
+SEVERE = Target(
+  "as_significant", "binary", "", "as_tmed5",
+  positive=("moderate_AS", "severe_AS"),
+)  # fmt: skip
+
+
+def test_truths_of_the_other_kinds():
+  grades = target_named("image_quality")
+  record = {
+    "quality": "good", "ivsd_mm": 11.0, "lvpwd_mm": float("nan"),
+    "as_tmed5": "severe_AS",
+  }  # fmt: skip
+  truth = truths_of((grades, WALLS, SEVERE), record)
+  np.testing.assert_array_equal(truth, [2, 1, np.nan, 1])
+  assert truth_of(WALLS, record | {"ivsd_mm": 10.9}) == 0
+  assert truth_of(SEVERE, {"as_tmed5": "mild_AS"}) == 0
+  assert np.isnan(truth_of(SEVERE, {"as_tmed5": ""}))
+  event = Target("event", "binary", "", "event", at_least=1.0)
+  for value, wanted in ((1, 1), (0, 0), (np.int32(-1), np.nan)):
+    np.testing.assert_equal(truth_of(event, {"event": value}), wanted)
+
+
+def test_rules_in_words():
+  assert target_named("ef_below_50").rule() == "ef_pct < 50"
+  assert WALLS.rule(1) == "lvpwd_mm >= 11"
+  assert SEVERE.rule() == "as_tmed5 is moderate_AS or severe_AS"
+  assert target_named("ef_pct").rule() == ""
+
+
+@pytest.mark.parametrize(
+  ("row", "message"),
+  [
+    (("x", "grade", "", "x"), "no kind 'grade'"),
+    (("x", "binary", "", "x"), "0 of below, at_least and positive"),
+    (("x", "regression", "", "x", 5.0), "1 of below, at_least and positive"),
+    (("x", "ordinal", "", "x"), "ordinal and has 0 classes"),
+    (("x", "multiclass", "", "x", np.nan, ("a",)), "has 1 classes"),
+    (("x", "ordinal", "", "x", np.nan, ("a", "a")), "must differ"),
+    (("x", "multilabel", "", ("a",), 1.0, ("a", "b")), "one key a class"),
+    (("x", "multilabel", "", "a", 1.0, ("a",)), "one key a class"),
+  ],
+)
+def test_a_row_that_is_no_task_is_refused(row, message):
   with pytest.raises(ValueError, match=message):
-    standardise_from(targets, np.ones((3, 2), np.float32))
-  with pytest.raises(ValueError, match=message):
-    scale = Standardisation((0.0, 0.0), (1.0, 1.0))
-    make_supervised(nn.Dense(2), lambda video: video, targets, scale)
-  config = ef_finetune.get_config()
-  config.targets = ("as_tmed5",)
-  with pytest.raises(ValueError, match=message):
-    parts.make_targets(config)
+    Target(*row)
+  with pytest.raises(ValueError, match="loss 'l1' is not one of"):
+    Target("x", "binary", "", "x", 1.0, loss="l1")
+
+
+def test_a_name_alone_or_with_its_classes_is_what_outputs_mean():
+  """The contract's hash of runs on numbers stays what it was."""
+  assert target_named("ef_pct").meaning == "ef_pct"
+  assert target_named("as_tmed3").meaning == (
+    "as_tmed3 (multiclass: none, early, significant)"
+  )
+
+
+def test_metrics_of_the_table_are_those_that_are_computed():
+  assert KINDS["regression"].metrics == tuple(regression.METRICS)

@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="this target is binary: truth 0/1, prediction = P(1)",
   )  # fmt: skip
   add(
+    "--ordinal", action="append", default=[], type=_order,
+    metavar="NAME=LOWEST,…,HIGHEST",
+    help="this target has classes in that order, with P(class) a row each",
+  )  # fmt: skip
+  add(
     "--threshold", type=float, metavar="T",
     help="cut of binary targets (default: best on the validation rows)",
   )  # fmt: skip
@@ -59,13 +64,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )  # fmt: skip
 
 
+def _order(text: str) -> tuple[str, tuple[str, ...]]:
+  """`grade=none,mild,severe` taken apart."""
+  name, _, classes = text.partition("=")
+  if len(names := tuple(classes.split(","))) < 2 or not all((name, *names)):
+    raise argparse.ArgumentTypeError(f"{text!r} is not NAME=LOWEST,…,HIGHEST")
+  return name, names
+
+
 def run(args: argparse.Namespace) -> int:
   """Prints the estimates; notes go to stderr (with --json, into the JSON)."""
   with collected_notes() as notes:
     estimates = score(
       read_predictions(args.predictions), level=args.level, split=args.split,
       seed=args.seed, resamples=args.resamples, threshold=args.threshold,
-      targets=args.target, binary=args.binary, method=args.interval,
+      targets=args.target, binary=args.binary, ordinal=dict(args.ordinal),
+      method=args.interval,
     )  # fmt: skip
   if args.json:
     print(_as_json(estimates, notes, args.power))

@@ -36,7 +36,7 @@ from echo_jax.data.transforms import (
   draw_numbers,
   thinning,
 )
-from echo_jax.targets import Target, truth_of
+from echo_jax.targets import Target, truths_of
 from echo_jax.units import s_from_ms
 
 Batch = dict[str, Any]
@@ -112,9 +112,7 @@ class ClipMaker:
       "frame_index": clip.index,
       "frame_valid": clip.valid,
       "spacing_mm": fitted_spacing(record, contract),
-      "target": np.asarray(
-        [truth_of(target, record) for target in self.targets], np.float32
-      ),
+      "target": np.asarray(truths_of(self.targets, record), np.float32),
       "video_id": record["video_id"],
       "start_ms": np.float32(clip.start_ms),
       "span_ms": np.float32(span_ms or duration_ms(times)),

@@ -1,9 +1,9 @@
 """Discrimination and calibration of predicted probabilities.
 
 Binary: truth is 0 or 1, prediction is the probability of 1; a row is called
-positive where prediction >= threshold.  Several classes: one column a class,
-the call is the most probable one.  Axes: r resample, g patient, n row,
-k class.
+positive where prediction >= threshold.  Several classes: one column a class;
+the call is the most probable one unless it is given (`grades.call_grades`).
+Axes: r resample, g patient, n row, k class.
 """
 
 import numpy as np
@@ -11,16 +11,16 @@ from jaxtyping import Float, Int
 from sklearn import metrics
 
 from echo_jax.evaluation.bootstrap import Counts, Samples, sum_by_patient
+from echo_jax.targets import KINDS
 
 Rows = Float[np.ndarray, "n"]
 Table = Float[np.ndarray, "n k"]
 Patient = Int[np.ndarray, "n"]
+Calls = Int[np.ndarray, "n"]
 
-BINARY_METRICS = (
-  "auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity", "brier"
-)  # fmt: skip
+BINARY_METRICS = KINDS["binary"].metrics
 THRESHOLDED = ("f1", "accuracy", "sensitivity", "specificity")
-CLASS_METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1")
+MACRO_METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1")
 
 
 def binary_metrics(
@@ -127,16 +127,23 @@ def resample_ranking(
   return np.where(both, auroc, np.nan), np.where(both, auprc, np.nan)
 
 
-def class_metrics(truth: Table, prediction: Table) -> dict[str, float]:
-  """Metrics over several classes; NaN if a class is never true.
+def class_metrics(
+  truth: Table, prediction: Table, called: Calls | None = None
+) -> dict[str, float]:
+  """Metrics over several classes; macro ones are NaN if a class is never true.
+
+  Accuracy, which common classes dominate, needs no class to be there.
 
   Args:
     truth: 1 in the true class of each row, else 0.
     prediction: probability of each class.
+    called: class that each row is called; by default the most probable.
   """
+  true = truth.argmax(1)
+  called = prediction.argmax(1) if called is None else called
+  accuracy = {"accuracy": float(metrics.accuracy_score(true, called))}
   if why_class_undefined(truth):
-    return dict.fromkeys(CLASS_METRICS, float("nan"))
-  true, called = truth.argmax(1), prediction.argmax(1)
+    return dict.fromkeys(MACRO_METRICS, float("nan")) | accuracy
   areas = [
     metrics.roc_auc_score(truth[:, k], prediction[:, k])
     for k in range(truth.shape[1])
@@ -145,7 +152,7 @@ def class_metrics(truth: Table, prediction: Table) -> dict[str, float]:
     "macro_auroc": float(np.mean(areas)),
     "balanced_accuracy": float(metrics.balanced_accuracy_score(true, called)),
     "macro_f1": float(metrics.f1_score(true, called, average="macro")),
-  }
+  } | accuracy
 
 
 def why_class_undefined(
@@ -156,16 +163,17 @@ def why_class_undefined(
   if not len(absent):
     return {}
   named = [names[k] if names else str(k) for k in absent]
-  return dict.fromkeys(CLASS_METRICS, f"no row is of class {named}")
+  return dict.fromkeys(MACRO_METRICS, f"no row is of class {named}")
 
 
 def resample_classes(
-  truth: Table, prediction: Table, patient: Patient, counts: Counts
-) -> dict[str, Samples]:
-  """Macro metrics in every resample; undefined where a class is not drawn."""
+  truth: Table, prediction: Table, patient: Patient, counts: Counts,
+  called: Calls | None = None,
+) -> dict[str, Samples]:  # fmt: skip
+  """Metrics in every resample; macro ones need every class to be drawn."""
   k = truth.shape[1]
-  called = np.eye(k)[prediction.argmax(1)]
-  columns = np.concatenate((truth * called, truth, called), 1)
+  one = np.eye(k)[prediction.argmax(1) if called is None else called]
+  columns = np.concatenate((truth * one, truth, one), 1)
   sums = sum_by_patient(columns, patient, counts.shape[1])
   hit, true, calls = np.split(counts @ sums, 3, axis=1)  # each r k
   areas = [
@@ -178,4 +186,5 @@ def resample_classes(
       "macro_auroc": np.mean(areas, axis=0),
       "balanced_accuracy": (hit / true).mean(1),
       "macro_f1": f1.mean(1),
+      "accuracy": hit.sum(1) / true.sum(1),
     }

@@ -18,6 +18,10 @@ LABELS = {
   "sensitivity": "sensitivity", "specificity": "specificity",
   "brier": "Brier score", "macro_auroc": "macro AUROC (one against rest)",
   "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
+  "quadratic_kappa": "quadratic weighted kappa",
+  "mae_grades": "MAE in grades",
+  "mean_auroc": "AUROC, mean over labels",
+  "mean_auprc": "AUPRC, mean over labels",
 }  # fmt: skip
 
 
@@ -29,9 +33,10 @@ class Estimate:
   `level` is the confidence level of the interval, `row_level` what one row
   is (clip, video or study).  `dropped` counts resamples in which the metric
   was undefined, `without_truth` rows left out for want of a true value.
-  `positive` names the positive class of a binary target; `threshold` and
-  `threshold_rule` are set for metrics that need one.  `p` is the two-sided
-  p value of a difference; `by_seed` the metric of every trained seed.
+  `positive` names the positive class of a binary target or of a label;
+  `threshold` and `threshold_rule` are set for metrics that need one.  `p` is
+  the two-sided p value of a difference; `by_seed` the metric of every trained
+  seed.
   """
 
   name: str

@@ -6,7 +6,7 @@ of Okabe and Ito (2008), told apart by the colour-blind.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -155,6 +155,33 @@ def reliability_figure(
   axes.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), aspect="equal")
   axes.set_xlabel("Predicted probability")
   axes.set_ylabel("Observed share of positives")
+  return figure
+
+
+def confusion_figure(
+  true: ArrayLike, called: ArrayLike, *, classes: Sequence[str], label: str,
+  note: str = "",
+) -> Figure:  # fmt: skip
+  """How often each true class was called what: counts, shaded by row share.
+
+  Args:
+    true, called: places in `classes`, one a row.
+  """
+  true, called = _pair(true, called)
+  counts = metrics.confusion_matrix(true, called, labels=range(len(classes)))
+  share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+  figure, axes = _frame(note=note, title=f"{label}: called against true")
+  axes.grid(False)
+  axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+  for (row, column), count in np.ndenumerate(counts):
+    axes.text(
+      column, row, f"{count:,}", ha="center", va="center", fontsize=9,
+      color="white" if share[row, column] > 0.6 else "black",
+    )  # fmt: skip
+  places = range(len(classes))
+  axes.set_xticks(places, classes, rotation=30, ha="right")
+  axes.set_yticks(places, classes)
+  axes.set(xlabel="Called", ylabel="True")
   return figure
 
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from echo_jax.evaluation.estimate import LABELS, Estimate
 
-METRICS = ("mae", "auroc", "macro_auroc")
+METRICS = ("mae", "mae_grades", "auroc", "macro_auroc", "mean_auroc")
 CORRELATIONS = (0.5, 0.9)
 SIZE, POWER = 0.05, 0.8
 

@@ -1,6 +1,6 @@
 """From weights and clips to rows of the predictions table.
 
-Axes: b clip, o target, e embedding.
+Axes: b clip, u label (a column of truth), y value (one a class), e embedding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,12 +15,9 @@ from tqdm import tqdm
 
 from echo_jax.data.pipeline import arrays_of
 from echo_jax.evaluation.predictions import check_predictions
-from echo_jax.objectives.supervised import (
-  Standardisation,
-  predict_outputs,
-  predictions_of,
-)
-from echo_jax.targets import Target
+from echo_jax.objectives.outputs import Standardisation, predictions_of
+from echo_jax.objectives.supervised import predict_outputs
+from echo_jax.targets import Target, layout
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import evaluated_params
 
@@ -30,13 +27,14 @@ Batches = Iterator[Mapping[str, Any]]
 class ClipPredictions(NamedTuple):
   """Predictions of N clips in the targets' units, in the clips' order.
 
-  `spacing_mm` is that of the pixels which the model saw, NaN if unknown.
+  Columns of truth and prediction are those of `targets.layout`.  `spacing_mm`
+  is that of the pixels which the model saw, NaN if unknown.
   """
 
   video_id: list[str]
   start_ms: Float[np.ndarray, "N"]
-  truth: Float[np.ndarray, "N o"]
-  prediction: Float[np.ndarray, "N o"]
+  truth: Float[np.ndarray, "N u"]
+  prediction: Float[np.ndarray, "N y"]
   embedding: Float[np.ndarray, "N e"]
   spacing_mm: Float[np.ndarray, "N 2"]
 
@@ -47,9 +45,9 @@ def make_predict_step(
   targets: Sequence[Target],
   scale: Standardisation,
 ) -> Callable:
-  """A compiled (params, aux, batch) -> (prediction [b, o], embedding [b, e]).
+  """A compiled (params, aux, batch) -> (prediction [b, y], embedding [b, e]).
 
-  Predictions are in the targets' units, or P(positive).
+  Predictions are in the targets' units, or probabilities.
   """
 
   def predict_step(params, aux, batch):
@@ -96,23 +94,40 @@ def clip_rows(
 ) -> pd.DataFrame:
   """Clip-level rows of the predictions table, with who and what from `index`.
 
-  `index` has one row a video (see `data.sources.read_index`).
+  A target of several classes has one row a class.  `index` has one row a video
+  (see `data.sources.read_index`).
   """
   about = index.set_index("video_id").loc[clips.video_id].reset_index()
   names = ("study_id", "patient_id", "site", "device", "view", "split")
   tables = []
-  for column, target in enumerate(targets):
-    optional = ("sex", "age_years", "quality", "patient_known")
-    table = about[[*names, *optional]].copy()
-    table.insert(0, "level", "clip")
-    table.insert(1, "item_id", clips.video_id)
-    table["start_ms"] = clips.start_ms
-    table["target"], table["unit"] = target.name, target.unit
-    table["truth"] = clips.truth[:, column]
-    table["prediction"] = clips.prediction[:, column]
-    table["kind"] = target.kind
-    tables.append(table)
+  for target, place in zip(targets, layout(targets), strict=True):
+    truth = truth_by_class(target, clips.truth[:, place.label])
+    prediction = clips.prediction[:, place.value]
+    for column, name in enumerate(target.classes or ("",)):
+      optional = ("sex", "age_years", "quality", "patient_known")
+      table = about[[*names, *optional]].copy()
+      table.insert(0, "level", "clip")
+      table.insert(1, "item_id", clips.video_id)
+      table["start_ms"] = clips.start_ms
+      table["target"], table["unit"] = target.name, target.unit
+      table["truth"] = truth[:, column]
+      table["prediction"] = prediction[:, column]
+      table["class"], table["kind"] = name, target.kind
+      tables.append(table)
   return check_predictions(pd.concat(tables, ignore_index=True))
+
+
+def truth_by_class(
+  target: Target, truth: Float[np.ndarray, "N u"]
+) -> Float[np.ndarray, "N y"]:
+  """Truth as the predictions table has it: 1 in the true one of the classes.
+
+  A value, or what is of 0 and 1 already, stays as it is.
+  """
+  if target.kind not in ("multiclass", "ordinal"):
+    return truth
+  true = (truth == np.arange(len(target.classes))).astype(np.float64)
+  return np.where(np.isnan(truth), np.nan, true)
 
 
 def validation_losses(
@@ -120,28 +135,68 @@ def validation_losses(
   batches: Callable[[], Batches],
   targets: Sequence[Target],
   scale: Standardisation,
+  weights: Sequence[float] = (),
 ) -> Callable[[TrainState], dict[str, float]]:
   """A function of the state: error of each target, and their mean as "loss".
 
   Regression: mean absolute error in the target's unit (`mae_ef_pct`); in the
-  mean it counts in training standard deviations.  Binary: cross-entropy.
+  mean it counts in training standard deviations.  Others: cross-entropy, of
+  an ordinal target that of "above this grade", over its thresholds.
+  `known_ef_pct` is the number of labels behind a target's error; one without
+  any is left out of the mean, in which targets count by `weights` if given.
   """
 
   def validate(state: TrainState) -> dict[str, float]:
     clips = predict_clips(predict_step, state, batches())
-    numbers, losses = {}, []
-    for column, target in enumerate(targets):
-      truth, value = clips.truth[:, column], clips.prediction[:, column]
-      known = ~np.isnan(truth)
-      truth, value = truth[known], value[known]
-      if target.kind == "binary":
-        chance = np.clip(np.where(truth == 1, value, 1 - value), 1e-7, 1)
-        numbers[f"entropy_{target.name}"] = float(-np.log(chance).mean())
-        losses.append(numbers[f"entropy_{target.name}"])
-      else:
-        error = float(np.abs(value - truth).mean())
+    numbers, counts, losses, counted = {}, {}, [], []
+    for i, (target, place) in enumerate(
+      zip(targets, layout(targets), strict=True)
+    ):
+      truth = clips.truth[:, place.label]
+      value = clips.prediction[:, place.value]
+      counts[f"known_{target.name}"] = int((~np.isnan(truth)).sum())
+      if np.isnan(truth).all():
+        continue
+      if target.kind == "regression":
+        error = _mean_error(truth[:, 0], value[:, 0])
         numbers[f"mae_{target.name}"] = error
-        losses.append(error / scale.std[column])
-    return {"loss": float(np.mean(losses)), **numbers}
+        losses.append(error / scale.std[i])
+      else:
+        losses.append(_entropy(target, truth, value))
+        numbers[f"entropy_{target.name}"] = losses[-1]
+      counted.append(i)
+    mean = (
+      np.average(losses, weights=[weights[i] for i in counted])
+      if weights
+      else np.mean(losses)
+    )
+    return {"loss": float(mean), **numbers, **counts}
 
   return validate
+
+
+def _mean_error(
+  truth: Float[np.ndarray, "N"], value: Float[np.ndarray, "N"]
+) -> float:
+  known = ~np.isnan(truth)
+  return float(np.abs(value[known] - truth[known]).mean())
+
+
+def _entropy(
+  target: Target, truth: Float[np.ndarray, "N u"],
+  value: Float[np.ndarray, "N y"],
+) -> float:  # fmt: skip
+  """Mean -log of the probability given to what is true."""
+  if target.kind == "multiclass":
+    known = ~np.isnan(truth[:, 0])
+    place = truth[known].astype(int)
+    chance = np.take_along_axis(value[known], place, axis=1)
+    return float(-np.log(np.clip(chance, 1e-7, 1)).mean())
+  if target.kind == "ordinal":
+    above = truth > np.arange(len(target.classes) - 1)
+    truth = np.where(np.isnan(truth), np.nan, above)
+    value = 1 - value.cumsum(axis=1)[:, :-1]
+  known = ~np.isnan(truth)
+  truth, value = truth[known], value[known]
+  chance = np.clip(np.where(truth == 1, value, 1 - value), 1e-7, 1)
+  return float(-np.log(chance).mean())

@@ -1,8 +1,11 @@
 """The predictions table: one row a prediction, with who and what it is of.
 
 `item_id` is the video or study predicted for; a clip row adds its start.
-The key (level, item_id, start_ms, target, class) occurs once.  Our own files
-hold every column of `COLUMNS`; another's may lack some (`read_predictions`).
+A target of several classes has one row a class: the prediction is its
+probability, truth is 1 in the true one (multiclass, ordinal) or in every true
+one (multilabel), NaN where not known.  The key (level, item_id, start_ms,
+target, class) occurs once.  Our own files hold every column of `COLUMNS`;
+another's may lack some (`read_predictions`).
 """
 
 import contextlib
@@ -14,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from echo_jax import targets
+
 LEVELS = ("clip", "video", "study")
-KINDS = ("regression", "binary", "multiclass", "")
+KINDS = (*targets.KINDS, "")
 COLUMNS = (
   "level", "item_id", "start_ms", "study_id", "patient_id", "site", "device",
   "view", "split", "target", "unit", "truth", "prediction",

@@ -26,6 +26,8 @@ from echo_jax.evaluation.aggregate import (
 from echo_jax.evaluation.domain import Domain
 from echo_jax.evaluation.estimate import Estimate, estimates_to_json
 from echo_jax.evaluation.interval import PredictionInterval, fit_interval
+from echo_jax.evaluation.items import classes_of, widen
+from echo_jax.evaluation.measured import call_classes
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.score import kind_of, score
@@ -37,6 +39,10 @@ LABELS = {
   "edv_ml": "End-diastolic volume",
   "esv_ml": "End-systolic volume",
   "ef_below_50": "EF below 50 %",
+  "as_tmed5": "Aortic stenosis (five grades)",
+  "as_tmed3": "Aortic stenosis (three grades)",
+  "view": "View",
+  "image_quality": "Image quality",
 }
 
 
@@ -112,11 +118,22 @@ def write_report(
 
 
 def target_figures(table: pd.DataFrame, target: str) -> dict[str, Any]:
-  """The figures of one target's video rows, by name."""
+  """The figures of one target's video rows, by name; none of many labels."""
   known = table[table["truth"].notna()]
   pair = (known["truth"].to_numpy(), known["prediction"].to_numpy())
   label, unit = LABELS.get(target, target), known["unit"].iloc[0]
-  if kind_of(known, target) == "binary":
+  kind = kind_of(known, target)
+  if kind == "multilabel":
+    return {}
+  if kind in ("multiclass", "ordinal"):
+    wide = widen(known, target, classes_of(target), one_true=True)
+    true, called = call_classes(wide, ordered=kind == "ordinal")
+    return {
+      "confusion": figures.confusion_figure(
+        true, called, classes=wide.classes, label=label
+      )
+    }
+  if kind == "binary":
     if len(set(pair[0])) < 2:
       return {}
     return {

@@ -1,15 +1,15 @@
 """From a predictions table to estimates: every metric at one level."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from echo_jax.data.schema import FIELDS
-from echo_jax.evaluation import classification, regression
+from echo_jax.evaluation import classification
 from echo_jax.evaluation.aggregate import at_level
 from echo_jax.evaluation.bootstrap import (
   bca_interval,
@@ -19,6 +19,24 @@ from echo_jax.evaluation.bootstrap import (
   resample,
 )
 from echo_jax.evaluation.estimate import NAN, Estimate
+from echo_jax.evaluation.items import (
+  Wide,
+  check_sums,
+  classes_of,
+  count_items,
+  widen,
+  with_truth,
+)
+from echo_jax.evaluation.labels import judged_labels
+from echo_jax.evaluation.measured import (
+  Measured,
+  measure_binary,
+  measure_classes,
+  measure_grades,
+  measure_labels,
+  measure_ranking,
+  measure_regression,
+)
 from echo_jax.evaluation.predictions import (
   PredictionsWarning,
   check_predictions,
@@ -26,6 +44,7 @@ from echo_jax.evaluation.predictions import (
 )
 from echo_jax.targets import TARGETS
 
+OF_CLASSES = ("multiclass", "ordinal", "multilabel")
 DEFAULT_THRESHOLD = 0.5
 FEW_PATIENTS = 20  # simulated at 20: "95 %" held 93 (MAE), 71 (AUROC 0.97)
 METHODS = {
@@ -34,22 +53,11 @@ METHODS = {
 }
 
 
-@dataclass(frozen=True)
-class _Metrics:
-  """Values on all rows, reasons for those undefined, and how to resample."""
-
-  values: dict[str, float]
-  reasons: dict[str, str]
-  statistic: Callable[..., Any]
-  in_unit: tuple[str, ...] = ()
-  thresholded: tuple[str, ...] = ()
-  smallest_class: int | None = None  # patients in the rarest class
-
-
 def score(
   frame: pd.DataFrame, *, level: str | None = None, split: str = "test",
   seed: int = 0, resamples: int = 2000, threshold: float | int | None = None,
   targets: Sequence[str] | None = None, binary: Sequence[str] = (),
+  ordinal: Mapping[str, Sequence[str]] | None = None,
   method: str = "percentile",
 ) -> list[Estimate]:  # fmt: skip
   """Every metric of every target on one split at one level.
@@ -62,6 +70,8 @@ def score(
       0.5, marked as not fitted.
     targets: those to score; all by default.
     binary: names to be scored as binary though no task table says so.
+    ordinal: names to be scored as ordinal, with their classes from the lowest
+      up; those of the task table have theirs there.
     method: "percentile", or "bca" (Efron 1987).
 
   Rows without a truth are left out with a PredictionsWarning.
@@ -74,21 +84,28 @@ def score(
   frame = at_level(check_predictions(frame), level)
   _warn_of_shared_patients(frame)
   there = list(dict.fromkeys(frame.target))
-  for name in [*(targets or ()), *binary]:
+  ordinal = ordinal or {}
+  for name in [*(targets or ()), *binary, *ordinal]:
     if name not in there:
       raise ValueError(f"no target {name!r} in the table; it has {there}")
   estimates = []
   for target in targets or there:
     rows = frame[frame.target == target]
     estimates += _score_target(
-      rows, target, split, kind_of(rows, target, binary), threshold,
+      rows, target, split, kind_of(rows, target, binary, ordinal), threshold,
+      ordinal.get(target, ()),
       dict(seed=seed, resamples=resamples, method=method),
     )  # fmt: skip
   return estimates
 
 
-def kind_of(rows: pd.DataFrame, target: str, binary: Sequence[str] = ()) -> str:
-  """regression, binary or multiclass: task table, `class`, `kind`, `binary`.
+def kind_of(
+  rows: pd.DataFrame, target: str, binary: Sequence[str] = (),
+  ordinal: Sequence[str] | Mapping[str, Any] = (),
+) -> str:  # fmt: skip
+  """The target's kind: task table, `kind`, `binary`, `ordinal`, `class`.
+
+  Where there are classes and no more is known, it is multiclass.
 
   Raises:
     ValueError: two of them contradict each other.
@@ -96,10 +113,12 @@ def kind_of(rows: pd.DataFrame, target: str, binary: Sequence[str] = ()) -> str:
   given = set(rows.kind) - {""}
   if target in TARGETS:
     given.add(TARGETS[target].kind)
-  if (rows["class"] != "").any():
-    given.add("multiclass")
   if target in binary:
     given.add("binary")
+  if target in ordinal:
+    given.add("ordinal")
+  if (rows["class"] != "").any() and not given & set(OF_CLASSES):
+    given.add("multiclass")
   if len(given) > 1:
     both = " and ".join(sorted(given))
     raise ValueError(f"{target} is said to be {both}; it can be only one")
@@ -108,36 +127,85 @@ def kind_of(rows: pd.DataFrame, target: str, binary: Sequence[str] = ()) -> str:
 
 def _score_target(
   rows: pd.DataFrame, target: str, split: str, kind: str,
-  threshold: float | int | None, bootstrap: dict[str, Any],
+  threshold: float | int | None, order: Sequence[str],
+  bootstrap: dict[str, Any],
 ) -> list[Estimate]:  # fmt: skip
   _check_range(rows, target, kind)
-  part, without_truth = _with_truth(rows, target, split)
+  part, without_truth = with_truth(rows, target, split)
   base = Estimate(
     name="", value=NAN, target=target, split=split, level=0.95,
     method=METHODS[bootstrap["method"]], seed=bootstrap["seed"],
     row_level=rows.level.iloc[0], unit=_unit(rows, target),
     patients=part.patient_id.nunique(), without_truth=without_truth,
-    rows=len(part[_item_columns(part)].drop_duplicates()),
+    rows=count_items(part),
     protocol=_protocol(part, split) + _patient_rule(part),
   )  # fmt: skip
-  if kind == "multiclass":
-    patient_id, found = _class_metrics(part, target)
-    return _estimates(found, patient_id, base, bootstrap)
   if kind == "regression":
-    found = _regression_metrics(part)
+    found = measure_regression(part)
     return _estimates(found, part.patient_id, base, bootstrap)
+  if kind in OF_CLASSES:
+    return _score_classes(part, kind, order, base, bootstrap)
   cut, rule = _find_threshold(rows, threshold, split)
   share = f"{int(part.truth.sum()):,} of {len(part):,} rows positive"
   base = replace(
     base, positive=positive_class(target), threshold=cut, threshold_rule=rule,
     protocol=f"{base.protocol}, {share}",
   )  # fmt: skip
-  found = _binary_metrics(part, cut)
+  found = measure_binary(part, cut)
   return _estimates(found, part.patient_id, base, bootstrap)
 
 
+def _score_classes(
+  part: pd.DataFrame, kind: str, order: Sequence[str], base: Estimate,
+  bootstrap: dict[str, Any],
+) -> list[Estimate]:  # fmt: skip
+  """A target of several classes, of which one is true or any number are."""
+  target = base.target
+  classes = classes_of(target) or tuple(order)
+  if kind == "ordinal" and not classes:
+    raise ValueError(
+      f"{target} is ordinal, and the order of its classes is not known; give "
+      f"it as in --ordinal {target}=none,mild,severe"
+    )
+  wide = widen(part, target, classes, one_true=kind != "multilabel")
+  if kind == "multilabel":
+    return _score_labels(part, wide, base, bootstrap)
+  if kind == "ordinal":
+    check_sums(wide, target)
+  found = measure_grades(wide) if kind == "ordinal" else measure_classes(wide)
+  return _estimates(found, wide.patient_id, base, bootstrap)
+
+
+def _score_labels(
+  part: pd.DataFrame, wide: Wide, base: Estimate, bootstrap: dict[str, Any]
+) -> list[Estimate]:
+  """The mean over the labels, then each label on the rows that know it."""
+  both = len(judged_labels(wide.truth))
+  over = f"mean over {both} of {len(wide.classes)} labels, with both classes"
+  estimates = _estimates(
+    measure_labels(wide), wide.patient_id,
+    replace(base, protocol=f"{base.protocol}, {over}"), bootstrap,
+  )  # fmt: skip
+  for label in wide.classes:
+    rows = part[part["class"] == label]
+    known = rows[rows.truth.notna()]
+    if not len(known):
+      continue  # no row, no estimate; the mean's protocol counts the labels
+    share = f"{int(known.truth.sum()):,} of {len(known):,} rows positive"
+    of_label = replace(
+      base, target=f"{base.target}: {label}", rows=len(known),
+      patients=known.patient_id.nunique(),
+      without_truth=base.without_truth + len(rows) - len(known),
+      positive=positive_class(base.target, label),
+      protocol=f"{base.protocol}, {share}",
+    )  # fmt: skip
+    found = measure_ranking(known)
+    estimates += _estimates(found, known.patient_id, of_label, bootstrap)
+  return estimates
+
+
 def _estimates(
-  found: _Metrics, patient_id: Any, base: Estimate, bootstrap: dict[str, Any]
+  found: Measured, patient_id: Any, base: Estimate, bootstrap: dict[str, Any]
 ) -> list[Estimate]:
   """Adds an interval to each value, all from the same resamples."""
   patient, patients = number_patients(patient_id)
@@ -194,106 +262,6 @@ def _with_interval(
   return replace(one, low=low, high=high, dropped=dropped, reason=reason)
 
 
-def _regression_metrics(part: pd.DataFrame) -> _Metrics:
-  truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
-  return _Metrics(
-    values=regression.regression_metrics(truth, prediction),
-    reasons=regression.why_undefined(truth, prediction),
-    statistic=lambda patient, counts: regression.resample_regression(
-      truth, prediction, patient, counts
-    ),
-    in_unit=tuple(n for n, has in regression.METRICS.items() if has),
-  )
-
-
-def _binary_metrics(part: pd.DataFrame, cut: float) -> _Metrics:
-  truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
-  return _Metrics(
-    values=classification.binary_metrics(truth, prediction, cut),
-    reasons=classification.why_binary_undefined(truth),
-    statistic=lambda patient, counts: classification.resample_binary(
-      truth, prediction, patient, counts, cut
-    ),
-    thresholded=classification.THRESHOLDED,
-    smallest_class=int(part.groupby("truth").patient_id.nunique().min()),
-  )
-
-
-def _class_metrics(
-  part: pd.DataFrame, target: str
-) -> tuple[np.ndarray, _Metrics]:
-  """Turns one row a class into one column a class."""
-  _check_classes(part, target)
-  part = part.assign(start_ms=part.start_ms.fillna(-1.0))
-  wide = part.pivot(
-    index=[*_item_columns(part), "patient_id"], columns="class",
-    values=["truth", "prediction"],
-  )  # fmt: skip
-  if wide.isna().any(axis=None):
-    item = wide.index[np.flatnonzero(wide.isna().any(axis=1))[0]][0]
-    raise ValueError(f"{target}: {item} does not have a row for every class")
-  truth, prediction = wide["truth"].to_numpy(), wide["prediction"].to_numpy()
-  if (truth.sum(1) != 1).any():
-    item = wide.index[np.flatnonzero(truth.sum(1) != 1)[0]][0]
-    raise ValueError(f"{target}: {item} must have truth 1 in exactly one class")
-  names = list(wide["truth"].columns)
-  return wide.index.get_level_values("patient_id").to_numpy(), _Metrics(
-    values=classification.class_metrics(truth, prediction),
-    reasons=classification.why_class_undefined(truth, names),
-    smallest_class=int(
-      part[part.truth == 1].groupby("class").patient_id.nunique().min()
-    ),
-    statistic=lambda patient, counts: classification.resample_classes(
-      truth, prediction, patient, counts
-    ),
-  )
-
-
-def _check_classes(part: pd.DataFrame, target: str) -> None:
-  """Refuses classes that are not those of the task table.
-
-  A class without rows would leave the macro metrics without a word.
-  """
-  if target not in TARGETS:
-    return
-  given, wanted = set(part["class"]), TARGETS[target].classes
-  strange, absent = sorted(given - set(wanted)), sorted(set(wanted) - given)
-  if strange:
-    raise ValueError(
-      f"{target} has no class {strange[0]!r}; there are {', '.join(wanted)}, "
-      "one row each"
-    )
-  if absent:
-    raise ValueError(f"{target}: no row of class {', '.join(absent)}")
-
-
-def _item_columns(part: pd.DataFrame) -> list[str]:
-  """What tells scored items apart; several classes share one item."""
-  return ["item_id", "start_ms", *(["clip_id"] if "clip_id" in part else [])]
-
-
-def _with_truth(
-  rows: pd.DataFrame, target: str, split: str
-) -> tuple[pd.DataFrame, int]:
-  """The rows of the split that have a truth, and how many have none."""
-  part = rows if split == "all" else rows[rows.split == split]
-  if not len(part):
-    raise ValueError(
-      f"no rows of split {split!r} for {target}; "
-      f"there are {', '.join(sorted(set(rows.split)))}"
-    )
-  known = part.truth.notna()
-  missing = int((~known).sum())
-  if missing == len(part):
-    raise ValueError(f"{target}: no row of split {split!r} has a truth")
-  if missing:
-    warnings.warn(
-      f"{target}: {missing:,} of {len(part):,} rows of split {split!r} have "
-      "no truth and are left out", PredictionsWarning, stacklevel=4,
-    )  # fmt: skip
-  return part[known], missing
-
-
 def _find_threshold(
   rows: pd.DataFrame, given: float | int | None, split: str
 ) -> tuple[float, str]:
@@ -317,11 +285,15 @@ def _find_threshold(
   return cut, f"(best Youden index on {len(fit):,} validation rows)"
 
 
-def positive_class(target: str) -> str:
-  """The positive class in words: `ef_below_50 = 1 (ef_pct < 50)`."""
-  known = TARGETS.get(target)  # a binary one, as the caller scores it so
-  said = f" ({known.source} < {known.below:g})" if known else ""
-  return f"{target} = 1{said}"
+def positive_class(target: str, label: str = "") -> str:
+  """The positive class in words: `ef_below_50 = 1 (ef_pct < 50)`.
+
+  `label` is one of those of a multilabel target.
+  """
+  known = TARGETS.get(target)
+  place = known.classes.index(label) if known and label else 0
+  said = f" ({known.rule(place)})" if known else ""
+  return f"{label or target} = 1{said}"
 
 
 def _unit(rows: pd.DataFrame, target: str) -> str:

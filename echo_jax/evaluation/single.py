@@ -13,9 +13,10 @@ from jaxtyping import Float
 
 from echo_jax.data.pipeline import ClipMaker, stack
 from echo_jax.data.schema import Record
+from echo_jax.evaluation.grades import call_grades
 from echo_jax.evaluation.predict import ClipPredictions, predict_clips
 from echo_jax.evaluation.report import Reference
-from echo_jax.targets import Target
+from echo_jax.targets import Target, layout
 from echo_jax.training.state import TrainState
 
 NEEDS_SPACING = ("edv_ml", "esv_ml")
@@ -29,6 +30,10 @@ UNCHECKED = "not checked against the training domain: research only"
 class Value:
   """One predicted target; `low` and `high` hold 95 % of true values if the
   video is like the validation ones.  `withheld` says why nothing is shown.
+
+  A target of several classes has `classes` and the probability of each,
+  `chances`; its `value` is NaN, and `called` the class that is scored as the
+  call ("" for labels of which any number may be true).
   """
 
   target: str
@@ -37,10 +42,21 @@ class Value:
   low: float
   high: float
   withheld: str = ""
+  kind: str = ""
+  classes: tuple[str, ...] = ()
+  chances: tuple[float, ...] = ()
+  called: str = ""
 
   def __str__(self) -> str:
     if self.withheld:
       return f"{self.target}: withheld ({self.withheld})"
+    if self.classes:
+      each = ", ".join(
+        f"{name} {chance:.2f}"
+        for name, chance in zip(self.classes, self.chances, strict=True)
+      )
+      said = f"{self.called} ({each})" if self.called else each
+      return f"{self.target}: {said}"
     interval = (
       f" (95 % interval {self.low:.1f} to {self.high:.1f})"
       if np.isfinite(self.low)
@@ -80,7 +96,10 @@ class Finding:
     }  # fmt: skip
 
   def rows(self) -> list[dict[str, Any]]:
-    """Video rows of the predictions table, of values that may be shown."""
+    """Video rows of the predictions table, of values that may be shown.
+
+    One row a class where a target has several.
+    """
     names = (
       "study_id", "patient_id", "site", "device", "view", "split", "sex",
       "age_years", "quality", "patient_known",
@@ -90,11 +109,16 @@ class Finding:
       {
         "level": "video", "item_id": self.record["video_id"], **about,
         "target": value.target, "unit": value.unit, "truth": np.nan,
-        "prediction": value.value, "low": value.low, "high": value.high,
-        "domain": self.domain,
+        "prediction": prediction, "low": value.low, "high": value.high,
+        "domain": self.domain, "class": name, "kind": value.kind,
       }
       for value in self.values
       if not value.withheld
+      for name, prediction in (
+        zip(value.classes, value.chances, strict=True)
+        if value.classes
+        else [("", value.value)]
+      )
     ]  # fmt: skip
 
 
@@ -132,8 +156,8 @@ def predict_record(
     verdict = INSIDE if distance <= threshold else OUTSIDE
   intervals = reference.intervals if verdict == INSIDE else {}
   values = tuple(
-    _value(target, mean[column], intervals, no_volume)
-    for column, target in enumerate(targets)
+    _value(target, mean[place.value], intervals, no_volume)
+    for target, place in zip(targets, layout(targets), strict=True)
   )
   return Finding(record, values, distance, threshold, verdict, found)
 
@@ -157,11 +181,19 @@ def _why_no_volume(
 
 
 def _value(
-  target: Target, value: float, intervals: Mapping, no_volume: str
-) -> Value:
+  target: Target, found: Float[np.ndarray, "y"], intervals: Mapping,
+  no_volume: str,
+) -> Value:  # fmt: skip
+  nan = float("nan")
   if target.name in NEEDS_SPACING and no_volume:
-    nan = float("nan")
     return Value(target.name, target.unit, nan, nan, nan, no_volume)
+  if target.classes:
+    return Value(
+      target.name, target.unit, nan, nan, nan, kind=target.kind,
+      classes=target.classes, chances=tuple(map(float, found)),
+      called=_call(target, found),
+    )  # fmt: skip
+  value = found[0]
   low, high = np.nan, np.nan
   if target.name in intervals:
     top = 100.0 if target.unit == "%" else np.inf
@@ -169,3 +201,12 @@ def _value(
   return Value(
     target.name, target.unit, float(value), float(low), float(high)
   )
+
+
+def _call(target: Target, found: Float[np.ndarray, "y"]) -> str:
+  """The class that stands for a distribution, as in scoring."""
+  if target.kind == "multilabel":
+    return ""
+  if target.kind == "ordinal":
+    return target.classes[call_grades(found[None])[0]]
+  return target.classes[found.argmax()]

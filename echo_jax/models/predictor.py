@@ -16,7 +16,7 @@ PARTS = ("encoder", "head")
 
 
 class Predictor(nn.Module):
-  """Targets of a clip in standardised units, o = `outputs` numbers.
+  """Targets of a clip in standardised units or logits, o = `outputs` numbers.
 
   `head` is any module of `heads`, `stf_net` or `recurrent`.  The last map
   starts at zero, so that an untrained model predicts the training mean of

@@ -1,111 +1,71 @@
-"""Regression and classification of named targets from a clip.
+"""Named targets of every kind from a clip.
 
-Axes: b clip, o target.  A target that is unknown (NaN) carries no weight.
+Axes: b clip, o output, u label (a column of truth), i target.  A label that is
+unknown (NaN) carries no weight.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from echo_jax.objectives.objective import Aux, Metrics, Objective
-from echo_jax.targets import Target
+from echo_jax.objectives.outputs import Standardisation
+from echo_jax.objectives.task_losses import ERRORS, count_known, target_losses
+from echo_jax.objectives.weighting import (
+  ALIKE,
+  PARAMETERS,
+  Weighting,
+  weigh,
+)
+from echo_jax.targets import Target, layout
 from echo_jax.units import MS_PER_S
-
-LOSSES = ("l1", "l2", "huber")
-
-
-@dataclass(frozen=True)
-class Standardisation:
-  """Mean and standard deviation of each target on the training split only.
-
-  Binary targets have mean 0 and deviation 1.
-  """
-
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
 
 
 def standardise_from(
-  targets: Sequence[Target], truth: Float[np.ndarray, "N o"]
+  targets: Sequence[Target], truth: Float[np.ndarray, "N u"]
 ) -> Standardisation:
   """Statistics of the training split's truth, in the targets' own units.
 
+  A class, or a label's 0 or 1, that the split does not hold is warned of.
+
   Raises:
-    ValueError: a target with no known or no varying value, or of several
-      classes.
+    ValueError: a target with no known or no varying value.
   """
-  check_trainable(targets)
   mean, std = [], []
-  for target, column in zip(targets, truth.T, strict=True):
-    known = column[~np.isnan(column)]
-    if len(known) < 2 or known.std() == 0:
+  for target, place in zip(targets, layout(targets), strict=True):
+    columns = [column[~np.isnan(column)] for column in truth[:, place.label].T]
+    if all(len(known) < 2 or known.std() == 0 for known in columns):
       raise ValueError(
-        f"{target.name}: {len(known)} known values in the training split, "
-        "all alike or too few to learn from"
+        f"{target.name}: {sum(map(len, columns))} known values in the "
+        "training split, all alike or too few to learn from"
       )
-    binary = target.kind == "binary"
-    mean.append(0.0 if binary else float(known.mean()))
-    std.append(1.0 if binary else float(known.std()))
+    if absent := _never_seen(target, columns):
+      warnings.warn(
+        f"{target.name}: the training split has no {', no '.join(absent)}",
+        stacklevel=2,
+      )
+    number = target.kind == "regression"
+    mean.append(float(columns[0].mean()) if number else 0.0)
+    std.append(float(columns[0].std()) if number else 1.0)
   return Standardisation(tuple(mean), tuple(std))
 
 
-def check_trainable(targets: Sequence[Target]) -> None:
-  """Refuses targets that a head of one number a target cannot learn.
-
-  Raises:
-    ValueError: a target of several classes.
-  """
-  for target in targets:
-    if target.kind == "multiclass":
-      raise ValueError(
-        f"{target.name} has {len(target.classes)} classes: it can be scored, "
-        "but no head is trained for several classes yet; train on a "
-        "regression or binary target"
-      )
-
-
-def predictions_of(
-  output: Float[Array, "b o"],
-  targets: Sequence[Target],
-  scale: Standardisation,
-) -> Float[Array, "b o"]:
-  """Model output to the targets' own units, or to P(positive)."""
-  plain = output * jnp.asarray(scale.std) + jnp.asarray(scale.mean)
-  binary = jnp.asarray([target.kind == "binary" for target in targets])
-  return jnp.where(binary, jax.nn.sigmoid(output), plain)
-
-
-def target_losses(
-  output: Float[Array, "b o"],
-  truth: Float[Array, "b o"],
-  targets: Sequence[Target],
-  scale: Standardisation,
-  loss: str,
-) -> Float[Array, "o"]:
-  """Mean loss of each target over the clips in which it is known.
-
-  Regression is measured on standardised values, so that millilitres and
-  percent weigh alike; binary targets use cross-entropy on logits.
-  """
-  known = ~jnp.isnan(truth)
-  scaled = (truth - jnp.asarray(scale.mean)) / jnp.asarray(scale.std)
-  scaled = jnp.where(known, scaled, 0.0)
-  error = {
-    "l1": lambda: jnp.abs(output - scaled),
-    "l2": lambda: jnp.square(output - scaled),
-    "huber": lambda: optax.huber_loss(output, scaled),
-  }[loss]()
-  entropy = optax.sigmoid_binary_cross_entropy(output, scaled)
-  binary = jnp.asarray([target.kind == "binary" for target in targets])
-  each = jnp.where(binary, entropy, error) * known
-  return each.sum(axis=0) / jnp.maximum(known.sum(axis=0), 1)
+def _never_seen(target: Target, columns: Sequence[np.ndarray]) -> list[str]:
+  """What of a target of several classes the known values do not hold."""
+  if target.kind == "multilabel":
+    return [
+      f"{name} that is {value}"
+      for name, known in zip(target.classes, columns, strict=True)
+      for value in (0, 1)
+      if value not in known
+    ]
+  return [n for k, n in enumerate(target.classes) if k not in columns[0]]
 
 
 def predict_outputs(
@@ -138,17 +98,21 @@ def make_supervised(
   targets: Sequence[Target],
   scale: Standardisation,
   loss: str = "huber",
+  weighting: Weighting = ALIKE,
 ) -> Objective:
-  """Predict `batch["target"]` [b, o] from `batch["video"]` (uint8).
+  """Predict `batch["target"]` [b, u] from `batch["video"]` (uint8).
 
-  The loss is the mean over targets; the metrics hold each target's own.
+  The model has `count_outputs(targets)` outputs.  The loss is what `weighting`
+  makes of the targets' losses: by default the mean over those of which a label
+  is known.  The metrics hold each target's own loss (NaN if none is known),
+  how many labels that is the mean of, and a learned log variance.
 
   Raises:
-    ValueError: no such loss, or a target of several classes.
+    ValueError: no such loss, or weights that do not fit the targets.
   """
-  check_trainable(targets)
-  if loss not in LOSSES:
-    raise ValueError(f"loss {loss!r} is not one of {LOSSES}")
+  if loss not in ERRORS:
+    raise ValueError(f"loss {loss!r} is not one of {tuple(ERRORS)}")
+  weighting.check(targets)
 
   def objective(
     params: Any,
@@ -160,13 +124,17 @@ def make_supervised(
     (output, _), collections = predict_outputs(
       model, normalise, params, aux, batch, key=key, train=train
     )
-    each = target_losses(
-      output, batch["target"], targets, scale, loss
-    )
+    each = target_losses(output, batch["target"], targets, scale, loss)
+    known = count_known(batch["target"], targets)
+    total = weigh(each, known, weighting, params, targets, loss)
+    shown = {"loss": jnp.where(known > 0, each, jnp.nan), "known": known}
+    if weighting.by == "uncertainty":
+      shown["log_variance"] = params[PARAMETERS]["log_variance"]
     metrics = {
-      f"loss_{target.name}": value
-      for target, value in zip(targets, each, strict=True)
+      f"{what}_{target.name}": values[i]
+      for what, values in shown.items()
+      for i, target in enumerate(targets)
     }
-    return each.mean(), (metrics, collections)
+    return total, (metrics, collections)
 
   return objective

@@ -1,6 +1,7 @@
 """Where the numbers of a run go: a JSON-lines log, TensorBoard, a bar."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -50,8 +51,13 @@ class Writers:
     )  # fmt: skip
 
   def write(self, step: int, part: str, numbers: Mapping[str, float]) -> None:
-    """One line of the log; `step` counts finished steps."""
-    line = {"step": step, "part": part, **numbers}
+    """One line of the log; `step` counts finished steps.
+
+    A number that is NaN, as the loss of a target that no clip of the batch
+    has a label of, is left out: JSON has no word for it.
+    """
+    known = {n: value for n, value in numbers.items() if not math.isnan(value)}
+    line = {"step": step, "part": part, **known}
     self._log.write(json.dumps(line) + "\n")
     self._show(line)
 

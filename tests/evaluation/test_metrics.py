@@ -140,6 +140,7 @@ def test_several_classes_equal_the_oracles(rows):
       ),
       "balanced_accuracy": metrics.balanced_accuracy_score(y, p.argmax(1)),
       "macro_f1": metrics.f1_score(y, p.argmax(1), average="macro"),
+      "accuracy": metrics.accuracy_score(y, p.argmax(1)),
     }
 
   got = classification.class_metrics(table, score)

@@ -26,7 +26,7 @@ from echo_jax.evaluation.report import (
   study_rows,
   write_report,
 )
-from echo_jax.objectives.supervised import Standardisation
+from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import target_named
 from echo_jax.training.state import TrainState
 

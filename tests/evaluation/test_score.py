@@ -206,7 +206,7 @@ def test_several_classes():
   table = several_classes()
   estimates = score(table)
   assert [e.name for e in estimates] == [
-    "macro_auroc", "balanced_accuracy", "macro_f1"
+    "macro_auroc", "balanced_accuracy", "macro_f1", "accuracy"
   ]  # fmt: skip
   wide = table.pivot(index="item_id", columns="class", values="prediction")
   true = table[table.truth == 1].set_index("item_id")["class"][wide.index]
@@ -228,6 +228,8 @@ def test_several_classes_must_be_whole():
   rest = table[table.item_id.isin(items[items == 1].index)]
   auroc = named(score(rest), "macro_auroc")
   assert auroc.reason == "no row is of class ['mild']"
+  accuracy = named(score(rest), "accuracy")
+  assert accuracy.low < accuracy.value < accuracy.high
 
 
 @pytest.mark.parametrize(

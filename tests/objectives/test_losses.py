@@ -13,12 +13,9 @@ from echo_jax.models.video_vit import VideoViT
 from echo_jax.objectives.mae import make_mae, masked_mse, normalised_tubelets
 from echo_jax.objectives.masks import MaskRule, make_mask
 from echo_jax.objectives.objective import Aux, hold_fixed
-from echo_jax.objectives.supervised import (
-  Standardisation,
-  predictions_of,
-  standardise_from,
-  target_losses,
-)
+from echo_jax.objectives.outputs import Standardisation, predictions_of
+from echo_jax.objectives.supervised import standardise_from
+from echo_jax.objectives.task_losses import target_losses
 from echo_jax.targets import target_named
 
 EF, VOLUME, LOW = (
