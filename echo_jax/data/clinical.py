@@ -33,8 +33,8 @@ class Column:
   name: str
   kind: str
   unit: str = ""
-  low: float = -math.inf
-  high: float = math.inf
+  low: float | int = -math.inf
+  high: float | int = math.inf
   others: tuple[tuple[str, float], ...] = ()
   categories: tuple[str, ...] = ()
 

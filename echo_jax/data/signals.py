@@ -69,7 +69,7 @@ def in_millivolts(
 
 
 def resample_ecg(
-  ecg_mv: Float[np.ndarray, "S lead"], ecg_hz: float, to_hz: float
+  ecg_mv: Float[np.ndarray, "S lead"], ecg_hz: float | int, to_hz: float | int
 ) -> tuple[Float32[np.ndarray, "s lead"], Bool[np.ndarray, "s lead"]]:
   """The same seconds at another rate, and which samples are known.
 
@@ -81,11 +81,7 @@ def resample_ecg(
   Raises:
     ValueError: a rate that is not above 0, or no sample.
   """
-  if not (0 < ecg_hz < np.inf and 0 < to_hz < np.inf) or not len(ecg_mv):
-    raise ValueError(
-      f"an ECG of {len(ecg_mv)} samples at {ecg_hz:g} Hz cannot be brought to "
-      f"{to_hz:g} Hz; it wants samples and rates above 0 Hz"
-    )
+  _refuse_no_rate(len(ecg_mv), ecg_hz, to_hz)
   ratio = Fraction(to_hz / ecg_hz).limit_denominator(1000)
   if ratio == 0:
     raise ValueError(f"{to_hz:g} Hz is too slow for an ECG of {ecg_hz:g} Hz")
@@ -101,6 +97,16 @@ def resample_ecg(
   below = np.minimum(np.floor(place).astype(int), len(ecg_mv) - 1)
   above = np.minimum(np.ceil(place).astype(int), len(ecg_mv) - 1)
   return signal.astype(np.float32), known[below] & known[above]
+
+
+def _refuse_no_rate(
+  samples: int, ecg_hz: float | int, to_hz: float | int
+) -> None:
+  if not (0 < ecg_hz < np.inf and 0 < to_hz < np.inf) or not samples:
+    raise ValueError(
+      f"an ECG of {samples} samples at {ecg_hz:g} Hz cannot be brought to "
+      f"{to_hz:g} Hz; it wants samples and rates above 0 Hz"
+    )
 
 
 def _bridged(
@@ -138,11 +144,11 @@ def canonical_names(
 
 def prepare_ecg(
   ecg_mv: Float[np.ndarray, "S lead"],
-  ecg_hz: float,
+  ecg_hz: float | int,
   names: Sequence[str],
   *,
-  to_hz: float,
-  span_s: float,
+  to_hz: float | int,
+  span_s: float | int,
   leave_out: Sequence[str] = (),
 ) -> PreparedECG:
   """The first `span_s` seconds of a recording, ready for `ECGEncoder`.
@@ -169,7 +175,8 @@ def prepare_ecg(
   columns = [i for i, name in enumerate(kept) if name]
   if not columns:
     raise ValueError(f"ECG has none of the leads {LEADS}")
-  read = ecg_mv[: round((span_s + EDGE_S) * max(ecg_hz, 0)), columns]
+  _refuse_no_rate(len(ecg_mv), ecg_hz, to_hz)
+  read = ecg_mv[: round((span_s + EDGE_S) * ecg_hz), columns]
   mv, known = resample_ecg(read, ecg_hz, to_hz)
   mv, known = (x[: round(span_s * to_hz)] for x in (mv, known))
   leads = {
@@ -195,7 +202,7 @@ def _centred(
   return np.where(known, mv - middle, np.nan).astype(np.float32)
 
 
-def _refuse_other_units(leads: Mapping[str, Float32[np.ndarray, " s"]]) -> None:
+def _refuse_other_units(leads: Mapping[str, Float[np.ndarray, " s"]]) -> None:
   for name, mv in leads.items():
     known = mv[np.isfinite(mv)]
     if len(known) and np.ptp(known) > LARGEST_MV:
@@ -207,7 +214,7 @@ def _refuse_other_units(leads: Mapping[str, Float32[np.ndarray, " s"]]) -> None:
 
 
 def _placed(
-  leads: Mapping[str, Float32[np.ndarray, " s"]],
+  leads: Mapping[str, Float[np.ndarray, " s"]],
   length: int,
   flaws: tuple[str, ...],
 ) -> PreparedECG:
@@ -221,7 +228,7 @@ def _placed(
 
 
 def lead_faults(
-  leads: Mapping[str, Float32[np.ndarray, " s"]],
+  leads: Mapping[str, Float[np.ndarray, " s"]],
 ) -> dict[str, str]:
   """Leads that must not be used, with the reason; leads have median 0.
 
@@ -254,7 +261,7 @@ def lead_faults(
   return faults
 
 
-def identity_misfit(limbs: Mapping[str, Float32[np.ndarray, " s"]]) -> float:
+def identity_misfit(limbs: Mapping[str, Float[np.ndarray, " s"]]) -> float:
   """Largest deviation of a sum that should be 0, over the largest lead's.
 
   0 where too few leads are there to ask.
@@ -270,7 +277,7 @@ def identity_misfit(limbs: Mapping[str, Float32[np.ndarray, " s"]]) -> float:
   return worst
 
 
-def _explanation(limbs: Mapping[str, Float32[np.ndarray, " s"]]) -> str:
+def _explanation(limbs: Mapping[str, Float[np.ndarray, " s"]]) -> str:
   """The one exchange or inversion that would mend it; "" if not just one."""
   found = []
   for a, b in itertools.combinations(limbs, 2):
@@ -283,7 +290,7 @@ def _explanation(limbs: Mapping[str, Float32[np.ndarray, " s"]]) -> str:
   return found[0] if len(found) == 1 else ""
 
 
-def arm_doubt(leads: Mapping[str, Float32[np.ndarray, " s"]]) -> str:
+def arm_doubt(leads: Mapping[str, Float[np.ndarray, " s"]]) -> str:
   """Words where I and V6 are opposed, as with exchanged arm electrodes.
 
   Both look at the heart from the left and go up together as a rule; not in

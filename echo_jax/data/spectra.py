@@ -72,7 +72,7 @@ def resample_spectrum(
   scale: DopplerScale,
   grid: SpectrumGrid,
   *,
-  start_ms: float = 0.0,
+  start_ms: float | int = 0.0,
 ) -> Spectrum:
   """The spectrum in a picture, from `start_ms` on, on the grid.
 

@@ -6,11 +6,33 @@ Axes: b patient, d width, n token.
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from echo_jax.models.layers import Codes
 from echo_jax.models.trunk import Trunk
 
 MISSING = -1  # the code of a missing category; a missing number is NaN
+
+
+class NumberTokens(nn.Module):
+  """weight * number + bias, each column with its own; a token if missing."""
+
+  width: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, numbers: Float[Array, "b numbers"]
+  ) -> Float[Array, "b numbers d"]:
+    init = nn.initializers.normal(self.width**-0.5)
+    shape = (numbers.shape[1], self.width)
+    weight = self.param("weight", init, shape).astype(self.dtype)
+    bias = self.param("bias", init, shape).astype(self.dtype)
+    missing = self.param("missing", init, shape).astype(self.dtype)
+    known = ~jnp.isnan(numbers)[..., None]
+    value = jnp.where(known, numbers[..., None], 0).astype(self.dtype)
+    return jnp.where(known, value * weight + bias, missing)
 
 
 class ClinicalEncoder(nn.Module):
@@ -38,34 +60,17 @@ class ClinicalEncoder(nn.Module):
     """NaN is a missing number, -1 a missing category; other codes give NaN."""
     del train  # no layer here behaves otherwise in training
     self.check_shape(numbers.shape[1], categories.shape[1])
-    tokens = [self.number_tokens(jnp.asarray(numbers))] if self.numbers else []
+    width, dtype = self.trunk.width, self.trunk.dtype
+    tokens = [NumberTokens(width, dtype, name="number")(jnp.asarray(numbers))]
     for i, classes in enumerate(self.classes):
-      # Code -1 is the last row of the table: the missing one.
-      table = nn.Embed(
-        classes + 1, self.trunk.width, dtype=self.trunk.dtype,
-        name=f"category_{i}",
-      )  # fmt: skip
-      code = jnp.asarray(categories)[:, i]
-      strange = (code < MISSING) | (code >= classes)
-      row = jnp.where(code == MISSING, classes, code)
-      token = jnp.where(strange[:, None], jnp.nan, table(row))
-      tokens.append(token[:, None].astype(self.trunk.dtype))
+      code = jnp.asarray(categories)[:, i : i + 1]
+      # The last code is that of a missing value, and no class may have it.
+      code = jnp.where(code == classes, classes + 1, code)
+      code = jnp.where(code == MISSING, classes, code)
+      name = f"category_{i}"
+      tokens.append(Codes(classes + 1, width, dtype, name=name)(code))
     x = jnp.concatenate(tokens, axis=1)
     return self.trunk(x, jnp.ones(x.shape[:2], bool))
-
-  def number_tokens(
-    self, numbers: Float[Array, "b numbers"]
-  ) -> Float[Array, "b numbers d"]:
-    """One token a number column."""
-    shape = (self.numbers, self.trunk.width)
-    init = nn.initializers.normal(self.trunk.width**-0.5)
-    weight, bias, missing = (
-      self.param(f"number_{name}", init, shape).astype(self.trunk.dtype)
-      for name in ("weight", "bias", "missing")
-    )
-    known = ~jnp.isnan(numbers)[..., None]
-    value = jnp.where(known, numbers[..., None], 0).astype(self.trunk.dtype)
-    return jnp.where(known, value * weight + bias, missing)
 
   def check_shape(self, numbers: int, categories: int) -> None:
     """Refuses a table of other columns than the encoder was made for."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from echo_jax.models.layers import Linear
+from echo_jax.models.layers import Codes, Linear
 from echo_jax.models.positions import sinusoid
 from echo_jax.models.tokens import patchify
 from echo_jax.models.trunk import Trunk
@@ -52,9 +52,7 @@ class DopplerEncoder(nn.Module):
     pair = jnp.stack([values, shown.astype(values.dtype)], axis=-1)
     patches = patchify(pair[:, None], 1, self.patch)
     x = Linear(width, dtype=dtype, name="embed")(patches)
-    code = nn.Embed(len(KINDS), width, dtype=dtype, name="kind")(
-      jnp.asarray(kind)
-    )
+    code = Codes(len(KINDS), width, dtype, name="kind")(jnp.asarray(kind))
     place = self.patch_places(velocity_cm_s, time_ms)
     x = x + code[:, None] + place.astype(dtype)
     token_valid = patchify(shown[:, None, :, :, None], 1, self.patch).any(-1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from echo_jax.models.layers import Linear
+from echo_jax.models.layers import Codes, Linear
 from echo_jax.models.positions import sinusoid
 from echo_jax.models.trunk import Trunk
 
@@ -57,7 +57,7 @@ class ECGEncoder(nn.Module):
     )  # b t l p
     width, dtype = self.trunk.width, self.trunk.dtype
     x = Linear(width, dtype=dtype, name="embed")(patches)
-    code = nn.Embed(LEADS, width, dtype=dtype, name="lead")(jnp.array(lead))
+    code = Codes(LEADS, width, dtype, name="lead")(jnp.array(lead))
     time = sinusoid(self.patch_time_s(s // self.patch) / POSITION_S, width)
     x = x + code + time.astype(dtype)[:, None]
     token_valid = valid.reshape(b, -1, self.patch, leads).any(axis=2)

@@ -36,7 +36,7 @@ NORM_EPS = 1e-6
 
 
 def drop_modalities(
-  key: Key[Array, ""], present: Present, rate: float
+  key: Key[Array, ""], present: Present, rate: float | int
 ) -> Bool[Array, "b m"]:
   """Modality dropout for training: each one there is dropped at `rate`.
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def unconstrained(x: Array) -> Array:
@@ -46,6 +46,25 @@ def layer_norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
   return nn.LayerNorm(
     epsilon=epsilon, dtype=dtype, use_fast_variance=False, name=name
   )
+
+
+class Codes(nn.Module):
+  """A learned code for each of `count` things, looked up by number.
+
+  A number that none of them has gives NaN, never another one's code.
+  """
+
+  count: int
+  width: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, number: Int[Array, "*b"]) -> Float[Array, "*b d"]:
+    init = nn.initializers.normal(self.width**-0.5)
+    code = self.param("code", init, (self.count, self.width))
+    exists = (number >= 0) & (number < self.count)
+    y = code[jnp.where(exists, number, 0)]
+    return jnp.where(exists[..., None], y, jnp.nan).astype(self.dtype)
 
 
 class Attention(nn.Module):

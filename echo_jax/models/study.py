@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from echo_jax.models.layers import (
+  Codes,
   Linear,
   ReadBlock,
   apply_blocks,
@@ -55,8 +56,7 @@ class StudyEncoder(nn.Module):
     x = jnp.where(valid[..., None], jnp.asarray(clips), 0.0)
     x = layer_norm(self.norm_eps, self.dtype, "clip_norm")(x)
     x = Linear(self.width, dtype=self.dtype, name="embed")(x)
-    table = nn.Embed(self.views, self.width, dtype=self.dtype, name="view")
-    x = x + jnp.where(view[..., None] < 0, jnp.nan, table(view))
+    x = x + Codes(self.views, self.width, self.dtype, name="view")(view)
     mlp_width = round(self.width * self.mlp_ratio)
     x, features = apply_blocks(
       x.astype(self.dtype),
