@@ -44,6 +44,13 @@ def test_shapes_and_parameters_by_hand(encoder, ecg):
   assert count == 50 * 8 + 8 + 12 * 8 + attention + mlp + norms
 
 
+def test_patches_lie_at_seconds_by_hand():
+  """0.1 s a patch: samples 0 to 24 at 250 Hz have their middle at 0.048 s."""
+  np.testing.assert_allclose(MODEL.patch_time_s(3), [0.048, 0.148, 0.248])
+  finer = MODEL.clone(hz=500.0, patch=50)
+  np.testing.assert_allclose(finer.patch_time_s(3), [0.049, 0.149, 0.249])
+
+
 @pytest.mark.parametrize("hz", [250, 360, 1000])
 def test_the_sampling_rate_does_not_show(encoder, ecg, hz):
   variables, call = encoder
