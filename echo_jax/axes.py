@@ -8,6 +8,7 @@ One letter means one axis everywhere in the package:
   p  value in a tubelet       d  width          a  attention head
   c  colour channel           o  output         e  embedding
   m  modality                 l  lead           s  sample
+  u  token that others read
 """
 
 from jax import Array

@@ -1,6 +1,6 @@
-"""Pre-norm transformer block, the one building block of encoder and decoder.
+"""Pre-norm transformer blocks, the building blocks of encoders and decoder.
 
-Axes: b clip, n token, d width, a head.
+Axes: b clip, n token, u token that is read by others, d width, a head.
 """
 
 import functools
@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def unconstrained(x: Array) -> Array:
@@ -48,11 +48,31 @@ def layer_norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
   )
 
 
-class Attention(nn.Module):
-  """Multi-head self-attention; queries and values have a bias, keys none.
+class Codes(nn.Module):
+  """A learned code for each of `count` things, looked up by number.
 
-  A bias on keys would add the same number to every score of a query, which
-  softmax removes.  Tokens that are not valid are never attended to.
+  A number that none of them has gives NaN, never another one's code.
+  """
+
+  count: int
+  width: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, number: Int[Array, "*b"]) -> Float[Array, "*b d"]:
+    init = nn.initializers.normal(self.width**-0.5)
+    code = self.param("code", init, (self.count, self.width))
+    exists = (number >= 0) & (number < self.count)
+    y = code[jnp.where(exists, number, 0)]
+    return jnp.where(exists[..., None], y, jnp.nan).astype(self.dtype)
+
+
+class Attention(nn.Module):
+  """Multi-head attention to `memory`, by default to x itself.
+
+  Queries and values have a bias, keys none: it would add the same number to
+  every score of a query, which softmax removes.  Tokens of the memory that
+  are not valid are never attended to; where none is valid, all are alike.
   Softmax is taken in float32 whatever `dtype` is.
   """
 
@@ -62,19 +82,25 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
-  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"]]:
+    self,
+    x: Float[Array, "b n d"],
+    valid: Bool[Array, "b u"] | None = None,
+    memory: Float[Array, "b u d"] | None = None,
+  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n u"]]:
     width = x.shape[-1]
+    memory = x if memory is None else memory
     if width % self.heads:
       raise ValueError(f"width {width} does not divide into {self.heads} heads")
 
-    def project(name: str, use_bias: bool) -> Float[Array, "b n a e"]:
-      y = Linear(width, dtype=self.dtype, use_bias=use_bias, name=name)(x)
+    def project(
+      name: str, of: Float[Array, "b u d"], use_bias: bool
+    ) -> Float[Array, "b u a e"]:
+      y = Linear(width, dtype=self.dtype, use_bias=use_bias, name=name)(of)
       return y.reshape(*y.shape[:2], self.heads, -1)
 
-    query = project("query", self.qkv_bias) * (width // self.heads) ** -0.5
-    key = project("key", False)
-    value = project("value", self.qkv_bias)
+    query = project("query", x, self.qkv_bias) * (width // self.heads) ** -0.5
+    key = project("key", memory, False)
+    value = project("value", memory, self.qkv_bias)
     score = jnp.einsum(
       "bqae,bkae->baqk", query, key, preferred_element_type=jnp.float32
     )
@@ -124,6 +150,33 @@ class Block(nn.Module):
     y, weight = Attention(
       self.heads, self.qkv_bias, self.dtype, name="attention"
     )(norm("attention_norm")(x), valid)
+    x = x + y
+    y = MLP(self.mlp_width, self.dtype, name="mlp")(norm("mlp_norm")(x))
+    return x + y, weight
+
+
+class ReadBlock(nn.Module):
+  """x + attention(norm(x) to norm(memory)), then x + mlp(norm(x)).
+
+  The tokens of x read the memory and do not see each other.
+  """
+
+  heads: int
+  mlp_width: int
+  norm_eps: float = 1e-6
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, "b n d"],
+    memory: Float[Array, "b u d"],
+    valid: Bool[Array, "b u"] | None = None,
+  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n u"]]:
+    norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
+    y, weight = Attention(self.heads, dtype=self.dtype, name="attention")(
+      norm("attention_norm")(x), valid, norm("memory_norm")(memory)
+    )
     x = x + y
     y = MLP(self.mlp_width, self.dtype, name="mlp")(norm("mlp_norm")(x))
     return x + y, weight

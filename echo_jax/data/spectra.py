@@ -1,0 +1,148 @@
+"""Doppler spectra of every zoom on one physical grid of velocity and time.
+
+Axes: H W rows and columns: of the picture going in, of the grid coming out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from echo_jax.data.ingest.spectrum import DopplerScale
+
+WHITE = 255.0
+
+
+@dataclass(frozen=True)
+class SpectrumGrid:
+  """Velocity rows from the top down, zero in the middle; time columns.
+
+  Attributes:
+    rows, columns: their number.
+    step_cm_s, step_ms: their size.
+  """
+
+  rows: int
+  columns: int
+  step_cm_s: float
+  step_ms: float
+
+  @property
+  def velocity_cm_s(self) -> Float32[np.ndarray, " H"]:
+    """Middle of each row; positive above the baseline, as on the screen."""
+    middle = (self.rows - 1) / 2 - np.arange(self.rows)
+    return (middle * self.step_cm_s).astype(np.float32)
+
+  @property
+  def time_ms(self) -> Float32[np.ndarray, " W"]:
+    """Middle of each column from the start of the window."""
+    middle = np.arange(self.columns) + 0.5
+    return (middle * self.step_ms).astype(np.float32)
+
+
+# Chosen so that the velocities of each kind fit (a jet to 6.4 m/s, flow at a
+# pulsed gate to 1.6 m/s, tissue to 26 cm/s) and 2.56 s hold two beats of 47
+# a minute.
+GRIDS = {
+  "cw": SpectrumGrid(128, 256, 10.0, 10.0),
+  "pw": SpectrumGrid(128, 256, 2.5, 10.0),
+  "tdi": SpectrumGrid(128, 256, 0.4, 10.0),
+}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+  """What `DopplerEncoder` takes, of one picture.
+
+  Attributes:
+    spectrum: brightness 0 to 1; 0 where nothing is shown.
+    shown: False beyond what the display showed, in velocity or in time.
+      Whether it would have been dark there is not known.
+    velocity_cm_s, time_ms: middle of each row and column.
+  """
+
+  spectrum: Float32[np.ndarray, "H W"]
+  shown: Bool[np.ndarray, "H W"]
+  velocity_cm_s: Float32[np.ndarray, " H"]
+  time_ms: Float32[np.ndarray, " W"]
+
+
+def resample_spectrum(
+  picture: UInt8[np.ndarray, "H W"] | Float[np.ndarray, "H W"],
+  scale: DopplerScale,
+  grid: SpectrumGrid,
+  *,
+  start_ms: float | int = 0.0,
+) -> Spectrum:
+  """The spectrum in a picture, from `start_ms` on, on the grid.
+
+  Each cell is a weighted mean of pixels whose weight falls linearly to 0 at
+  one cell's (or one pixel's, if that is larger) distance: where the picture
+  is finer than the grid, its zoom no longer shows.
+
+  Args:
+    picture: grey levels 0 to 255 of the whole picture.
+    scale: where the spectrum is and what its pixels mean.
+    grid: usually `GRIDS[kind]`.
+    start_ms: from the left edge of the spectrum.
+
+  Raises:
+    ValueError: a scale that is not known, or a box outside of the picture.
+  """
+  refuse_without_scale(scale)
+  x0, y0, x1, y1 = scale.box_px
+  rows, columns = picture.shape
+  if not (0 <= x0 < x1 < columns and 0 <= y0 < y1 < rows):
+    raise ValueError(
+      f"spectrum at x {x0}..{x1}, y {y0}..{y1} does not lie in the picture of "
+      f"{columns}x{rows} px; give the box of this picture"
+    )
+  part = picture[y0 : y1 + 1, x0 : x1 + 1].astype(np.float64) / WHITE
+  velocity = (scale.zero_px - np.arange(y0, y1 + 1)) * scale.cm_s
+  time = (np.arange(x1 - x0 + 1) + 0.5) * scale.ms - start_ms
+  by_row, row_shown = _weights(
+    grid.velocity_cm_s, grid.step_cm_s, velocity, scale.cm_s
+  )
+  by_column, column_shown = _weights(
+    grid.time_ms, grid.step_ms, time, scale.ms
+  )
+  shown = row_shown[:, None] & column_shown
+  values = np.where(shown, by_row @ part @ by_column.T, 0.0)
+  return Spectrum(
+    values.astype(np.float32), shown, grid.velocity_cm_s, grid.time_ms
+  )
+
+
+def refuse_without_scale(scale: DopplerScale) -> None:
+  """Raises ValueError where velocity, time or the baseline is not known."""
+  needed = {
+    "velocity of a row (cm/s)": scale.cm_s,
+    "time of a column (ms)": scale.ms,
+  }
+  lacking = [name for name, step in needed.items() if not 0 < step < np.inf]
+  if not np.isfinite(scale.zero_px):
+    lacking.append("row of zero velocity")
+  if lacking:
+    raise ValueError(
+      f"Doppler spectrum without {', '.join(lacking)}: not used.  Its header "
+      "needs a spectral region with cm/s, s and a reference pixel"
+    )
+
+
+def _weights(
+  cells: Float[np.ndarray, " cells"],
+  cell: float,
+  pixels: Float[np.ndarray, " pixels"],
+  pixel: float,
+) -> tuple[Float[np.ndarray, "cells pixels"], Bool[np.ndarray, " cells"]]:
+  """Share of each pixel in each cell, and which cells lie in the display."""
+  reach = max(cell, pixel)
+  distance = np.abs(cells.astype(np.float64)[:, None] - pixels)
+  weight = np.maximum(0.0, 1.0 - distance / reach)
+  weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+  slack = 1e-6 * cell
+  low, high = pixels.min() - pixel / 2, pixels.max() + pixel / 2
+  inside = (cells - cell / 2 >= low - slack) & (
+    cells + cell / 2 <= high + slack
+  )
+  return weight, inside
