@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
   PYDICOM_IMPLEMENTATION_UID,
   UID,
   ExplicitVRLittleEndian,
   JPEGBaseline8Bit,
-  JPEGExtended12Bit,
   RLELossless,
 )  # fmt: skip
 
@@ -34,7 +32,6 @@ from echo_jax.data.ingest.dicom import (
   FILE_ERRORS,
   ULTRASOUND,
   open_dicom,
-  transfer_syntax,
 )  # fmt: skip
 from echo_jax.data.ingest.pixels import PIXEL_ERRORS
 from echo_jax.data.ingest.reading import sniff
@@ -49,8 +46,6 @@ from echo_jax.privacy.text import Reader
 ROUNDS = 3  # of finding text; what is still read after the last is refused
 LEAST_LEFT = 0.5  # of the kept area; a copy with less helps nobody
 STORED_AS = {"rle": RLELossless, "raw": ExplicitVRLittleEndian}
-JPEGS = (JPEGBaseline8Bit, JPEGExtended12Bit)
-VERSION_NAME = "ECHO_JAX"
 POINTERS = {"FrameTime": 0x00181063, "FrameTimeVector": 0x00181065}
 
 
@@ -110,15 +105,15 @@ def _deidentify(
 ) -> Outcome:
   source = _open(path)
   recording = read_recording(path)
-  cleaned = clean_header(source, key, options.keep_device)
+  cleaned = clean_header(source, key, options.keep_device, audit.file)
   kept = pixels.kept_area(recording)
   audit = replace(
     audit, header=cleaned.actions, notes=recording.warnings,
     copy=f"{cleaned.patient}/{cleaned.study}/{audit.file}.dcm",
   )  # fmt: skip
   text, pieces = pixels.text_mask(recording.frames, kept.area, read)
-  jpeg = [] if pieces else _unchanged_jpeg(source, recording, kept.area, path)
-  for _ in range(ROUNDS):
+  jpeg = [] if pieces else _unchanged_jpeg(recording, kept.area)
+  for _ in range(ROUNDS + bool(jpeg)):
     area = kept.area & ~text
     if area.sum() < LEAST_LEFT * kept.area.sum():
       raise Rejected(
@@ -129,9 +124,11 @@ def _deidentify(
     seen = np.ones_like(area) if jpeg else area
     checks, more = check_copy(copy.data, cleaned, copy.frames, seen, read)
     failed = [check for check in checks if not check.passed]
-    if [check.name for check in failed] != [NO_TEXT]:
-      break  # clean, or not to be mended by blanking more
-    text, pieces, jpeg = text | more, pieces + 1, []
+    only_text = [check.name for check in failed] == [NO_TEXT]
+    if not (only_text or failed and jpeg):
+      break  # clean, or not to be mended by blanking more or coding anew
+    text, jpeg = text | more, []
+    pieces += only_text
   audit = replace(
     audit, checks=checks, sha256=hashlib.sha256(copy.data).hexdigest(),
     pixels=_describe(recording, kept, area, pieces, bool(jpeg), options),
@@ -170,19 +167,16 @@ def _open(path: Path) -> Dataset:
   return dataset
 
 
-def _unchanged_jpeg(
-  source: Dataset, recording: Recording, area: pixels.Mask, path: Path
-) -> list[bytes]:
-  """JPEG frames as they are, if nothing is to be blanked; else none."""
-  if transfer_syntax(source) not in JPEGS:
+def _unchanged_jpeg(recording: Recording, area: pixels.Mask) -> list[bytes]:
+  """JPEG Baseline as it is, if nothing is to be blanked; else none."""
+  if recording.coded is None:
     return []
   if not pixels.is_black_outside(recording.frames, area):
     return []
-  with path.open("rb") as file:
-    coded = pydicom.dcmread(file)
-  count = len(recording.frames)
-  frames = generate_frames(coded.PixelData, number_of_frames=count)
-  return [strip_jpeg(frame) for frame in frames]
+  try:
+    return [strip_jpeg(frame) for frame in recording.coded.read()]
+  except Rejected:
+    return []  # a stream that was read but has no end: it is coded anew
 
 
 @dataclass(frozen=True)
@@ -203,8 +197,7 @@ def _coded(
   syntax = STORED_AS[options.store]
   frames = recording.frames
   if jpeg:
-    eight_bit = recording.coding == JPEGBaseline8Bit.name
-    syntax = JPEGBaseline8Bit if eight_bit else JPEGExtended12Bit
+    syntax = JPEGBaseline8Bit
   else:
     frames = pixels.blanked(frames, area)
   _describe_pixels(dataset, recording, bool(jpeg))
@@ -237,7 +230,7 @@ def _describe_pixels(
   dataset.SamplesPerPixel = channels
   dataset.PhotometricInterpretation = "MONOCHROME2" if grey else "RGB"
   if as_it_is:
-    dataset.PhotometricInterpretation = recording.photometric
+    dataset.PhotometricInterpretation = recording.coded.colour
   if not grey:
     dataset.PlanarConfiguration = 0
   dataset.Rows, dataset.Columns = rows, columns
@@ -261,7 +254,7 @@ def _meta(dataset: Dataset, syntax: UID) -> FileMetaDataset:
   meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
   meta.TransferSyntaxUID = syntax
   meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
-  meta.ImplementationVersionName = VERSION_NAME
+  meta.ImplementationVersionName = rules.VERSION_NAME
   return meta
 
 

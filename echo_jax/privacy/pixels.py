@@ -18,8 +18,8 @@ AROUND_PX = 48  # what OCR sees beyond the kept area: letters that reach in
 PAD_SHARE, PAD_PX = 0.3, 3  # added to a text box on each side
 TRACES = (2, 3)  # spatial formats: M-mode, spectral
 SPECTRA = (3, 4)  # data types: PW, CW
-# What decoding a JPEG leaves in a black block, and beside the sector's edge.
-NOISE, EDGE_NOISE, BLOCK_PX = 3, 16, 8
+# What decoding a JPEG leaves beside the sector's edge; black blocks are zero.
+EDGE_NOISE, BLOCK_PX = 16, 8
 
 Frames = UInt8[np.ndarray, "T H W c"]
 Mask = Bool[np.ndarray, "H W"]
@@ -110,12 +110,15 @@ def blanked(frames: Frames, area: Mask) -> Frames:
 
 
 def is_black_outside(frames: Frames, area: Mask) -> bool:
-  """True if nothing is there to blank but what decoding leaves."""
+  """True if nothing is there to blank but what decoding leaves.
+
+  Away from the sector not one grey level is let through: writing may be there.
+  """
   near = cv2.dilate(
     area.astype(np.uint8), np.ones((2 * BLOCK_PX + 1,) * 2, np.uint8)
   ).astype(bool)
   brightest = frames.max(axis=(0, 3))
   return bool(
-    brightest[~near].max(initial=0) <= NOISE
+    brightest[~near].max(initial=0) == 0
     and brightest[near & ~area].max(initial=0) <= EDGE_NOISE
   )

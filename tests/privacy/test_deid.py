@@ -35,7 +35,7 @@ def header(**more):
 
 
 def cleaned(keep_device=False, key=KEY, **more):
-  return clean_header(header(**more), key, keep_device).dataset
+  return clean_header(header(**more), key, keep_device, "file").dataset
 
 
 def test_marks_of_the_standard():
