@@ -5,7 +5,9 @@ passed, and whatever goes wrong on the way means that nothing is written.
 """
 
 import contextlib
+import functools
 import hashlib
+import importlib.resources
 import io
 import logging
 import warnings
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -33,11 +36,16 @@ from echo_jax.data.ingest.dicom import (
   ULTRASOUND,
   open_dicom,
 )  # fmt: skip
-from echo_jax.data.ingest.pixels import PIXEL_ERRORS
 from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Rejected
 from echo_jax.privacy import pixels, rules
 from echo_jax.privacy.audit import NO_TEXT, Audit, check_copy
+from echo_jax.privacy.identities import (
+  NOBODY,
+  Identities,
+  find_identities,
+  masked,
+)  # fmt: skip
 from echo_jax.privacy.jpeg import strip_jpeg
 from echo_jax.privacy.keys import Key
 from echo_jax.privacy.tags import Cleaned, clean_header
@@ -62,9 +70,21 @@ class Options:
     return {
       "profile": codes + [rules.DEVICE_OPTION[0]] * self.keep_device,
       "table": f"PS3.15 E.1-1 {rules.EDITION}", "store": self.store,
-      "key": key.name, "echo_jax": __version__,
+      "key": key.name, "echo_jax": __version__, "rules": _revision(),
       **{name: version(name) for name in ("dicom-anonymizer", "rapidocr")},
     }  # fmt: skip
+
+
+@functools.cache
+def _revision() -> str:
+  """Stands for the state of the code that decides what is clean."""
+  found = hashlib.sha256()
+  for package in ("echo_jax.privacy", "echo_jax.data.ingest"):
+    sources = importlib.resources.files(package).iterdir()
+    for file in sorted(sources, key=lambda file: file.name):
+      if file.name.endswith(".py"):
+        found.update(file.read_bytes())
+  return found.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -87,17 +107,29 @@ def deidentify(
   path: Path, key: Key, read: Reader, options: Options
 ) -> Outcome:
   """Cleans one file; never raises for what a file holds."""
-  file = key.file_id(path)
-  audit = Audit(file, "refused", "", options.settings(key))
+  file, closed = key.name_file(path)
+  audit = Audit(file, "refused", closed, options.settings(key))
+  if closed:
+    return Outcome(None, audit)
   try:
     with _quiet():
       return _deidentify(path, audit, key, read, options)
-  except Rejected as reason:
-    return Outcome(None, replace(audit, reason=str(reason)))
-  except (*FILE_ERRORS, *PIXEL_ERRORS) as error:
+  except Rejected as error:
+    with _quiet():
+      reason = masked(str(error), _identities_in(path))
+  except Exception as error:  # OpenCV and the networks have kinds of their own
     # The message of a library may quote the file: only its kind is told.
     reason = f"damaged or unusual file ({type(error).__name__})"
-    return Outcome(None, replace(audit, reason=reason))
+  return Outcome(None, replace(audit, reason=reason))
+
+
+def _identities_in(path: Path) -> Identities:
+  """What a header holds that must not be told; nothing if it is damaged."""
+  try:
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    return find_identities(dataset, keep_device=False)
+  except FILE_ERRORS:
+    return NOBODY
 
 
 def _deidentify(
@@ -107,8 +139,9 @@ def _deidentify(
   recording = read_recording(path)
   cleaned = clean_header(source, key, options.keep_device, audit.file)
   kept = pixels.kept_area(recording)
+  notes = [masked(note, cleaned.identities) for note in recording.warnings]
   audit = replace(
-    audit, header=cleaned.actions, notes=recording.warnings,
+    audit, header=cleaned.actions, notes=tuple(notes),
     copy=f"{cleaned.patient}/{cleaned.study}/{audit.file}.dcm",
   )  # fmt: skip
   text, pieces = pixels.text_mask(recording.frames, kept.area, read)

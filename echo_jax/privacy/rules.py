@@ -9,6 +9,7 @@ its times need are kept, and each by a check of its value.
 """
 
 import functools
+import re
 
 from pydicom.sr.codedict import codes
 from pydicom.tag import BaseTag
@@ -105,6 +106,27 @@ MODEL_WORDS = frozenset(
   "xe xg xpress xl zs".split()
 )
 MODEL_NUMBER = r"[A-Za-z]{0,3}\d{1,3}[A-Za-z]{0,2}|[A-Za-z]{2,3}\d{4}|[A-Za-z]"
+
+
+def known_maker(text: str) -> str:
+  """A maker's name that is made of known words; else ""."""
+  words = re.findall(r"[A-Za-z]+", text)
+  known = all(word.lower() in MAKER_WORDS for word in words)
+  plain = re.fullmatch(r"[A-Za-z .,&()-]{2,64}", text)
+  return text if known and plain else ""
+
+
+def known_model(text: str) -> str:
+  """A model of known words and short numbers; else "" ("Vivid Schneider")."""
+  words = re.findall(r"[A-Za-z0-9]+", text)
+  known = all(
+    word.lower() in MODEL_WORDS | MAKER_WORDS
+    or re.fullmatch(MODEL_NUMBER, word)
+    for word in words
+  )
+  plain = re.fullmatch(r"[A-Za-z0-9 ./_()+-]{1,32}", text)
+  return text if words and known and plain else ""
+
 
 PROFILE = (
   ("113100", "Basic Application Confidentiality Profile"),

@@ -299,25 +299,11 @@ def _age(text: str) -> str:
 
 
 def _maker(element: DataElement, work: _Work) -> str:
-  value = str(_several(element.value)[0]).strip(" \0")
-  words = re.findall(r"[A-Za-z]+", value)
-  known = all(word.lower() in rules.MAKER_WORDS for word in words)
-  plain = re.fullmatch(r"[A-Za-z .,&()-]{2,64}", value)
-  return value if known and plain else ""
+  return rules.known_maker(str(_several(element.value)[0]).strip(" \0"))
 
 
 def _model(element: DataElement, work: _Work) -> str:
-  """A model of known words and short numbers; "Vivid Schneider" is neither."""
-  value = str(_several(element.value)[0]).strip(" \0")
-  if not re.fullmatch(r"[A-Za-z0-9 ./_()+-]{1,32}", value):
-    return ""
-  words = re.findall(r"[A-Za-z0-9]+", value)
-  known = rules.MODEL_WORDS | rules.MAKER_WORDS
-  safe = all(
-    word.lower() in known or re.fullmatch(rules.MODEL_NUMBER, word)
-    for word in words
-  )
-  return value if words and safe else ""
+  return rules.known_model(str(_several(element.value)[0]).strip(" \0"))
 
 
 def _plain(element: DataElement, work: _Work) -> str:

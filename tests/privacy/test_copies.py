@@ -1,7 +1,9 @@
 """One file to its copy: codings, chance names, closed lists, refusals."""
 
 import io
+import os
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -12,7 +14,9 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from echo_jax.data.ledger import Rejected
 from echo_jax.privacy import deidentify as work
+from echo_jax.privacy import folder
 from echo_jax.privacy.deidentify import Options, deidentify
+from echo_jax.privacy.identities import Identities, masked
 from echo_jax.privacy.keys import Key
 from echo_jax.privacy.text import Box
 
@@ -217,3 +221,133 @@ def test_files_without_numbers_are_patients_of_their_own(tmp_path):
   assert copies[0].StudyDate != copies[1].StudyDate
   studies = [each.audit.copy.split("/")[1] for each in found]
   assert studies[0] != studies[1]
+
+
+def test_records_hold_no_values_of_a_header(tmp_path):
+  """Reasons and notes of reading quote numbers and words: not in a record."""
+  region = Dataset()
+  for keyword, value in {
+    "RegionSpatialFormat": 1, "RegionDataType": 1,
+    "RegionLocationMinX0": 19520304, "RegionLocationMinY0": 0,
+    "RegionLocationMaxX1": 100, "RegionLocationMaxY1": 100,
+    "PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3,
+    "PhysicalDeltaX": 0.1, "PhysicalDeltaY": 0.1,
+  }.items():  # fmt: skip
+    setattr(region, keyword, value)
+  odd = write(
+    tmp_path / "1.dcm", moving(), PatientBirthDate="19520304",
+    HeartRate=4711, FrameTime=0, SequenceOfUltrasoundRegions=[region],
+  )  # fmt: skip
+  found = clean(odd)
+  assert found.audit.outcome == "written" and len(found.audit.notes) >= 3
+  other = write(
+    tmp_path / "2.dcm", moving(), Modality="SCHNEIDER",
+    SOPClassUID="1.2.840.10008.5.1.4.1.1.7",
+  )  # fmt: skip
+  refused = clean(other)
+  assert refused.audit.reason.startswith("not ultrasound")
+  text = found.audit.to_json() + refused.audit.to_json()
+  for value in ("19520304", "95203", "4711", "SCHNEIDER"):
+    assert value not in text, value
+
+
+def test_a_note_that_repeats_an_identity_is_cut():
+  known = Identities(frozenset({"muster", "12"}), frozenset())
+  assert masked("bad: frame 3 of Muster", known) == "bad"
+  assert masked("12 frames", known).startswith("withheld")
+  assert masked("size 640x480, 19520304", known) == "size 640x480, #"
+
+
+def test_whatever_goes_wrong_in_one_file_is_a_refusal(tmp_path):
+  """Kinds of error that no list of ours names; the message is not told."""
+
+  def breaks(frames):
+    raise cv2.error("Muster")
+
+  path = write(tmp_path / "x.dcm", moving())
+  found = clean(path, breaks)
+  assert found.audit.reason == "damaged or unusual file (error)"
+  assert found.data is None
+
+
+def archive(tmp_path, *names):
+  for name in names:
+    write(tmp_path / "in" / name, moving(), SOPInstanceUID=f"1.2.3.{len(name)}")
+  return tmp_path / "in"
+
+
+def go(tmp_path, read=sees_nothing):
+  """The whole folder, read by a given reader; and the ledger."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(folder, "make_reader", lambda: read)
+    counts = folder.run_folder(
+      tmp_path / "in", tmp_path / "out", KEY, tmp_path / "map.csv", Options(),
+      progress=False,
+    )  # fmt: skip
+  return counts, (tmp_path / "out" / "ledger.csv").read_text()
+
+
+def test_a_file_that_cannot_be_opened_is_refused_and_counted(
+  tmp_path, monkeypatch
+):
+  source = archive(tmp_path, "bad.dcm", "good.dcm")
+  (source / "broken link").symlink_to(source / "gone")
+  os.mkfifo(source / "pipe")
+  real = Key.file_id
+
+  def fails(self, path):
+    if path.name == "bad.dcm":
+      raise OSError(5, "Input/output error", str(path))
+    return real(self, path)
+
+  monkeypatch.setattr(Key, "file_id", fails)
+  counts, ledger = go(tmp_path)
+  assert (counts["written"], counts["refused"]) == (1, 3)
+  assert ledger.count("cannot be opened (") == 3
+  assert "bad" not in ledger and "broken" not in ledger
+  assert len(list((tmp_path / "out" / "audit").rglob("*.json"))) == 4
+
+
+def copies_in(tmp_path):
+  return sorted((tmp_path / "out").glob("*/*/*.dcm"))
+
+
+def test_no_copy_outlives_its_record(tmp_path):
+  """A record is lost and the file is refused now: the copy goes too."""
+  source = archive(tmp_path, "a.dcm", "bb.dcm")
+  assert go(tmp_path)[0]["written"] == 2
+  foreign = tmp_path / "out" / "a" / "b" / "mine.dcm"
+  foreign.parent.mkdir(parents=True)
+  foreign.write_bytes(b"not ours")
+  for record in (tmp_path / "out" / "audit").rglob("*.json"):
+    record.write_text('{"cut')
+  (source / "bb.dcm").unlink()  # its copy is no longer made again either
+  corners = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0), (0.0, 90.0))
+  counts, ledger = go(tmp_path, lambda frames: (Box(corners),))
+  assert counts["refused"] == 1 and ledger.count("removed: a copy") == 2
+  assert copies_in(tmp_path) == [foreign]
+
+
+def test_a_refusal_takes_the_copy_of_an_earlier_run_away(tmp_path, monkeypatch):
+  """Other rules, another verdict: what they let pass before is not kept."""
+  archive(tmp_path, "a.dcm")
+  go(tmp_path)
+  assert go(tmp_path)[0]["kept"] == 1
+  monkeypatch.setattr(work, "_revision", lambda: "other rules")
+  corners = ((0.0, 0.0), (90.0, 0.0), (90.0, 90.0), (0.0, 90.0))
+  assert go(tmp_path, lambda frames: (Box(corners),))[0]["refused"] == 1
+  assert not copies_in(tmp_path)
+
+
+def test_the_record_is_there_before_the_copy(tmp_path, monkeypatch):
+  archive(tmp_path, "a.dcm")
+  written = []
+  real = folder._write
+
+  def note(path, data):
+    written.append(path.suffix)
+    real(path, data)
+
+  monkeypatch.setattr(folder, "_write", note)
+  go(tmp_path)
+  assert written == [".json", ".dcm"]
