@@ -45,7 +45,7 @@ def along(picture: Grey, box: Box) -> View:
   axes = np.stack([across / max(length, 1e-6), down / max(height, 1e-6)], 1)
   origin = corners.mean(0) - axes @ reach
   placed = np.column_stack([axes / scale, origin])
-  size = [int(np.ceil(2 * part * scale)) for part in reach]
+  size = [max(1, round(2 * part * scale)) for part in reach]
   strip = cv2.warpAffine(
     picture, placed, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
     borderMode=cv2.BORDER_REPLICATE,
@@ -75,7 +75,7 @@ def scraps(boxes: Sequence[Box], still: Grey) -> Iterator[Box]:
       continue
     strip = along(still, box)
     if not any(is_on(one, strip) for one in known):
-      left = (REACH - SCRAP_REACH) * LINE_PX
+      left = float((REACH - SCRAP_REACH) * LINE_PX)
       right = strip.picture.shape[1] - left
       yield replace(box, corners=_corners(left, right, strip))
 
