@@ -209,12 +209,14 @@ def test_predict_rejects_what_is_no_video_and_counts(trained, tmp_path, capsys):
   folder.mkdir()
   (folder / "notes.txt").write_text("not a video")
   (folder / "empty.avi").write_bytes(b"")
+  (folder / "gone.avi").symlink_to(folder / "nowhere")
   out = tmp_path / "out"
   assert main(["predict", str(workdir), str(folder), "--out", str(out)]) == 1
   said = capsys.readouterr().out
-  assert "2 files: 0 predicted, 2 rejected" in said
+  assert "3 files: 0 predicted, 3 rejected" in said
   ledger = (out / "ledger.csv").read_text()
-  assert ledger.count("rejected") == 2
+  assert ledger.count("rejected") == 3
+  assert ledger.count("cannot be opened (") == 1
   assert not (out / "predictions.csv").exists()
 
 
@@ -247,6 +249,8 @@ def test_predict_shows_pseudonyms_only(trained, tmp_path, capsys):
   folder.mkdir()
   dataset = dcmread(get_path("ybr_color"))
   dataset.PatientID, dataset.PatientName = "Geheim4711", "Muster^Anna"
+  dataset.Manufacturer, dataset.PatientAge = "Klinik Schneider", "103Y"
+  dataset.ManufacturerModelName = "Vivid Dr Meier"
   dataset.save_as(folder / "Muster.dcm")
   (folder / "copy.dcm").write_bytes((folder / "Muster.dcm").read_bytes())
   out = tmp_path / "out"
@@ -254,12 +258,15 @@ def test_predict_shows_pseudonyms_only(trained, tmp_path, capsys):
   assert main(words) == 1  # the copy is a duplicate
   said = capsys.readouterr().out.replace(str(tmp_path), "")
   written = "".join(path.read_text() for path in sorted(out.iterdir()))
-  for name in ("Muster.dcm", "Geheim4711", "Muster^Anna", "copy.dcm"):
+  for name in (
+    "Muster.dcm", "Geheim4711", "Muster^Anna", "copy.dcm", "Schneider", "Meier",
+  ):  # fmt: skip
     assert name not in written + said
   assert "Muster_Anna" not in written
   assert "duplicate: the same bytes" in written
   rows = pd.read_csv(out / "predictions.csv")
   assert (rows["patient_id"] != rows["item_id"]).all()
+  assert (rows["age_years"] == 90).all() and rows["device"].isna().all()
   private = tmp_path / "Muster_Anna.predict-map.csv"
   assert private.stat().st_mode & 0o777 == 0o600
   assert "Muster.dcm" in private.read_text()

@@ -6,7 +6,8 @@ sex kept (113108); everything outside of the ultrasound sector and all text
 found by OCR becomes black in every frame.  What cannot be shown clean is not
 written, and makes the exit code 1.  The key makes the same pseudonyms in every
 run: keep it, and keep it secret.  The map from pseudonyms to files lies beside
-the input, never in the output.
+the input, never in the output.  A patient is a PatientID with its issuer: the
+same number with and without an issuer makes two pseudonyms.
 
 This is NOT a guarantee.  OCR misses some writing, above all handwriting and
 letters fainter than the speckle around them; a person has to look at the

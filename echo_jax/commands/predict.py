@@ -18,14 +18,18 @@ import pandas as pd
 
 from echo_jax import experiment
 from echo_jax.data.clips import UnknownTimes
-from echo_jax.data.ingest import read_recording, to_record
-from echo_jax.data.ingest.dicom import read_identity
+from echo_jax.data.ingest import Recording, read_recording, to_record
+from echo_jax.data.ingest.dicom import open_dicom, read_identity
 from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Ledger, Rejected
+from echo_jax.data.schema import Record
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.single import Finding
+from echo_jax.privacy.identities import NOBODY, masked
 from echo_jax.privacy.keys import Key, random_key, read_key
 from echo_jax.privacy.private_map import PrivateMap, check_outside
+from echo_jax.privacy.rules import known_maker, known_model
+from echo_jax.privacy.tags import OLDEST_YEARS
 from echo_jax.training.writers import write_whole
 
 
@@ -62,15 +66,18 @@ def run(args: argparse.Namespace) -> int:
       PrivateMap(map_file) as names,
     ):
       for path in files:
-        name = key.file_id(path)
+        name, closed = key.name_file(path)
         names.add(name, path)
         try:
+          if closed:
+            raise Rejected(closed)
           if name in findings:
             raise Rejected("duplicate: the same bytes as a file before")
           findings[name] = _predict_file(path, name, key, predict, ledger)
         except Rejected as reason:
-          ledger.rejected(name, "", str(reason))
-          print(f"{name}: not predicted: {reason}")
+          told = masked(str(reason), NOBODY)
+          ledger.rejected(name, "", told)
+          print(f"{name}: not predicted: {told}")
         else:
           print(findings[name])
       counts = ledger.counts
@@ -88,24 +95,42 @@ def _predict_file(
   path: Path, name: str, key: Key, predict, ledger: Ledger
 ) -> Finding:
   """The finding of one file under its pseudonym."""
-  recording = read_recording(path)
-  if recording.kind != "cine":
-    raise Rejected(f"kind: {recording.kind}; only B-mode cines are predicted")
-  record = to_record(
-    recording, video_id=f"file:{name}", split="test", **_whose(path, name, key)
-  )
+  recording, record = _read(path, name, key)
   try:
     finding = predict(record)
   except UnknownTimes as error:
     raise Rejected(f"sampling: {error}") from error
   for warning in recording.warnings:
-    ledger.noted(name, "", warning)
+    ledger.noted(name, "", masked(warning, NOBODY))
   ledger.written(name, "")
   return finding
 
 
+def _read(path: Path, name: str, key: Key) -> tuple[Recording, Record]:
+  """A file as it was read, and its record under pseudonyms."""
+  try:
+    recording = read_recording(path)
+    if recording.kind != "cine":
+      raise Rejected(
+        f"kind: {recording.kind}; only B-mode cines are predicted"
+      )
+    return recording, to_record(
+      recording, video_id=f"file:{name}", split="test",
+      **_whose(path, name, key),
+    )  # fmt: skip
+  except Rejected:
+    raise
+  except Exception as error:  # OpenCV and other readers have kinds of their own
+    # The message of a library may quote the file: only its kind is told.
+    kind = type(error).__name__
+    raise Rejected(f"damaged or unusual file ({kind})") from error
+
+
 def _whose(path: Path, name: str, key: Key) -> dict[str, Any]:
-  """Pseudonyms of patient and study; a movie is a patient of its own."""
+  """Pseudonyms of patient and study; a movie is a patient of its own.
+
+  Device and age by the rules of `deid`: known words only, 90 for 90 or more.
+  """
   own = {"study_id": f"file:{name}", "patient_id": f"file:{name}"}
   if sniff(path) != "dicom":
     return own | {"patient_known": 0}
@@ -114,7 +139,15 @@ def _whose(path: Path, name: str, key: Key) -> dict[str, Any]:
     own["study_id"] = f"file:{key.word('study', identity.study)}"
   if identity.patient:
     own["patient_id"] = f"file:{key.word('patient', identity.patient)}"
-  known = {"sex": identity.sex, "age_years": identity.age_years}
+  header, _ = open_dicom(path, pixels=False)
+  device = (
+    known_maker(header.text("Manufacturer")),
+    known_model(header.text("ManufacturerModelName")),
+  )
+  known = {
+    "sex": identity.sex, "age_years": min(identity.age_years, OLDEST_YEARS + 1),
+    "device": " ".join(filter(None, device)),
+  }  # fmt: skip
   return own | known | {"patient_known": int(bool(identity.patient))}
 
 
@@ -125,7 +158,7 @@ def _files(inputs: list[Path]) -> list[Path]:
     if not path.exists():
       raise FileNotFoundError(f"{path} does not exist")
     files += (
-      sorted(p for p in path.rglob("*") if p.is_file())
+      sorted(p for p in path.rglob("*") if not p.is_dir())
       if path.is_dir()
       else [path]
     )

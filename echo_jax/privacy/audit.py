@@ -1,13 +1,13 @@
 """The proof beside each copy: what was done, what was checked, pass or fail.
 
-The checks read the bytes that are to be written, with another decoder call
-than the one that made them.  The record itself holds no identity: tags,
-rules, counts and pseudonyms.
+The checks read the bytes that are to be written, as any file is read.  The
+record itself holds no identity: tags, rules, counts and pseudonyms.
 """
 
 import base64
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
 
-from echo_jax.data.ingest.dicom import FILE_ERRORS
-from echo_jax.data.ingest.pixels import PIXEL_ERRORS
+from echo_jax.data.ingest.dicom import FILE_ERRORS, transfer_syntax
+from echo_jax.data.ingest.header import Header
+from echo_jax.data.ingest.pixels import PIXEL_ERRORS, read_pixels
 from echo_jax.privacy import rules
 from echo_jax.privacy.identities import LEAST_NAME, LONG
 from echo_jax.privacy.pixels import Frames, Mask, text_mask
@@ -35,7 +35,7 @@ TEXT_VRS = (
   "AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT",
 )  # fmt: skip
 ALLOWED = (
-  rules.NUMBERS | rules.WORDS | rules.UIDS | rules.DATES | rules.TIMES
+  rules.NUMBERS | set(rules.WORDS) | rules.UIDS | rules.DATES | rules.TIMES
   | rules.PATIENT | rules.DEVICE | rules.EMPTIED
   | {
     "SOPClassUID", "Modality", "Manufacturer", "ManufacturerModelName",
@@ -81,7 +81,9 @@ def check_copy(
   """
   try:
     dataset = pydicom.dcmread(io.BytesIO(data))
-    frames = _decoded(dataset, wanted.shape)
+    # As ingest does: decoders of JPEG differ by some grey levels.
+    syntax = transfer_syntax(dataset)
+    frames = read_pixels(Header(dataset), dataset, syntax).frames
   except (*FILE_ERRORS, *PIXEL_ERRORS) as error:
     opened = Check("the copy opens", False, type(error).__name__)
     return (opened,), np.zeros_like(area)
@@ -97,13 +99,6 @@ def check_copy(
     Check(NO_TEXT, pieces == 0, f"{pieces} pieces"),
   )
   return checks, text
-
-
-def _decoded(dataset: Dataset, shape: tuple[int, ...]) -> Frames:
-  pixels = pixel_array(dataset)
-  count = shape[0]
-  pixels = pixels if count > 1 else pixels[None]
-  return (pixels if shape[-1] == 3 else pixels[..., None]).astype(np.uint8)
 
 
 def _check_preamble(data: bytes) -> Check:
@@ -144,10 +139,9 @@ def _check_identities(
 ) -> tuple[Check, ...]:
   """Every name, number, place, UID and day of the source, in its bytes."""
   texts = cleaned.identities.all_texts(but=cleaned.moments)
-  head = data[: _start_of_pixels(data, dataset)]
-  for constant in cleaned.constants:  # ours; "Philips" may be a name as well
-    head = head.replace(constant.encode(), b"\0" * len(constant))
-  head, body = head.lower(), data[len(head) :].lower()
+  start = _start_of_pixels(data, dataset)
+  head, body = data[:start].lower().decode("latin-1"), data[start:].lower()
+  head = _without(head, cleaned.constants).encode("latin-1")
   in_head = sum(_occurs(head, text) for text in texts)
   long = [text for text in texts if len(text) >= LONG]
   in_body = sum(
@@ -167,6 +161,18 @@ def _check_identities(
       "no identity in a value", in_values == 0, f"{in_values} of {len(texts)}"
     ),
   )  # fmt: skip
+
+
+def _without(text: str, constants: Iterable[str]) -> str:
+  """Lower-case text without the words that we put there ourselves.
+
+  Whole words only, the longest first: "Original" is a name as well, but a part
+  of "Originalski" is not ours.
+  """
+  for constant in sorted(constants, key=len, reverse=True):
+    whole = rf"(?<![a-z0-9]){re.escape(constant.lower())}(?![a-z0-9])"
+    text = re.sub(whole, lambda found: "\0" * len(found[0]), text)
+  return text
 
 
 def _start_of_pixels(data: bytes, dataset: Dataset) -> int:
@@ -225,11 +231,9 @@ def _count_short(
   for element in dataset.iterall():
     if element.VR not in TEXT_VRS or element.is_empty:
       continue
-    value = str(element.value)
-    if value in cleaned.constants or element.keyword in (
-      "PatientName", "PatientID"
-    ):  # fmt: skip
+    if element.keyword in ("PatientName", "PatientID"):
       continue
+    value = _without(str(element.value).lower(), cleaned.constants)
     if cleaned.identities.found_in(value):
       found.add(element.keyword)
   return len(found)

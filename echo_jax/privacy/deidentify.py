@@ -5,7 +5,9 @@ passed, and whatever goes wrong on the way means that nothing is written.
 """
 
 import contextlib
+import functools
 import hashlib
+import importlib.resources
 import io
 import logging
 import warnings
@@ -18,13 +20,12 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
   PYDICOM_IMPLEMENTATION_UID,
   UID,
   ExplicitVRLittleEndian,
   JPEGBaseline8Bit,
-  JPEGExtended12Bit,
   RLELossless,
 )  # fmt: skip
 
@@ -34,13 +35,17 @@ from echo_jax.data.ingest.dicom import (
   FILE_ERRORS,
   ULTRASOUND,
   open_dicom,
-  transfer_syntax,
 )  # fmt: skip
-from echo_jax.data.ingest.pixels import PIXEL_ERRORS
 from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Rejected
 from echo_jax.privacy import pixels, rules
 from echo_jax.privacy.audit import NO_TEXT, Audit, check_copy
+from echo_jax.privacy.identities import (
+  NOBODY,
+  Identities,
+  find_identities,
+  masked,
+)  # fmt: skip
 from echo_jax.privacy.jpeg import strip_jpeg
 from echo_jax.privacy.keys import Key
 from echo_jax.privacy.tags import Cleaned, clean_header
@@ -49,8 +54,6 @@ from echo_jax.privacy.text import Reader
 ROUNDS = 3  # of finding text; what is still read after the last is refused
 LEAST_LEFT = 0.5  # of the kept area; a copy with less helps nobody
 STORED_AS = {"rle": RLELossless, "raw": ExplicitVRLittleEndian}
-JPEGS = (JPEGBaseline8Bit, JPEGExtended12Bit)
-VERSION_NAME = "ECHO_JAX"
 POINTERS = {"FrameTime": 0x00181063, "FrameTimeVector": 0x00181065}
 
 
@@ -67,9 +70,21 @@ class Options:
     return {
       "profile": codes + [rules.DEVICE_OPTION[0]] * self.keep_device,
       "table": f"PS3.15 E.1-1 {rules.EDITION}", "store": self.store,
-      "key": key.name, "echo_jax": __version__,
+      "key": key.name, "echo_jax": __version__, "rules": _revision(),
       **{name: version(name) for name in ("dicom-anonymizer", "rapidocr")},
     }  # fmt: skip
+
+
+@functools.cache
+def _revision() -> str:
+  """Stands for the state of the code that decides what is clean."""
+  found = hashlib.sha256()
+  for package in ("echo_jax.privacy", "echo_jax.data.ingest"):
+    sources = importlib.resources.files(package).iterdir()
+    for file in sorted(sources, key=lambda file: file.name):
+      if file.name.endswith(".py"):
+        found.update(file.read_bytes())
+  return found.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -92,17 +107,29 @@ def deidentify(
   path: Path, key: Key, read: Reader, options: Options
 ) -> Outcome:
   """Cleans one file; never raises for what a file holds."""
-  file = key.file_id(path)
-  audit = Audit(file, "refused", "", options.settings(key))
+  file, closed = key.name_file(path)
+  audit = Audit(file, "refused", closed, options.settings(key))
+  if closed:
+    return Outcome(None, audit)
   try:
     with _quiet():
       return _deidentify(path, audit, key, read, options)
-  except Rejected as reason:
-    return Outcome(None, replace(audit, reason=str(reason)))
-  except (*FILE_ERRORS, *PIXEL_ERRORS) as error:
+  except Rejected as error:
+    with _quiet():
+      reason = masked(str(error), _identities_in(path))
+  except Exception as error:  # OpenCV and the networks have kinds of their own
     # The message of a library may quote the file: only its kind is told.
     reason = f"damaged or unusual file ({type(error).__name__})"
-    return Outcome(None, replace(audit, reason=reason))
+  return Outcome(None, replace(audit, reason=reason))
+
+
+def _identities_in(path: Path) -> Identities:
+  """What a header holds that must not be told; nothing if it is damaged."""
+  try:
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    return find_identities(dataset, keep_device=False)
+  except FILE_ERRORS:
+    return NOBODY
 
 
 def _deidentify(
@@ -110,15 +137,16 @@ def _deidentify(
 ) -> Outcome:
   source = _open(path)
   recording = read_recording(path)
-  cleaned = clean_header(source, key, options.keep_device)
+  cleaned = clean_header(source, key, options.keep_device, audit.file)
   kept = pixels.kept_area(recording)
+  notes = [masked(note, cleaned.identities) for note in recording.warnings]
   audit = replace(
-    audit, header=cleaned.actions, notes=recording.warnings,
+    audit, header=cleaned.actions, notes=tuple(notes),
     copy=f"{cleaned.patient}/{cleaned.study}/{audit.file}.dcm",
   )  # fmt: skip
   text, pieces = pixels.text_mask(recording.frames, kept.area, read)
-  jpeg = [] if pieces else _unchanged_jpeg(source, recording, kept.area, path)
-  for _ in range(ROUNDS):
+  jpeg = [] if pieces else _unchanged_jpeg(recording, kept.area)
+  for _ in range(ROUNDS + bool(jpeg)):
     area = kept.area & ~text
     if area.sum() < LEAST_LEFT * kept.area.sum():
       raise Rejected(
@@ -129,9 +157,11 @@ def _deidentify(
     seen = np.ones_like(area) if jpeg else area
     checks, more = check_copy(copy.data, cleaned, copy.frames, seen, read)
     failed = [check for check in checks if not check.passed]
-    if [check.name for check in failed] != [NO_TEXT]:
-      break  # clean, or not to be mended by blanking more
-    text, pieces, jpeg = text | more, pieces + 1, []
+    only_text = [check.name for check in failed] == [NO_TEXT]
+    if not (only_text or failed and jpeg):
+      break  # clean, or not to be mended by blanking more or coding anew
+    text, jpeg = text | more, []
+    pieces += only_text
   audit = replace(
     audit, checks=checks, sha256=hashlib.sha256(copy.data).hexdigest(),
     pixels=_describe(recording, kept, area, pieces, bool(jpeg), options),
@@ -170,19 +200,16 @@ def _open(path: Path) -> Dataset:
   return dataset
 
 
-def _unchanged_jpeg(
-  source: Dataset, recording: Recording, area: pixels.Mask, path: Path
-) -> list[bytes]:
-  """JPEG frames as they are, if nothing is to be blanked; else none."""
-  if transfer_syntax(source) not in JPEGS:
+def _unchanged_jpeg(recording: Recording, area: pixels.Mask) -> list[bytes]:
+  """JPEG Baseline as it is, if nothing is to be blanked; else none."""
+  if recording.coded is None:
     return []
   if not pixels.is_black_outside(recording.frames, area):
     return []
-  with path.open("rb") as file:
-    coded = pydicom.dcmread(file)
-  count = len(recording.frames)
-  frames = generate_frames(coded.PixelData, number_of_frames=count)
-  return [strip_jpeg(frame) for frame in frames]
+  try:
+    return [strip_jpeg(frame) for frame in recording.coded.read()]
+  except Rejected:
+    return []  # a stream that was read but has no end: it is coded anew
 
 
 @dataclass(frozen=True)
@@ -203,8 +230,7 @@ def _coded(
   syntax = STORED_AS[options.store]
   frames = recording.frames
   if jpeg:
-    eight_bit = recording.coding == JPEGBaseline8Bit.name
-    syntax = JPEGBaseline8Bit if eight_bit else JPEGExtended12Bit
+    syntax = JPEGBaseline8Bit
   else:
     frames = pixels.blanked(frames, area)
   _describe_pixels(dataset, recording, bool(jpeg))
@@ -237,7 +263,7 @@ def _describe_pixels(
   dataset.SamplesPerPixel = channels
   dataset.PhotometricInterpretation = "MONOCHROME2" if grey else "RGB"
   if as_it_is:
-    dataset.PhotometricInterpretation = recording.photometric
+    dataset.PhotometricInterpretation = recording.coded.colour
   if not grey:
     dataset.PlanarConfiguration = 0
   dataset.Rows, dataset.Columns = rows, columns
@@ -261,7 +287,7 @@ def _meta(dataset: Dataset, syntax: UID) -> FileMetaDataset:
   meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
   meta.TransferSyntaxUID = syntax
   meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
-  meta.ImplementationVersionName = VERSION_NAME
+  meta.ImplementationVersionName = rules.VERSION_NAME
   return meta
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from echo_jax.privacy.keys import Key
 from echo_jax.privacy.private_map import PrivateMap, check_outside
 from echo_jax.privacy.text import Reader, make_reader
 
+PSEUDONYM = r"[a-z2-7]{16}"
 AUDIT_FOLDER, LEDGER = "audit", "ledger.csv"
 
 
@@ -49,7 +51,8 @@ def files_in(source: Path) -> list[Path]:
     raise FileNotFoundError("the input does not exist")
   if source.is_file():
     return [source]
-  return sorted(p for p in source.rglob("*") if p.is_file())
+  # Broken links and pipes too: each is counted, as one that stays closed.
+  return sorted(p for p in source.rglob("*") if not p.is_dir())
 
 
 def check_places(
@@ -95,6 +98,8 @@ def run_folder(
     Ledger(out / LEDGER) as ledger,
     tqdm(total=len(tasks), unit="file", disable=not progress) as bar,
   ):
+    for name in _remove_doubtful(out):
+      ledger.noted(name, "", "removed: a copy without a record that it passed")
     for path, result in _run(tasks, key, jobs):
       names.add(result.file, path)
       status = result.status
@@ -154,18 +159,18 @@ def run_task(
   clean: Callable[..., Outcome] = deidentify,
 ) -> Result:  # fmt: skip
   """One file: its copy and its audit record on disk, or the record alone."""
-  file = key.file_id(task.path)
-  record = task.out / AUDIT_FOLDER / file[:2] / f"{file}.json"
+  file, _ = key.name_file(task.path)
+  record = _record_of(file, task.out)
   before = read_outcome(record)
   if _still_good(before, task, key):
     return Result(file, "kept", "", tuple(before["notes"]))
   outcome = clean(task.path, key, read, task.options)
   audit = outcome.audit
-  if outcome.data is None:
-    _forget(before, task.out)
-  else:
-    _write(task.out / audit.copy, outcome.data)
+  _forget(before, task.out)
+  # The record first: there is never a copy without one.
   _write(record, audit.to_json().encode())
+  if outcome.data is not None:
+    _write(task.out / audit.copy, outcome.data)
   if task.figures is not None and outcome.after is not None:
     _draw(task.figures / f"{file}.png", outcome)
   status = "refused" if outcome.data is None else "written"
@@ -187,8 +192,26 @@ def _sha256(path: Path) -> str:
   return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _record_of(file: str, out: Path) -> Path:
+  return out / AUDIT_FOLDER / file[:2] / f"{file}.json"
+
+
+def _remove_doubtful(out: Path) -> list[str]:
+  """Deletes copies that no record vouches for; returns their names."""
+  removed = []
+  for copy in sorted(out.glob("*/*/*.dcm")):
+    if not re.fullmatch(PSEUDONYM, copy.stem):
+      continue  # not ours
+    before = read_outcome(_record_of(copy.stem, out))
+    named = before.get("copy") == copy.relative_to(out).as_posix()
+    if before.get("outcome") != "written" or not named:
+      copy.unlink()
+      removed.append(copy.stem)
+  return removed
+
+
 def _forget(before: dict, out: Path) -> None:
-  """A copy that an earlier run let pass and this one does not is removed."""
+  """The copy of an earlier run goes before it is made again, or refused."""
   if before.get("outcome") == "written":
     (out / before["copy"]).unlink(missing_ok=True)
 

@@ -56,8 +56,22 @@ class Key:
     number = int.from_bytes(self.digest("shift", patient)[:8], "big")
     return -1 - number % LONGEST_SHIFT_DAYS
 
+  def name_file(self, path: Path) -> tuple[str, str]:
+    """Pseudonym of a file and ""; or of its path, and why it stays closed."""
+    try:
+      return self.file_id(path), ""
+    except OSError as error:
+      name = self.word("path", str(path.absolute()))
+      return name, f"cannot be opened ({type(error).__name__})"
+
   def file_id(self, path: Path) -> str:
-    """Stands for the bytes of a file, wherever it lies."""
+    """Stands for the bytes of a file, wherever it lies.
+
+    Raises:
+      OSError: it cannot be read, or is no file (a pipe would never end).
+    """
+    if not path.is_file():
+      raise FileNotFoundError("there is no such file")
     found = hashlib.sha256()
     with path.open("rb") as file:
       while chunk := file.read(CHUNK_BYTES):

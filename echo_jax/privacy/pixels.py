@@ -15,11 +15,13 @@ LARGEST_SHARE = 0.97  # more of the picture was not told from what is around it
 # Added around the sector: its dim flanks are seen only in part.
 MARGIN_SHARE = 0.035  # of the short side
 AROUND_PX = 48  # what OCR sees beyond the kept area: letters that reach in
-PAD_SHARE, PAD_PX = 0.3, 3  # added to a text box on each side
+# Added to a text box before and behind, above and below, in heights: a
+# detector cuts the first letter, and leaves room above and below by itself.
+PAD_ALONG, PAD_ACROSS, PAD_PX = 0.5, 0.12, 2
 TRACES = (2, 3)  # spatial formats: M-mode, spectral
 SPECTRA = (3, 4)  # data types: PW, CW
-# What decoding a JPEG leaves in a black block, and beside the sector's edge.
-NOISE, EDGE_NOISE, BLOCK_PX = 3, 16, 8
+# What decoding a JPEG leaves beside the sector's edge; black blocks are zero.
+EDGE_NOISE, BLOCK_PX = 16, 8
 
 Frames = UInt8[np.ndarray, "T H W c"]
 Mask = Bool[np.ndarray, "H W"]
@@ -91,14 +93,15 @@ def text_mask(
 
 
 def _widened(box: Box) -> np.ndarray:
-  """The corners moved outwards, since a detector cuts the first letter."""
+  """The corners moved outwards."""
   corners = np.array(box.corners)
   centre = corners.mean(0)
-  along, down = corners[1] - corners[0], corners[3] - corners[0]
-  sides = np.hypot(*along), np.hypot(*down)
-  pad = max(PAD_PX, PAD_SHARE * min(sides))
+  edges = corners[1] - corners[0], corners[3] - corners[0]
+  lengths = [float(np.hypot(*edge)) for edge in edges]
   shift = np.zeros((4, 2))
-  for edge, length in ((along, sides[0]), (down, sides[1])):
+  for edge, length in zip(edges, lengths, strict=True):
+    share = PAD_ALONG if length == max(lengths) else PAD_ACROSS
+    pad = max(PAD_PX, share * min(lengths))
     unit = edge / max(length, 1e-6)
     shift += np.sign((corners - centre) @ unit)[:, None] * unit * pad
   return corners + shift
@@ -110,12 +113,15 @@ def blanked(frames: Frames, area: Mask) -> Frames:
 
 
 def is_black_outside(frames: Frames, area: Mask) -> bool:
-  """True if nothing is there to blank but what decoding leaves."""
+  """True if nothing is there to blank but what decoding leaves.
+
+  Away from the sector not one grey level is let through: writing may be there.
+  """
   near = cv2.dilate(
     area.astype(np.uint8), np.ones((2 * BLOCK_PX + 1,) * 2, np.uint8)
   ).astype(bool)
   brightest = frames.max(axis=(0, 3))
   return bool(
-    brightest[~near].max(initial=0) <= NOISE
+    brightest[~near].max(initial=0) == 0
     and brightest[near & ~area].max(initial=0) <= EDGE_NOISE
   )

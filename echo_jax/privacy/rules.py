@@ -9,6 +9,7 @@ its times need are kept, and each by a check of its value.
 """
 
 import functools
+import re
 
 from pydicom.sr.codedict import codes
 from pydicom.tag import BaseTag
@@ -29,12 +30,34 @@ NUMBERS = frozenset({
   "DepthsOfFocus", "FocusDepth", "TransducerFrequency",
   "UltrasoundColorDataPresent", "PixelSpacing", "PixelAspectRatio",
 })  # fmt: skip
-# Code strings: capitals, digits, blank and underscore.
-WORDS = frozenset({
-  "ImageType", "LossyImageCompression", "LossyImageCompressionMethod",
-  "QualityControlImage", "Laterality", "PatientOrientation", "TransducerType",
-  "BeatRejectionFlag",
-})  # fmt: skip
+# Code strings: one pattern a value, the last for all that follow it.  Defined
+# terms only (PS3.3 C.8.5.6, C.7.6.1), since any word may be a name.
+_EXAMINATIONS = (
+  "ABDOMINAL|BREAST|CHEST|ENDOCAVITARY|ENDORECTAL|ENDOVAGINAL|ENDOVASCULAR|"
+  "EPICARDIAL|EXTREMITY|FETAL HEART|GYNECOLOGY|INTRAOPERATIVE|INTRAVASCULAR|"
+  "MUSCULOSKELETAL|NEONATAL HEAD|OBSTETRICAL|OPHTHALMIC|PEDIATRIC|PELVIC|"
+  "RETROPERITONEAL|SCROTAL|SMALL PARTS|TEE|THYROID|TRANSCRANIAL|TTE|US BIOPSY|"
+  "VASCULAR"
+)
+WORDS = {
+  "ImageType": (
+    "ORIGINAL|DERIVED", "PRIMARY|SECONDARY", _EXAMINATIONS, "[0-9A-F]{4}", "",
+  ),
+  "LossyImageCompression": ("00|01", ""),
+  "LossyImageCompressionMethod": (
+    "ISO_(10918_1|14495_1|15444_1|15444_15|13818_2|14496_10|23008_2)",
+  ),
+  "QualityControlImage": ("YES|NO|BOTH", ""),
+  "Laterality": ("[LRBU]", ""),
+  "PatientOrientation": ("[APRLHF]{1,3}", "[APRLHF]{1,3}", ""),
+  "TransducerType": (
+    "SECTOR_(PHASED|MECH|ANNULAR)|LINEAR|CURVED LINEAR|SINGLE CRYSTAL|"
+    "SPLIT XTAL CWD|IV_(PHASED|ROT XTAL|ROT MIRROR)|"
+    "ENDOCAV_(PA|MECH|CLA|AA|LINEAR)|VECTOR_PHASED",
+    "",
+  ),
+  "BeatRejectionFlag": ("[YN]", ""),
+}  # fmt: skip
 UIDS = frozenset({
   "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
   "FrameOfReferenceUID", "SynchronizationFrameOfReferenceUID",
@@ -73,6 +96,37 @@ MAKER_WORDS = frozenset(
   "siemens sonoque sonoscape sonosite systems technologies terason toshiba "
   "ultrasound vingmed vinno visualsonics zonare".split()
 )
+# Words of model names: families, and short mixtures of letters and digits.
+MODEL_WORDS = frozenset(
+  "accuvix affiniti alphus antares aplio artida arietta ascendus aspen avius "
+  "bt compact cosmos cypress dimension edge elegra envisor epiq expert famio "
+  "freestyle galaxy gi hdi imagepoint iq lisendo logiq lumify max mylab "
+  "nemio omni platinum power premium prime prirus prosound pro resona sequoia "
+  "sonos sonix sonoace triton ultimate venue vision vivid viamo voluson xario "
+  "xe xg xpress xl zs".split()
+)
+MODEL_NUMBER = r"[A-Za-z]{0,3}\d{1,3}[A-Za-z]{0,2}|[A-Za-z]{2,3}\d{4}|[A-Za-z]"
+
+
+def known_maker(text: str) -> str:
+  """A maker's name that is made of known words; else ""."""
+  words = re.findall(r"[A-Za-z]+", text)
+  known = all(word.lower() in MAKER_WORDS for word in words)
+  plain = re.fullmatch(r"[A-Za-z .,&()-]{2,64}", text)
+  return text if known and plain else ""
+
+
+def known_model(text: str) -> str:
+  """A model of known words and short numbers; else "" ("Vivid Schneider")."""
+  words = re.findall(r"[A-Za-z0-9]+", text)
+  known = all(
+    word.lower() in MODEL_WORDS | MAKER_WORDS
+    or re.fullmatch(MODEL_NUMBER, word)
+    for word in words
+  )
+  plain = re.fullmatch(r"[A-Za-z0-9 ./_()+-]{1,32}", text)
+  return text if words and known and plain else ""
+
 
 PROFILE = (
   ("113100", "Basic Application Confidentiality Profile"),
@@ -85,7 +139,15 @@ PROFILE = (
 )
 DEVICE_OPTION = ("113109", "Retain Device Identity Option")
 METHOD = "DICOM PS3.15 Basic Profile by echo-jax"
+VERSION_NAME = "ECHO_JAX"
 DERIVATION = "Black outside of the ultrasound sector and where text was"
+# Our words in each copy.  They may be somebody's name by chance ("Black").
+CONSTANTS = (
+  METHOD, VERSION_NAME, DERIVATION, "DERIVED", "ORIGINAL", "PRIMARY", "YES",
+  "MODIFIED", "DCM", "SCT", "RGB", "MONOCHROME1", "MONOCHROME2", "YBR_FULL",
+  "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT",
+  *(word for option in (*PROFILE, DEVICE_OPTION) for word in option),
+)  # fmt: skip
 
 
 @functools.cache

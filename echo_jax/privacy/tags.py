@@ -49,8 +49,8 @@ class Cleaned:
     identities: what the old header held; never to be written.
     moments: dates and times in the new header: a date may by chance equal
       an old one, and a time of day stays while it may be a study's number.
-    constants: texts of ours in the new header, which may by chance hold a
-      name ("Philips").
+    constants: texts of ours, and those out of closed lists, which may by
+      chance hold a name ("Black", "Philips", "Apical").
     patient, study: pseudonyms.
   """
 
@@ -79,17 +79,23 @@ class _Work:
     self.actions.append(Action(path + str(element.tag), keyword, rule, done))
 
 
-def clean_header(dataset: Dataset, key: Key, keep_device: bool) -> Cleaned:
+def clean_header(
+  dataset: Dataset, key: Key, keep_device: bool, file: str
+) -> Cleaned:
   """Applies the Basic Profile with 113107 and 113108 to a header.
+
+  A patient is a PatientID with its issuer; without one each study, and
+  without that each file, counts as a patient of its own.
 
   Args:
     dataset: header of an ultrasound image; it is not changed.
     key: makes pseudonyms, UIDs and the patient's date offset.
     keep_device: 113109, keep serial number, station name and device UID.
+    file: keyed id of the file.
   """
   patient = _patient(dataset)
   study = _text(dataset, "StudyInstanceUID")
-  owner = patient or f"study {study}" or _text(dataset, "SOPInstanceUID")
+  owner = patient or (f"study {study}" if study else f"file {file}")
   work = _Work(
     key, find_identities(dataset, keep_device),
     datetime.timedelta(days=key.shift_days(owner)), keep_device,
@@ -98,10 +104,12 @@ def clean_header(dataset: Dataset, key: Key, keep_device: bool) -> Cleaned:
   _copy(dataset, clean, work)
   name = key.word("patient", owner)
   _complete(dataset, clean, name, work)
+  _mark(clean, keep_device)
   maker = _text(clean, "Manufacturer")
+  views = [view.CodeMeaning for view in clean.get(rules.VIEWS) or ()]
   return Cleaned(
     clean, tuple(work.actions), work.identities, frozenset(work.moments),
-    (*_mark(clean, keep_device), *filter(None, [maker])), name,
+    (*rules.CONSTANTS, *views, *filter(None, [maker])), name,
     key.word("study", study or owner),
   )  # fmt: skip
 
@@ -189,7 +197,7 @@ def _rule_for(keyword: str, work: _Work) -> tuple[str, Change] | None:
     "SOPClassUID": ("constant", lambda element, work: element.value),
     "Modality": ("constant", lambda element, work: "US"),
     "Manufacturer": ("known maker", _maker),
-    "ManufacturerModelName": ("plain name", _plain),
+    "ManufacturerModelName": ("known model", _model),
   }
   return kept.get(keyword)
 
@@ -206,7 +214,7 @@ def _keep(
     if not element.is_empty:
       work.note(element, "", f"{rule}: value not allowed", "removed")
     return
-  text = rule in ("code string", "113109", "plain name")
+  text = rule in ("code string", "113109", "known model")
   holds = work.identities.found_in if text else work.identities.is_number
   checked = text or rule == "number"
   if checked and any(holds(str(one)) for one in _several(value)):
@@ -235,7 +243,11 @@ def _numbers(element: DataElement, work: _Work) -> Any:
 
 def _words(element: DataElement, work: _Work) -> Any:
   values = [str(v or "").strip(" \0") for v in _several(element.value)]
-  safe = [v if re.fullmatch(r"[A-Z0-9_ ]{0,16}", v) else "" for v in values]
+  terms = rules.WORDS[element.keyword]
+  safe = [
+    v if re.fullmatch(terms[min(place, len(terms) - 1)], v) else ""
+    for place, v in enumerate(values)
+  ]
   while safe and not safe[-1]:
     safe.pop()
   return safe[0] if len(safe) == 1 else safe
@@ -287,11 +299,11 @@ def _age(text: str) -> str:
 
 
 def _maker(element: DataElement, work: _Work) -> str:
-  value = str(_several(element.value)[0]).strip(" \0")
-  words = re.findall(r"[A-Za-z]+", value)
-  known = all(word.lower() in rules.MAKER_WORDS for word in words)
-  plain = re.fullmatch(r"[A-Za-z .,&()-]{2,64}", value)
-  return value if known and plain else ""
+  return rules.known_maker(str(_several(element.value)[0]).strip(" \0"))
+
+
+def _model(element: DataElement, work: _Work) -> str:
+  return rules.known_model(str(_several(element.value)[0]).strip(" \0"))
 
 
 def _plain(element: DataElement, work: _Work) -> str:
@@ -370,8 +382,8 @@ def _age_from_dates(old: Dataset) -> str:
   return _age(f"{years:03d}Y") if 0 <= years <= 120 else ""
 
 
-def _mark(new: Dataset, keep_device: bool) -> tuple[str, ...]:
-  """Says in the header that it was cleaned, and how; returns the wording."""
+def _mark(new: Dataset, keep_device: bool) -> None:
+  """Says in the header that it was cleaned, and how."""
   options = list(rules.PROFILE) + [rules.DEVICE_OPTION] * keep_device
   new.PatientIdentityRemoved = "YES"
   new.DeidentificationMethod = rules.METHOD
@@ -385,4 +397,3 @@ def _mark(new: Dataset, keep_device: bool) -> tuple[str, ...]:
   new.DeidentificationMethodCodeSequence = items
   new.LongitudinalTemporalInformationModified = "MODIFIED"
   new.BurnedInAnnotation = "NO"
-  return rules.METHOD, *(meaning for _, meaning in options)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_files import drawn_clip, region, video_stream, write_dicom
 
-from echo_jax.data.ingest import read_recording
+from echo_jax.data.ingest import read_recording, to_record
 from echo_jax.data.ingest.dicom import read_identity
 
 CLIP = drawn_clip(6)
@@ -181,6 +181,10 @@ def test_headers_of_other_times(tmp_path):
   clip, identity = read_recording(path), read_identity(path)
   assert np.isfinite(clip.frame_time_ms).all() and clip.kind == "cine"
   assert identity.patient == "|4711" and np.isnan(identity.age_years)
+  record = to_record(
+    clip, video_id="a:1", study_id="a:1", patient_id="a:1", split="test"
+  )
+  assert record["view"] == ""  # none is guessed from a name
 
 
 def test_h264_movie_of_another_shape(tmp_path):

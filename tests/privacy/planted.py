@@ -17,8 +17,10 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pydicom
@@ -29,16 +31,20 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import (
   JPEG2000,
+  MPEG4HP41,
   DeflatedExplicitVRLittleEndian,
   ExplicitVRBigEndian,
   ExplicitVRLittleEndian,
   ImplicitVRLittleEndian,
   JPEG2000Lossless,
   JPEGBaseline8Bit,
+  JPEGExtended12Bit,
   JPEGLosslessSV1,
+  JPEGLSLossless,
   RLELossless,
 )  # fmt: skip
 
+from echo_jax.data.ingest import read_recording
 from echo_jax.privacy.deidentify import Options
 from echo_jax.privacy.folder import run_folder
 from echo_jax.privacy.keys import Key
@@ -63,6 +69,7 @@ FORMS = {
   "raw, RGB by planes": ("RGB planes", ExplicitVRLittleEndian),
   "raw, YBR_FULL": ("YBR_FULL", ExplicitVRLittleEndian),
   "raw, palette": ("PALETTE COLOR", ExplicitVRLittleEndian),
+  "raw, palette of 8 bits": ("PALETTE 8", ExplicitVRLittleEndian),
   "raw, MONOCHROME1": ("MONOCHROME1", ExplicitVRLittleEndian),
   "raw, 12 bits": ("12 bits", ExplicitVRLittleEndian),
   "RLE, grey": ("MONOCHROME2", RLELossless),
@@ -70,10 +77,19 @@ FORMS = {
   "RLE, palette": ("PALETTE COLOR", RLELossless),
   "JPEG baseline, grey": ("MONOCHROME2", JPEGBaseline8Bit),
   "JPEG baseline, YBR_FULL_422": ("YBR_FULL_422", JPEGBaseline8Bit),
+  "JPEG baseline, clean picture": ("clean", JPEGBaseline8Bit),
+  "JPEG extended, grey": ("MONOCHROME2", JPEGExtended12Bit),
+  "JPEG-LS, grey": ("MONOCHROME2", JPEGLSLossless),
+  "JPEG-LS, RGB": ("RGB", JPEGLSLossless),
   "JPEG lossless, grey": ("MONOCHROME2", JPEGLosslessSV1),
   "JPEG 2000 lossless, RGB": ("RGB", JPEG2000Lossless),
   "JPEG 2000, grey": ("MONOCHROME2", JPEG2000),
+  "H.264": ("YBR_PARTIAL_420", MPEG4HP41),
 }
+# There is no free encoder of HTJ2K; its decoding is a test of ingest.
+OWN_CODE = (
+  JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLSLossless,
+)  # fmt: skip
 IN_PIXELS = (
   "pixels: outside of the sector", "pixels: inside", "pixels: across the edge",
   "pixels: faint, +20 grey levels inside", "pixels: in one frame",
@@ -91,7 +107,7 @@ class Planted:
     texts: place to the texts planted there.
     strokes: place to the pixels [H, W] of its letters.
     sector: bool [H, W], true sector.
-    clean: uint8 [T, H, W, c], what a reader sees of the file.
+    shown: uint8 [T, H, W, c], what a reader sees of the file.
   """
 
   path: Path
@@ -129,13 +145,15 @@ def plant(folder: Path, number: int, seed: int) -> Planted:
   form = list(FORMS)[number % len(FORMS)]
   colour, syntax = FORMS[form]
   texts: dict[str, tuple[str, ...]] = {}
-  grey = colour in ("MONOCHROME2", "MONOCHROME1", "12 bits")
+  grey = colour in ("MONOCHROME2", "MONOCHROME1", "12 bits", "clean")
   scene = _scene(int(rng.integers(8)), 1 if number % 3 == 2 else 4)
   frames = np.repeat(scene.frames[..., None], 1 if grey else 3, -1)
   strokes: dict[str, np.ndarray] = {}
   choice = [IN_PIXELS[0], IN_PIXELS[1 + number // len(FORMS) % 7]]
   if grey:
     choice = [c for c in choice if "colour" not in c]
+  if colour == "clean":
+    choice, frames = [], frames * scene.sector[..., None]
   for place in choice:
     frames, words = _write(frames, scene.sector, place, strokes, rng)
     texts[place] = words
@@ -146,6 +164,8 @@ def plant(folder: Path, number: int, seed: int) -> Planted:
   path = folder / f"{name[0]}_{name[0]}" / f"{name[0]}^{name[1]}.dcm"
   path.parent.mkdir(parents=True, exist_ok=True)
   _save(dataset, path, syntax, texts, rng)
+  if syntax == MPEG4HP41:  # the decoder's colours
+    shown = read_recording(path).frames
   return Planted(path, form, texts, strokes, scene.sector, shown)
 
 
@@ -231,8 +251,9 @@ def _header(
   ):  # fmt: skip
     setattr(dataset, keyword, uid(f"standard: {keyword}"))
   year = int(rng.integers(2005, 2024))
+  # Dates move by less than ten years: none of these can come to lie on another.
   dataset.StudyDate = day("standard: dates", year)
-  dataset.AcquisitionDateTime = day("standard: dates", year) + "101112.5+0100"
+  dataset.AcquisitionDateTime = dataset.StudyDate + "101112.5+0100"
   dataset.PatientBirthDate = day("standard: dates", year - 70)
   for keyword in ("PatientName", "ReferringPhysicianName"):
     setattr(dataset, keyword, name(f"standard: {keyword}"))
@@ -249,15 +270,20 @@ def _header(
     w for w in texts["standard: StudyID"] if w in dataset.StudyID
   )
   dataset.Manufacturer = text("standard: Manufacturer")
-  dataset.ManufacturerModelName = f"Vivid {texts['standard: PatientName'][0]}"
+  # Names that stand nowhere else, where no list of names of the header helps.
+  place = "standard: ManufacturerModelName"
+  texts[place] = (_name(rng),)
+  dataset.ManufacturerModelName = f"Vivid {texts[place][0]}"
+  place = "standard: code strings"
+  texts[place] = tuple(_name(rng).upper() for _ in range(3))
+  dataset.ImageType = ["ORIGINAL", "PRIMARY", texts[place][0]]
+  dataset.TransducerType, dataset.PatientOrientation = texts[place][1:]
   place = "not in Table E.1-1"
   for keyword in ("ViewName", "StageName"):
     setattr(dataset, keyword, name(place)[:16].split("^")[0])
   texts[place] = tuple(texts[place][::2])
   dataset.TransducerData = [text(place), text(place)]
   dataset.SoftwareVersions = text(place)
-  coded = _code(texts["standard: PatientName"])
-  dataset.ImageType = ["ORIGINAL", "PRIMARY", coded]
   place = "multi-valued"
   dataset.AccessionNumber = [_code_of(text(place)), _code_of(text(place))]
   dataset.OtherPatientIDs = [text(place), text(place)]
@@ -277,10 +303,6 @@ def _header(
   return dataset
 
 
-def _code(names: tuple[str, ...]) -> str:
-  return names[0].upper()[:16]
-
-
 def _code_of(words: str) -> str:
   return words.split()[1]
 
@@ -295,7 +317,7 @@ def _plant_nested(dataset, name, text, uid, day) -> None:
   deeper.PatientID = text(place)
   deep.OriginalAttributesSequence = Sequence([deeper])
   deep.RequestedProcedureDescription = text(place)
-  deep.ScheduledProcedureStepStartDate = day(place, 2003)
+  deep.ScheduledProcedureStepStartDate = day(place, 1975)
   dataset.RequestAttributesSequence = Sequence([deep])
   region = Dataset()
   for keyword, value in {
@@ -392,9 +414,14 @@ def _store(
       np.asarray(Image.fromarray(f).convert("YCbCr")) for f in frames
     ])  # fmt: skip
     shown = _rgb(stored)
-  elif colour == "PALETTE COLOR":
-    stored, shown = _palette(dataset, frames, rng)
-  if syntax in (JPEGBaseline8Bit, JPEGLosslessSV1):
+  elif colour in ("PALETTE COLOR", "PALETTE 8"):
+    bits = 8 if colour == "PALETTE 8" else 16
+    stored, shown = _palette(dataset, frames, rng, bits)
+  if syntax == MPEG4HP41:
+    dataset.PhotometricInterpretation = colour
+    dataset.PixelData = encapsulate([_h264(frames, texts, rng)])
+    dataset["PixelData"].VR = "OB"
+  elif syntax in OWN_CODE:
     coded = [_jpeg(f, syntax, texts, rng) for f in stored]
     dataset.PixelData = encapsulate(coded)
     dataset["PixelData"].VR = "OB"
@@ -427,17 +454,21 @@ def _rgb(stored: np.ndarray) -> np.ndarray:
 
 
 def _decoded(dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray:
-  return np.asarray(pixel_array(dataset)).reshape(shape)
+  """Decoders of JPEG Baseline differ: Pillow's is the one that ingest uses."""
+  baseline = dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+  plugin = "pillow" if baseline else ""
+  return pixel_array(dataset, decoding_plugin=plugin).reshape(shape)
 
 
 def _palette(
-  dataset: Dataset, frames: np.ndarray, rng: np.random.Generator
+  dataset: Dataset, frames: np.ndarray, rng: np.random.Generator, bits: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """64 tinted greys, coloured ink and, not at index 0, black."""
   levels = np.linspace(0, 255, 64).astype(np.uint8)
   table = np.stack([levels, levels, np.clip(levels.astype(int) + 8, 0, 255)], 1)
   table[0] = 0
-  table = np.concatenate([table, [[255, 160, 0]]]).astype(np.uint8)
+  inks = [[255, 160, 0], [220, 220, 220]]
+  table = np.concatenate([table, inks]).astype(np.uint8)
   order = rng.permutation(len(table))
   table = table[order]
   flat = frames.reshape(-1, 3).astype(np.int32)
@@ -450,9 +481,9 @@ def _palette(
   del dataset.PlanarConfiguration
   for name, column in zip(("Red", "Green", "Blue"), table.T, strict=True):
     setattr(
-      dataset, f"{name}PaletteColorLookupTableDescriptor", [len(table), 0, 16]
+      dataset, f"{name}PaletteColorLookupTableDescriptor", [len(table), 0, bits]
     )
-    wide = column.astype("<u2") * 257
+    wide = column.astype("<u2") * 257 if bits == 16 else column
     setattr(dataset, f"{name}PaletteColorLookupTableData", wide.tobytes())
   return index, table[index[..., 0]]
 
@@ -467,15 +498,57 @@ def _jpeg(
     texts[place] = (_name(rng), _number(rng))
   if syntax == JPEGLosslessSV1:
     data = jpeg_lossless(frame[..., 0])
+  elif syntax == JPEGLSLossless:
+    data = _jpeg_ls(frame)
   else:
     buffer = io.BytesIO()
     pixels = frame[..., 0] if frame.shape[-1] == 1 else frame
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90, subsampling=1)
     data = buffer.getvalue()
+    if syntax == JPEGExtended12Bit:  # SOF1 with 8 bits is a part of it
+      data = data.replace(b"\xff\xc0\x00", b"\xff\xc1\x00", 1)
   words = " ".join(texts[place]).encode()
   size = (len(words) + 2).to_bytes(2, "big")
   data = data[:2] + b"\xff\xfe" + size + words + data[2:]
   data = data[:2] + b"\xff\xe5" + size + words + data[2:]
+  return data + b"\0" * (len(data) % 2)
+
+
+def _jpeg_ls(frame: np.ndarray) -> bytes:
+  """One frame by FFmpeg's encoder."""
+  rows, columns, channels = frame.shape
+  coder = av.CodecContext.create("jpegls", "w")
+  coder.width, coder.height = columns, rows
+  coder.pix_fmt = "gray" if channels == 1 else "rgb24"
+  coder.time_base = Fraction(1, 25)
+  pixels = frame[..., 0] if channels == 1 else frame
+  picture = av.VideoFrame.from_ndarray(
+    np.ascontiguousarray(pixels), format=coder.pix_fmt
+  )
+  packets = [*coder.encode(picture), *coder.encode(None)]
+  return b"".join(bytes(packet) for packet in packets)
+
+
+def _h264(
+  frames: np.ndarray, texts: dict[str, tuple[str, ...]],
+  rng: np.random.Generator,
+) -> bytes:  # fmt: skip
+  """An MP4 file with an identity in its title and its comment."""
+  place = "inside the video stream"
+  texts[place] = (_name(rng), _number(rng))
+  buffer = io.BytesIO()
+  with av.open(buffer, "w", format="mp4") as movie:
+    movie.metadata["title"], movie.metadata["comment"] = texts[place]
+    stream = movie.add_stream("libx264", rate=50, options={"crf": "12"})
+    stream.width, stream.height = frames.shape[2], frames.shape[1]
+    stream.pix_fmt = "yuv420p"
+    for frame in frames:
+      shown = np.repeat(frame, 3, -1) if frame.shape[-1] == 1 else frame
+      movie.mux(
+        stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+      )
+    movie.mux(stream.encode(None))
+  data = buffer.getvalue()
   return data + b"\0" * (len(data) % 2)
 
 
@@ -552,12 +625,18 @@ class Found:
   kept_pct: float
 
 
-def bytes_of(folder: Path) -> bytes:
-  """Everything in a folder as bytes: names and contents, in lower case."""
+def bytes_of(folder: Path, stem: str = "") -> bytes:
+  """Names of everything in a folder and contents, in lower case.
+
+  Of copies and audit records the contents only where the name is `stem`, of
+  all other files always: a date of one patient, moved, may by chance be a
+  date of another.
+  """
   parts = []
   for path in sorted(folder.rglob("*")):
     parts.append(str(path.relative_to(folder)).encode())
-    if path.is_file():
+    of_one_file = path.suffix in (".dcm", ".json")
+    if path.is_file() and (not (stem and of_one_file) or path.stem == stem):
       parts.append(path.read_bytes())
   return b"\0".join(parts).lower()
 
@@ -577,8 +656,7 @@ def leaks_in_bytes(data: bytes, file: Planted) -> list[str]:
 
 def look_at(copy: Path, file: Planted, engine) -> Found:
   """Compares the frames of a copy with where each letter was planted."""
-  frames = np.asarray(pixel_array(pydicom.dcmread(copy)))
-  frames = frames.reshape(file.shown.shape)
+  frames = _decoded(pydicom.dcmread(copy), file.shown.shape)
   leaks = []
   near = np.zeros(file.sector.shape, np.uint8)
   for place, letters in file.strokes.items():
@@ -615,7 +693,6 @@ def _alike(read: str, planted: str) -> bool:
 
 def judge(files: list[Planted], out: Path, engine) -> dict:
   """Counts by place and by form for files that were cleaned into `out`."""
-  data = bytes_of(out)
   copies = {p.stem: p for p in out.rglob("*.dcm")}
   places, forms = Counter(), Counter()
   leaks, refused, shares, pieces = Counter(), Counter(), [], 0
@@ -623,8 +700,9 @@ def judge(files: list[Planted], out: Path, engine) -> dict:
   for file in files:
     places.update(list(file.texts))
     forms[file.form] += 1
-    found = leaks_in_bytes(data, file)
-    copy = copies.get(SECRET.file_id(file.path))
+    stem = SECRET.file_id(file.path)
+    found = leaks_in_bytes(bytes_of(out, stem), file)
+    copy = copies.get(stem)
     if copy is None:
       refused[file.form] += 1
     else:

@@ -8,8 +8,7 @@ from planted import FORMS, IN_PIXELS, make_engine, plant, run
 
 pytest.importorskip("rapidocr", reason="needs the extra [deid]")
 # One of each photometric interpretation and family of syntax, all places.
-FAINT = "pixels: faint, +20 grey levels inside"
-NUMBERS = (0, 13, 22, 32, 40, 54, 69, 95, 115)
+NUMBERS = (0, 15, 37, 53, 91, 110, 123, 143)
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +17,9 @@ def verdict(tmp_path_factory):
 
 
 def test_nothing_leaks_by_bytes_or_to_another_reader(verdict):
-  """But for the end of a faint line: 20 grey levels above bright tissue OCR
-  sees a part of it only, which is why a person has to look.
-  """
   assert verdict["files"] == len(NUMBERS)
-  leaked = set(verdict["leaks_by_place"])
-  assert leaked <= {FAINT}, verdict["leaked_files"]
-  assert verdict["written"] + verdict["refused"] == len(NUMBERS)
-  assert verdict["written"] >= len(NUMBERS) - 1, verdict["reasons"]
+  assert verdict["leaks"] == 0, verdict["leaked_files"]
+  assert verdict["written"] == len(NUMBERS), verdict["reasons"]
 
 
 def test_planted_in_every_place(verdict):
@@ -35,12 +29,13 @@ def test_planted_in_every_place(verdict):
   for place in (
     "private", "nested", "multi-valued", "overlay and curve", "file name",
     "preamble", "file meta", "icon image", "trailing padding",
+    "standard: code strings", "standard: ManufacturerModelName",
   ):  # fmt: skip
     assert places[place] >= 8, place
 
 
 def test_the_picture_stays(verdict):
-  assert verdict["clean_pixels_kept_pct"]["mean"] > 98
+  assert verdict["clean_pixels_kept_pct"]["mean"] >= 99
 
 
 def test_the_search_finds_what_is_planted(tmp_path):

@@ -49,6 +49,12 @@ ULTRASOUND = {
 VOLUMES = "1.2.840.10008.5.1.4.1.1.6.2"
 DIRECTORY = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+# Defined terms of PS3.3 C.7.3.1.1.1 that may be told.
+MODALITIES = frozenset(
+  "AU BI CR CT DOC DX ECG EPS ES GM HD IO IVOCT IVUS KO MG MR NM OCT OP OPT OT "
+  "PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTPLAN RTRECORD RTSTRUCT SC SEG SM "
+  "SR US XA XC".split()
+)
 CHUNK_BYTES = 2**20
 
 # What pydicom raises on a file that is damaged or not as the standard says.
@@ -201,7 +207,8 @@ def _check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
     return
   name = UID(uid).name if UID(uid).is_valid else "none"
   if modality != "US":
-    shown = modality if modality.isalnum() else "none"
+    # Any other word may be a misplaced name.
+    shown = modality if modality in MODALITIES else "none"
     raise Rejected(f"not ultrasound: modality {shown}, SOP class {name}")
   header.warn(f"modality US stored under SOP class {name}")
 

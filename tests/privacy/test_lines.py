@@ -1,0 +1,66 @@
+"""Lines of text: strips along them, and pieces that are made longer."""
+
+import numpy as np
+import pytest
+
+from echo_jax.privacy.lines import Box, along, is_on, on_line, scraps
+from echo_jax.privacy.pixels import _widened
+
+FRAME = np.zeros((200, 300), np.uint8)
+
+
+def box(left, top, right, bottom, signs=3, faint=True):
+  corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+  return Box(tuple((float(x), float(y)) for x, y in corners), signs, faint)
+
+
+def turned(one, degrees):
+  """The same box about the middle of the frame."""
+  angle = np.deg2rad(degrees)
+  turn = np.array(
+    [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+  )
+  placed = (np.array(one.corners) - (150, 100)) @ turn.T + (150, 100)
+  return Box(tuple((float(x), float(y)) for x, y in placed), 3, True)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 200])
+def test_a_strip_shows_a_line_upright_whichever_way_it_runs(degrees):
+  word = turned(box(130, 95, 170, 105), degrees)
+  x, y = np.meshgrid(np.arange(300), np.arange(200))
+  angle = np.deg2rad(degrees)
+  across = (y - 100) * np.cos(angle) - (x - 150) * np.sin(angle)
+  frame = np.where(abs(across) < 4, 255, 0).astype(np.uint8)  # a long bar
+  strip = along(frame, word)
+  assert strip.picture.shape == (64, 512)  # 32 px high, 6 heights each side
+  inner = strip.picture[:, 100:-100]
+  assert (inner[28:36] > 245).all() and (inner[:14] < 10).all()
+  assert is_on(word, strip)
+
+
+def test_a_piece_of_a_line_is_made_as_high_as_the_line():
+  strip = along(FRAME, box(130, 95, 170, 105))
+  tall, beside = box(180, 93, 200, 108), box(180, 112, 200, 122)
+  far = box(240, 95, 260, 105)
+  (piece,) = on_line([tall, beside, far], strip)
+  assert np.allclose(piece.corners, box(180, 95, 200, 105).corners)
+
+
+def test_a_scrap_of_a_faint_line_is_taken_to_be_longer():
+  scrap = box(130, 95, 150, 105)
+  (longer,) = scraps([scrap], FRAME)
+  assert np.allclose(longer.corners, box(90, 95, 190, 105).corners)
+  for known in (
+    box(150, 95, 190, 105, signs=8),
+    box(150, 95, 170, 105, faint=False),
+  ):
+    assert not list(scraps([scrap, known], FRAME))
+  beside = box(150, 130, 190, 140, signs=8)
+  assert len(list(scraps([scrap, beside], FRAME))) == 1
+
+
+def test_a_box_grows_along_the_line_more_than_across():
+  wider = _widened(box(100, 95, 140, 105))
+  assert np.allclose(wider, box(95, 93, 145, 107).corners)
+  upright = _widened(box(100, 60, 110, 140))
+  assert np.allclose(upright, box(98, 55, 112, 145).corners)
