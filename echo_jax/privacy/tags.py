@@ -104,6 +104,8 @@ def clean_header(
   _copy(dataset, clean, work)
   name = key.word("patient", owner)
   _complete(dataset, clean, name, work)
+  if not _text(clean, "SOPInstanceUID"):  # no copy can be stored without one
+    clean.SOPInstanceUID = key.uid(f"file {file}")
   _mark(clean, keep_device)
   maker = _text(clean, "Manufacturer")
   views = [view.CodeMeaning for view in clean.get(rules.VIEWS) or ()]

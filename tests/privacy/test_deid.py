@@ -53,6 +53,16 @@ def test_marks_of_the_standard():
   assert "113109" in codes
 
 
+def test_a_file_without_an_identity_of_its_own_gets_one():
+  bare = header(SOPInstanceUID="")
+  del bare.SOPInstanceUID
+  one, again, other = (
+    clean_header(bare, KEY, False, file).dataset.SOPInstanceUID
+    for file in ("file", "file", "another")
+  )
+  assert one == again != other and pydicom.uid.UID(one).is_valid
+
+
 def test_intervals_between_studies_stay_and_dates_do_not():
   def day(text):
     return np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:]}")
