@@ -30,7 +30,7 @@ class ECGEncoder(nn.Module):
 
   trunk: Trunk
   hz: float = 250.0
-  patch: int = 25
+  patch: int = 50
 
   @nn.compact
   def __call__(
