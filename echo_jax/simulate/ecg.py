@@ -45,31 +45,38 @@ DOWER = np.array(
 # ms, then x, y, z in mV.
 NARROW_QRS = np.array(
   [
-    [-26, 7.0, -0.16, -0.06, -0.22],
-    [-9, 8.0, 0.55, 0.35, -0.42],
-    [1, 9.0, 1.05, 0.90, 0.25],
-    [17, 9.0, 0.20, 0.02, 0.75],
-    [31, 8.0, -0.20, -0.12, 0.28],
+    [-24, 7.0, -0.16, -0.06, -0.22],
+    [-7, 8.0, 0.55, 0.35, -0.42],
+    [3, 9.0, 1.05, 0.90, 0.25],
+    [19, 9.0, 0.20, 0.02, 0.75],
+    [33, 8.0, -0.20, -0.12, 0.28],
   ]
 )
 BLOCK_QRS = np.array(
   [
-    [-44, 13.0, 0.22, 0.16, 0.10],
-    [-18, 15.0, 0.80, 0.40, 0.80],
-    [8, 15.0, 0.60, 0.55, 0.95],
-    [34, 15.0, 0.95, 0.20, 0.75],
-    [52, 10.0, 0.15, -0.05, 0.30],
+    [-52, 8.0, 0.14, 0.08, 0.06],
+    [-33, 9.0, 0.55, 0.12, 0.45],
+    [-17, 8.0, 0.70, 0.10, 0.70],
+    [0, 8.0, 0.40, 0.85, 0.85],
+    [16, 9.0, 0.55, 0.10, 0.70],
+    [35, 10.0, 0.95, 0.10, 0.65],
+    [55, 9.0, 0.35, -0.10, 0.35],
   ]
 )
 ECTOPIC_QRS = np.array(
   [
-    [-48, 13.0, 0.15, 0.20, 0.05],
-    [-20, 17.0, 0.75, 0.75, 0.75],
-    [6, 17.0, 0.85, 1.10, 1.25],
-    [36, 16.0, 0.65, 0.45, 0.95],
+    [-54, 9.0, 0.16, 0.12, 0.06],
+    [-36, 10.0, 0.40, 0.25, 0.35],
+    [-17, 9.0, 0.60, 0.55, 0.80],
+    [0, 8.5, 0.60, 1.55, 1.25],
+    [17, 9.0, 0.50, 0.25, 0.90],
+    [36, 11.0, 0.60, 0.10, 0.70],
+    [55, 9.0, 0.20, -0.10, 0.30],
   ]
 )
-NARROW_MS, WIDE_MS = 92.0, 150.0  # duration of the complexes above
+# From where to where some lead is beyond 0.05 mV in the complexes above.
+NARROW_MS, BLOCK_MS, ECTOPIC_MS = 87.0, 139.0, 142.0
+ONSET = 0.45  # this share of a complex lies before its R wave
 # A T wave rises more slowly than it falls.
 NARROW_T = np.array(
   [[-42, 42.0, 0.14, 0.11, -0.06], [0, 27.0, 0.20, 0.16, -0.13]]
@@ -78,10 +85,9 @@ WIDE_T = np.array(
   [[-48, 46.0, -0.17, -0.08, -0.26], [0, 30.0, -0.18, -0.08, -0.22]]
 )
 P_WAVE = np.array(
-  [[-18, 17.0, 0.035, 0.075, -0.035], [14, 17.0, 0.045, 0.070, 0.035]]
+  [[-18, 17.0, 0.070, 0.075, -0.040], [14, 17.0, 0.090, 0.070, 0.045]]
 )
 F_WAVE_MV = np.array([0.020, 0.040, 0.060])
-P_TO_ONSET_MS = 110.0  # from the middle of the P wave to the Q wave
 T_TAIL_MS = 54.0  # from the peak of the T wave to its end, two widths
 
 
@@ -186,13 +192,16 @@ def draw_waves(
   frontal, level = 13 * normal[0], 9 * normal[1]
   size, t_size = math.exp(0.18 * normal[2]), math.exp(0.2 * normal[3])
   narrow_ms = 92 + 7 * normal[4]
-  wide = wide_qrs_ms / WIDE_MS
   return Waves(
     narrow=_turn(
       _scale(NARROW_QRS, narrow_ms / NARROW_MS, size), frontal, level
     ),
-    block=_turn(_scale(BLOCK_QRS, wide, size), frontal / 2, level / 2),
-    ectopic=_turn(_scale(ECTOPIC_QRS, wide, size), frontal, level / 2),
+    block=_turn(
+      _scale(BLOCK_QRS, wide_qrs_ms / BLOCK_MS, size), frontal / 2, level / 2
+    ),
+    ectopic=_turn(
+      _scale(ECTOPIC_QRS, wide_qrs_ms / ECTOPIC_MS, size), frontal, level / 2
+    ),
     narrow_ms=narrow_ms,
     wide_ms=wide_qrs_ms,
     narrow_t=_turn(_scale(NARROW_T, 1, t_size), frontal / 2, level),
@@ -222,17 +231,16 @@ def place_events(
   usual = (waves.narrow, waves.narrow_t, waves.narrow_ms)
   r_waves = beats.r_wave_ms.tolist()
   qt = qt_ms(waves.qtc_ms, beats.pattern.mean_s)
-  lead_ms = 0.45 * waves.narrow_ms + waves.pr_ms - 50  # P middle to R
+  lead_ms = ONSET * waves.narrow_ms + waves.pr_ms - 50  # P middle to R
   rows = []
   for i, (r_wave, kind) in enumerate(zip(r_waves, beats.kind, strict=True)):
     qrs, t_wave, wide_ms = shapes.get(kind, usual)
-    # the complexes begin at 0.45 of their duration before the R wave
-    end = qt + 0.55 * (wide_ms - waves.narrow_ms) - 0.45 * waves.narrow_ms
+    end = qt + (wide_ms - waves.narrow_ms) - ONSET * wide_ms
     rows.append(_shift(qrs, r_wave))
     rows.append(_shift(t_wave, r_wave + end - T_TAIL_MS))
     if beats.atrial[i]:
-      onset = 0.45 * wide_ms + waves.pr_ms - 50
-      rows.append(_shift(waves.p, r_wave - onset))
+      middle = r_wave - ONSET * wide_ms - waves.pr_ms + 50
+      rows.append(_shift(waves.p, middle))
     elif kind == "ectopic" and i + 1 < len(r_waves):
       sinus = (r_wave - beats.before_ms[i, 0] + r_waves[i + 1]) / 2
       rows.append(_shift(waves.p, sinus - lead_ms))

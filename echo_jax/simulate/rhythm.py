@@ -20,6 +20,10 @@ RHYTHMS = (
   "left_bundle_branch_block",
 )  # fmt: skip
 STEADY = ("sinus", "left_bundle_branch_block")
+_USUAL_KIND = {
+  "atrial_fibrillation": "fibrillation",
+  "left_bundle_branch_block": "block",
+}
 FULL_BEATS = {"atrial_fibrillation": 5}  # ASE/EACVI 2015, Lang et al.
 
 # RR intervals in atrial fibrillation: the coefficient of variation is nearly
@@ -68,8 +72,7 @@ class Pattern:
     """Kind of beat `number`: sinus, ectopic, fibrillation or block."""
     if self.every and (number - self.first) % self.every == 0:
       return "ectopic"
-    return {"atrial_fibrillation": "fibrillation",
-            "left_bundle_branch_block": "block"}.get(self.rhythm, "sinus")  # fmt: skip
+    return _USUAL_KIND.get(self.rhythm, "sinus")
 
 
 @dataclasses.dataclass(frozen=True)
