@@ -55,11 +55,11 @@ NARROW_QRS = np.array(
 BLOCK_QRS = np.array(
   [
     [-52, 8.0, 0.14, 0.08, 0.06],
-    [-33, 9.0, 0.55, 0.12, 0.45],
-    [-17, 8.0, 0.70, 0.10, 0.70],
-    [0, 8.0, 0.40, 0.85, 0.85],
-    [16, 9.0, 0.55, 0.10, 0.70],
-    [35, 10.0, 0.95, 0.10, 0.65],
+    [-33, 9.0, 0.48, 0.15, 0.45],
+    [-17, 8.0, 0.60, 0.20, 0.70],
+    [0, 8.0, 0.68, 0.75, 0.85],
+    [16, 9.0, 0.62, 0.17, 0.70],
+    [35, 10.0, 0.92, 0.10, 0.65],
     [55, 9.0, 0.35, -0.10, 0.35],
   ]
 )
@@ -67,9 +67,9 @@ ECTOPIC_QRS = np.array(
   [
     [-54, 9.0, 0.16, 0.12, 0.06],
     [-36, 10.0, 0.40, 0.25, 0.35],
-    [-17, 9.0, 0.60, 0.55, 0.80],
-    [0, 8.5, 0.60, 1.55, 1.25],
-    [17, 9.0, 0.50, 0.25, 0.90],
+    [-17, 9.0, 0.62, 0.55, 0.75],
+    [0, 8.5, 0.95, 1.45, 1.15],
+    [17, 9.0, 0.58, 0.25, 0.85],
     [36, 11.0, 0.60, 0.10, 0.70],
     [55, 9.0, 0.20, -0.10, 0.30],
   ]
@@ -87,7 +87,7 @@ WIDE_T = np.array(
 P_WAVE = np.array(
   [[-18, 17.0, 0.070, 0.075, -0.040], [14, 17.0, 0.090, 0.070, 0.045]]
 )
-F_WAVE_MV = np.array([0.020, 0.040, 0.060])
+F_WAVE_MV = np.array([0.020, 0.030, 0.060])
 T_TAIL_MS = 54.0  # from the peak of the T wave to its end, two widths
 
 
@@ -308,17 +308,16 @@ def simulate_ecg(
       f"need durations above 0 s, not {duration_s} s and {video_s} s of video"
     )
   person, state = study.patient, study.heart
-  rng = study.rng(ECG, clip)
   beats = rhythm.draw_beats(
     study.rng(RHYTHM, clip), state.rhythm, state.heart_rate_bpm, video_s
   )
-  beats = rhythm.continue_beats(rng, beats, duration_s)
-  shape = make_rng(person.seed, person.patient, 0, ECG, 0, 1)
+  beats = rhythm.continue_beats(study.rng(ECG, clip), beats, duration_s)
+  shape = make_rng(person.seed, person.patient, 0, ECG)
   waves = draw_waves(shape, person.sex, state.wide_qrs_ms)
   samples = math.ceil(duration_s * HZ - 1e-9)
   dipole = sum_events(place_events(waves, beats), samples, HZ)
   if state.rhythm == "atrial_fibrillation":
-    dipole += draw_f_waves(rng, waves, samples, HZ)
+    dipole += draw_f_waves(study.rng(ECG, clip, 1), waves, samples, HZ)
   times = beats.r_wave_ms
   within = (times >= 0) & (times <= 1000 * (samples - 1) / HZ)
   return SimulatedECG(

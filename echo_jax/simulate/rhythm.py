@@ -39,6 +39,7 @@ FIBRILLATION_FLOOR = 0.55
 RESTITUTION_S = 0.18
 REFRACTORY_S = 0.22
 POTENTIATION = 0.8
+UNSTRESSED_SHARE = 0.5  # see run_cycles
 FILLING_S = 0.2  # chosen: three quarters of early filling within 0.28 s
 ECTOPIC_STRENGTH = 0.85  # chosen: contraction out of step is weaker
 
@@ -279,9 +280,10 @@ def run_cycles(
 ) -> tuple[Cycle, ...]:
   """The ventricle's volume over a run of beats, one cycle an R-R interval.
 
-  End-systolic elastance E against arterial elastance A, with no volume at zero
-  pressure, ejects E / (E + A) of what is there (Sunagawa et al. 1983), so a
-  contractility c turns an ejection fraction F into c F / (1 - F + c F), and a
+  End-systolic elastance E against arterial elastance A ejects the share
+  F = E / (E + A) of what is there above the volume at zero pressure, taken to
+  be half of the regular end-systolic volume (Sunagawa et al. 1983; the half
+  was chosen).  So a contractility c turns F into c F / (1 - F + c F), and a
   fuller ventricle ejects more (Frank-Starling).  A diastole of regular length
   fills to the regular volume whatever was left; a shorter one fills a smaller
   share of what is missing, and without atrial contraction its part is lacking.
@@ -303,27 +305,25 @@ def run_cycles(
     return tuple(
       Cycle(p, 0.0, 1.0, 0.0, early_filling_share, True) for p in phases
     )
-  fraction = ef_pct / 100
+  # counted in regular stroke volumes above the regular end-systolic volume,
+  # of which this much lies above the volume at zero pressure
+  rest = (1 - UNSTRESSED_SHARE) * (100 / ef_pct - 1)
+  fraction = 1 / (1 + rest)
   fibrillates = beats.rhythm == "atrial_fibrillation"
   early = 1.0 if fibrillates else early_filling_share
   kicks = ((1 - early) * beats.atrial).tolist()
   filling, strength = beats.filling.tolist(), beats.contractility.tolist()
-  # counted in regular stroke volumes above the regular end-systolic volume
   top = filling[0] * early + kicks[0]
-  rest = 1 / fraction - 1  # the regular end-systolic volume in that measure
   cycles = []
   for i, phase in enumerate(phases):
     c = strength[i] * fraction
     left = (top + rest) * (1 - fraction) / (1 - fraction + c) - rest
     passive = filling[i + 1] * (early - left)
     kick = kicks[i + 1]
-    bottom, top_now = left, top
-    top = left + passive + kick
+    share = passive / (passive + kick)
+    start, top = top, left + passive + kick
     cycles.append(
-      Cycle(
-        phase, 1 - top_now, 1 - bottom, 1 - top, passive / (passive + kick),
-        kick > 0,
-      )  # fmt: skip
+      Cycle(phase, 1 - start, 1 - left, 1 - top, share, kick > 0)
     )
   return tuple(cycles)
 
