@@ -17,6 +17,8 @@ from jaxtyping import Float, Float32
 from echo_jax.simulate import rhythm
 from echo_jax.simulate.cohort import ECG, RHYTHM, Study, make_rng
 
+Events = Float[np.ndarray, "_ 5"]  # of any number
+
 HZ = 500.0
 LEADS = (
   "I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6",
@@ -76,6 +78,7 @@ ECTOPIC_QRS = np.array(
 )
 # From where to where some lead is beyond 0.05 mV in the complexes above.
 NARROW_MS, BLOCK_MS, ECTOPIC_MS = 87.0, 139.0, 142.0
+WIDE_MS = 130.0  # ESC guideline on cardiac pacing, Glikson et al. 2021
 ONSET = 0.45  # this share of a complex lies before its R wave
 # A T wave rises more slowly than it falls.
 NARROW_T = np.array(
@@ -106,15 +109,15 @@ class Waves:
     f_wave_hz: their mean frequency.
   """
 
-  narrow: Float[np.ndarray, "event 5"]
-  block: Float[np.ndarray, "event 5"]
-  ectopic: Float[np.ndarray, "event 5"]
+  narrow: Events
+  block: Events
+  ectopic: Events
   narrow_ms: float
   wide_ms: float
-  narrow_t: Float[np.ndarray, "event 5"]
-  block_t: Float[np.ndarray, "event 5"]
-  ectopic_t: Float[np.ndarray, "event 5"]
-  p: Float[np.ndarray, "event 5"]
+  narrow_t: Events
+  block_t: Events
+  ectopic_t: Events
+  p: Events
   pr_ms: float
   qtc_ms: float
   f_wave_mv: Float[np.ndarray, "3"]
@@ -180,14 +183,19 @@ def _scale(events, time: float, size: float):
   return events * np.array([time, time, size, size, size])
 
 
-def draw_waves(
-  rng: np.random.Generator, sex: str, wide_qrs_ms: float
-) -> Waves:
+def draw_waves(rng: np.random.Generator, sex: str, wide_qrs_ms: float) -> Waves:
   """One person's waves, about those of this file; all spreads were chosen.
 
   QTc is 10 ms longer in women, as its upper limits are, 460 and 450 ms
   (Rautaharju et al. 2009).  F waves beat at 4 to 9 Hz.
+
+  Raises:
+    ValueError: a wide QRS complex below 130 ms is none.
   """
+  if not wide_qrs_ms >= WIDE_MS:
+    raise ValueError(
+      f"wide QRS is {wide_qrs_ms:g} ms, wants {WIDE_MS:g} or more"
+    )
   normal = np.clip(rng.normal(size=9), -2, 2).tolist()
   frontal, level = 13 * normal[0], 9 * normal[1]
   size, t_size = math.exp(0.18 * normal[2]), math.exp(0.2 * normal[3])
@@ -204,10 +212,10 @@ def draw_waves(
     ),
     narrow_ms=narrow_ms,
     wide_ms=wide_qrs_ms,
-    narrow_t=_turn(_scale(NARROW_T, 1, t_size), frontal / 2, level),
-    block_t=_scale(WIDE_T, 1, t_size),
-    ectopic_t=_scale(WIDE_T, 1, 1.4 * t_size),
-    p=_scale(P_WAVE, 1, math.exp(0.15 * normal[5])),
+    narrow_t=_turn(_scale(NARROW_T, 1.0, t_size), frontal / 2, level),
+    block_t=_scale(WIDE_T, 1.0, t_size),
+    ectopic_t=_scale(WIDE_T, 1.0, 1.4 * t_size),
+    p=_scale(P_WAVE, 1.0, math.exp(0.15 * normal[5])),
     pr_ms=160 + 14 * normal[6],
     qtc_ms=(405 if sex == "M" else 415) + 12 * normal[7],
     f_wave_mv=F_WAVE_MV * math.exp(0.25 * normal[8]),
@@ -215,9 +223,7 @@ def draw_waves(
   )
 
 
-def place_events(
-  waves: Waves, beats: rhythm.Beats
-) -> Float[np.ndarray, "event 5"]:
+def place_events(waves: Waves, beats: rhythm.Beats) -> Events:
   """Every wave of a run of beats, in ms from the first frame.
 
   The QT interval follows the mean rate, as it adapts over minutes, and is
@@ -254,7 +260,7 @@ def _shift(events, by_ms: float):
 
 
 def sum_events(
-  events: Float[np.ndarray, "event 5"], samples: int, hz: float
+  events: Events, samples: int, hz: float
 ) -> Float[np.ndarray, "s 3"]:
   """The dipole in mV: all events, each drawn out to 4.5 widths."""
   dipole = np.zeros((samples, 3))

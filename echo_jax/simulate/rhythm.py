@@ -322,9 +322,7 @@ def run_cycles(
     kick = kicks[i + 1]
     share = passive / (passive + kick)
     start, top = top, left + passive + kick
-    cycles.append(
-      Cycle(phase, 1 - start, 1 - left, 1 - top, share, kick > 0)
-    )
+    cycles.append(Cycle(phase, 1 - start, 1 - left, 1 - top, share, kick > 0))
   return tuple(cycles)
 
 
@@ -355,9 +353,7 @@ def beat_volumes_ml(
   return volumes[:, 0], volumes[:, 1]
 
 
-def complete_beats(
-  beats: Beats, end_ms: float
-) -> Int[np.ndarray, "complete"]:
+def complete_beats(beats: Beats, end_ms: float) -> Int[np.ndarray, "complete"]:
   """Numbers of the beats of which both R waves lie in a recording."""
   inside = (beats.r_wave_ms >= 0) & (beats.r_wave_ms <= end_ms)
   return np.flatnonzero(inside[:-1] & inside[1:])

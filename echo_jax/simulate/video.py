@@ -110,9 +110,7 @@ def make_timeline(
   """
   rng = study.rng(RHYTHM, clip, *more)
   state, device = study.heart, study.device
-  beats = rhythm.draw_beats(
-    rng, state.rhythm, state.heart_rate_bpm, duration_s
-  )
+  beats = rhythm.draw_beats(rng, state.rhythm, state.heart_rate_bpm, duration_s)
   cycles = rhythm.run_cycles(beats, state.ef_pct, state.early_filling_share)
   count = max(1, math.ceil(duration_s * device.frame_hz - 1e-9))
   time = np.arange(count) * (1000 / device.frame_hz)
@@ -160,9 +158,7 @@ def true_volumes(
 ) -> tuple[Float[np.ndarray, "complete"], Float[np.ndarray, "complete"]]:
   """True end-diastolic and end-systolic volume of every complete beat in ml."""
   state = study.heart
-  edv, esv = rhythm.beat_volumes_ml(
-    timeline.cycles, state.edv_ml, state.ef_pct
-  )
+  edv, esv = rhythm.beat_volumes_ml(timeline.cycles, state.edv_ml, state.ef_pct)
   end_ms = timeline.frame_time_ms[-1]
   complete = rhythm.complete_beats(timeline.beats, end_ms)
   return edv[complete], esv[complete]
