@@ -119,17 +119,39 @@ def test_strength_and_filling_by_hand():
   assert rhythm.filling_after(0.64, 1.0, 1.0) == pytest.approx(by_hand)
 
 
-@pytest.mark.parametrize("name", IRREGULAR)
-def test_equal_intervals_give_the_regular_beat(name):
+def _equal_beats(name):
+  """A run without differences, with the atrial contractions of its rhythm."""
   beats = _run(name)
   count = len(beats.kind)
-  beats = dataclasses.replace(
-    beats, filling=np.ones(count), contractility=np.ones(count),
-    atrial=np.ones(count, bool),
-  )  # fmt: skip
-  for cycle in rhythm.run_cycles(beats, 41.0, 0.7):
+  return dataclasses.replace(
+    beats,
+    filling=np.ones(count),
+    contractility=np.ones(count),
+    atrial=np.full(count, name != "atrial_fibrillation"),
+  )
+
+
+@pytest.mark.parametrize("name", IRREGULAR)
+def test_equal_intervals_give_the_regular_beat(name):
+  for cycle in rhythm.run_cycles(_equal_beats(name), 41.0, 0.7):
     assert (cycle.start, cycle.end) == pytest.approx((0, 0), abs=1e-9)
     assert cycle.peak == pytest.approx(1, abs=1e-9)
+    share = 1.0 if name == "atrial_fibrillation" else 0.7
+    assert cycle.early_share == pytest.approx(share)
+
+
+def test_one_beat_by_hand():
+  """EDV 100, ESV 50, V0 25 ml: 2/3 of what is above V0 goes out.
+
+  A diastole that fills 80 % brings 50 + 40 ml.  At twice the contractility
+  (4/3) / (1/3 + 4/3) = 0.8 of 65 ml goes out and 25 + 13 ml stay.
+  """
+  beats = _equal_beats("atrial_fibrillation")
+  beats.filling[0], beats.contractility[0] = 0.8, 2.0
+  cycles = rhythm.run_cycles(beats, 50.0, 0.7)
+  edv, esv = rhythm.beat_volumes_ml(cycles, 100.0, 50.0)
+  assert (edv[0], esv[0]) == pytest.approx((90.0, 38.0))
+  assert (edv[1], esv[1]) == pytest.approx((100.0, 50.0))
 
 
 @pytest.mark.parametrize("name", rhythm.RHYTHMS)
@@ -157,13 +179,14 @@ def test_volume_has_no_jump_and_rests_at_both_ends(name, rate):
     time = np.arange(0, cycle.phases.rr_s, step)
     curve = np.array([rhythm.ejected_at(cycle, t) for t in time.tolist()])
     if last is not None:
-      assert curve[0] == pytest.approx(last, abs=0.02)
+      assert curve[0] == pytest.approx(last, abs=1e-9)
     assert np.abs(np.diff(curve)).max() < 0.06
     assert np.sum(np.abs(curve - cycle.peak) < 1e-9) * step > slowest_s
     first = time < cycle.phases.ejection_start_s
     np.testing.assert_allclose(curve[first], cycle.start, atol=1e-12)
     assert first.sum() * step > slowest_s
-    last = cycle.end
+    last = rhythm.ejected_at(cycle, cycle.phases.rr_s)
+    assert last == pytest.approx(cycle.end, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", IRREGULAR)
