@@ -8,8 +8,8 @@ from echo_jax.simulate.cohort import (
   draw_patient,
   draw_study,
 )
-from echo_jax.simulate.measure import Measurements, measure_heart
 from echo_jax.simulate.ecg import SimulatedECG, simulate_ecg
+from echo_jax.simulate.measure import Measurements, measure_heart
 from echo_jax.simulate.video import SimulatedVideo, simulate_video
 from echo_jax.simulate.views import VIEWS, Viewpoint, study_clips
 

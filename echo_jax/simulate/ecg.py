@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 
 from echo_jax.simulate import rhythm
 from echo_jax.simulate.cohort import ECG, RHYTHM, Study, make_rng
+from echo_jax.simulate.views import VIEWS
 
 Events = Float[np.ndarray, "_ 5"]  # of any number
 
@@ -299,31 +300,38 @@ def simulate_ecg(
   duration_s: float | int = 10.0,
   video_s: float | int = 2.0,
   clip: int = 0,
+  view: str = "A4C",
 ) -> SimulatedECG:
   """Twelve leads at 500 Hz that begin with a video of the same study.
 
   The beats of the video are those of `simulate_video(study,
-  duration_s=video_s, clip=clip)`; the run goes on where the record is longer.
-  A person keeps the shape of the waves from study to study.
+  duration_s=video_s, clip=clip, view=view)`; the run goes on where the record
+  is longer.  A person keeps the shape of the waves from study to study.
 
   Raises:
-    ValueError: a duration that is not above 0.
+    ValueError: a duration that is not above 0, or no such view.
   """
   if duration_s <= 0 or video_s <= 0:
     raise ValueError(
       f"need durations above 0 s, not {duration_s} s and {video_s} s of video"
     )
+  if view not in VIEWS:
+    raise ValueError(f"view {view!r} is none of {', '.join(VIEWS)}")
   person, state = study.patient, study.heart
+  number = VIEWS.index(view)
+  more = (number,) if number else ()
   beats = rhythm.draw_beats(
-    study.rng(RHYTHM, clip), state.rhythm, state.heart_rate_bpm, video_s
+    study.rng(RHYTHM, clip, *more), state.rhythm, state.heart_rate_bpm, video_s
   )
-  beats = rhythm.continue_beats(study.rng(ECG, clip), beats, duration_s)
-  shape = make_rng(person.seed, person.patient, 0, ECG)
+  beats = rhythm.continue_beats(
+    study.rng(ECG, 0, clip, number), beats, duration_s
+  )
+  shape = make_rng(person.seed, person.patient, 0, ECG, 2)
   waves = draw_waves(shape, person.sex, state.wide_qrs_ms)
   samples = math.ceil(duration_s * HZ - 1e-9)
   dipole = sum_events(place_events(waves, beats), samples, HZ)
   if state.rhythm == "atrial_fibrillation":
-    dipole += draw_f_waves(study.rng(ECG, clip, 1), waves, samples, HZ)
+    dipole += draw_f_waves(study.rng(ECG, 1, clip, number), waves, samples, HZ)
   times = beats.r_wave_ms
   within = (times >= 0) & (times <= 1000 * (samples - 1) / HZ)
   return SimulatedECG(
