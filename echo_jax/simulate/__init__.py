@@ -8,6 +8,7 @@ from echo_jax.simulate.cohort import (
   draw_patient,
   draw_study,
 )
+from echo_jax.simulate.ecg import SimulatedECG, simulate_ecg
 from echo_jax.simulate.measure import Measurements, measure_heart
 from echo_jax.simulate.video import SimulatedVideo, simulate_video
 from echo_jax.simulate.views import VIEWS, Viewpoint, study_clips
@@ -16,6 +17,7 @@ __all__ = [
   "COHORTS",
   "Measurements",
   "Patient",
+  "SimulatedECG",
   "SimulatedVideo",
   "Study",
   "VIEWS",
@@ -24,6 +26,7 @@ __all__ = [
   "draw_patient",
   "draw_study",
   "measure_heart",
+  "simulate_ecg",
   "simulate_video",
   "study_clips",
 ]

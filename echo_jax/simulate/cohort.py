@@ -27,6 +27,7 @@ HEART_RATE_RANGE_BPM = (45.0, 120.0)
 BODY, ANATOMY, BASELINE, COUNT, FUNCTION, DEVICE, WINDOW, RHYTHM, PICTURE = (
   range(9)
 )
+ECG = 9
 VIEWPOINT = 20  # where the probe is held for a view
 
 

@@ -27,6 +27,7 @@ class Beat:
     mitral_opening_s: end-systole ends, filling begins.
     early_end_s: early filling ends.
     atrial_start_s: atrial contraction begins; it ends with the beat.
+    ejection_start_s: aortic valve opens; end-diastole ends.
   """
 
   rr_s: float
@@ -34,18 +35,37 @@ class Beat:
   mitral_opening_s: float
   early_end_s: float
   atrial_start_s: float
+  ejection_start_s: float = ISOVOLUMIC_CONTRACTION_S
 
 
-def make_beat(rr_s: float) -> Beat:
-  """Phases of a beat of length `rr_s`, 0.45 to 1.5 s.
+def make_beat(
+  rr_s: float,
+  before_s: float | None = None,
+  delay_s: float = 0.0,
+  slowing_s: float = 0.0,
+) -> Beat:
+  """Phases of a beat of length `rr_s`, 0.36 s and longer.
 
   The end of ejection follows the regression of electromechanical systole on
   heart rate, 546 - 2.1 HR ms from the onset of Q (Weissler et al. 1968), less
   40 ms from Q to the R peak.
+
+  Args:
+    rr_s: time to the next R wave.
+    before_s: time since the R wave before, where beats are irregular: it, not
+      what is still to come, has set the length of systole.  Without a source:
+      the rate is then held within 30 to 140 bpm, and a beat soon followed by
+      another keeps at most 62 % of its time for systole.
+    delay_s: how much later ejection begins and ends.
+    slowing_s: how much longer relaxation takes at 60 bpm.
   """
-  rate_bpm = 60 / rr_s
-  ejection_end = 0.506 - 0.0021 * rate_bpm
-  opening = ejection_end + max(0.048, 0.075 * math.sqrt(rr_s))
+  if before_s is None:
+    rate_bpm, latest = 60 / rr_s, math.inf
+  else:
+    rate_bpm, latest = min(max(60 / before_s, 30.0), 140.0), 0.62 * rr_s
+  ejection_end = min(0.506 - 0.0021 * rate_bpm + delay_s, latest)
+  root = math.sqrt(rr_s)
+  opening = ejection_end + max(0.048, 0.075 * root) + slowing_s * root
   filling = rr_s - opening
   return Beat(
     rr_s=rr_s,
@@ -53,6 +73,7 @@ def make_beat(rr_s: float) -> Beat:
     mitral_opening_s=opening,
     early_end_s=opening + min(0.22, 0.55 * filling),
     atrial_start_s=rr_s - min(0.14, 0.45 * filling),
+    ejection_start_s=ISOVOLUMIC_CONTRACTION_S + delay_s,
   )
 
 
@@ -76,7 +97,7 @@ def ejected_share(beat: Beat, since_r_s: float, early_share: float) -> float:
     early_share: share of the stroke volume that early filling returns.
   """
   if since_r_s < beat.mitral_opening_s:
-    start = ISOVOLUMIC_CONTRACTION_S
+    start = beat.ejection_start_s
     t = (since_r_s - start) / (beat.ejection_end_s - start)
     return _smooth(max(t, 0.0) ** 0.9)  # ejection is faster at its beginning
   early = _smooth(
@@ -89,10 +110,11 @@ def ejected_share(beat: Beat, since_r_s: float, early_share: float) -> float:
   return 1 - early_share * early - (1 - early_share) * late
 
 
-def valve_opening(beat: Beat, since_r_s: float) -> float:
+def valve_opening(beat: Beat, since_r_s: float, atrial: bool = True) -> float:
   """Opening of the atrioventricular valves, 0 closed to 1 wide.
 
-  Wide in early filling, half shut at rest, wide again in atrial contraction.
+  Wide in early filling, half shut at rest, wide again in atrial contraction,
+  where there is one (`atrial`).
   """
   t = since_r_s - beat.mitral_opening_s
   left = beat.rr_s - since_r_s
@@ -100,7 +122,7 @@ def valve_opening(beat: Beat, since_r_s: float) -> float:
     return 0.0
   gate = _smooth(t / 0.04) * _smooth(left / 0.04)
   early = _bump(t / (beat.early_end_s - beat.mitral_opening_s))
-  late = _bump(
+  late = atrial * _bump(
     (since_r_s - beat.atrial_start_s) / (beat.rr_s - beat.atrial_start_s)
   )
   return min(1.0, gate * (0.35 + 0.65 * early + 0.45 * late))
@@ -108,7 +130,7 @@ def valve_opening(beat: Beat, since_r_s: float) -> float:
 
 def aortic_opening(beat: Beat, since_r_s: float) -> float:
   """Opening of the aortic valve: wide while the ventricle ejects."""
-  since = since_r_s - ISOVOLUMIC_CONTRACTION_S
+  since = since_r_s - beat.ejection_start_s
   left = beat.ejection_end_s - since_r_s
   return _smooth(since / 0.03) * _smooth(left / 0.03)
 

@@ -75,6 +75,10 @@ class HeartState:
     early_filling_share: share of filling before atrial contraction.
     segment_functions: function of the 17 segments, see segments.py; empty
       where all are normal.  Only motion.py moves a heart that has them.
+    rhythm: one of rhythm.RHYTHMS.  Where beats differ, EDV and EF are those of
+      a beat after two intervals of mean length.
+    wide_qrs_ms: QRS of beats that the left bundle branch does not lead, 130
+      and longer (ESC guideline on cardiac pacing, Glikson et al. 2021).
   """
 
   anatomy: Anatomy
@@ -86,6 +90,8 @@ class HeartState:
   rv_shortening_pct: float
   early_filling_share: float
   segment_functions: tuple[str, ...] = ()
+  rhythm: str = "sinus"
+  wide_qrs_ms: float = 150.0
 
   @property
   def esv_ml(self) -> float:

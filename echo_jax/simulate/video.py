@@ -5,12 +5,13 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from echo_jax.simulate import (
   electrics,
   heart,
   motion,
+  rhythm,
   scanner,
   sections,
   slab,
@@ -27,9 +28,11 @@ POOL_SHIFT = 64  # samples by which the blood noise may be displaced
 class SimulatedVideo:
   """A cine and everything true about it.
 
-  `edv_ml` and `esv_ml` are the largest and smallest value of the continuous
-  volume curve.  Both isovolumic phases outlast a frame interval, so in every
-  complete beat some sampled `volume_ml` equals each of them.
+  Both isovolumic phases outlast a frame interval, so in every complete beat
+  (R wave to R wave) some sampled `volume_ml` equals its end-diastolic and its
+  end-systolic volume.  In a steady rhythm all beats have the same, `edv_ml`
+  and `esv_ml`; elsewhere these and `ef_pct` are means over the complete beats,
+  NaN without any.
 
   Attributes:
     frames: uint8 [T, H, W] grey.
@@ -39,10 +42,13 @@ class SimulatedVideo:
     lv_mask: bool [T, H, W], LV cavity in the picture.
     volume_ml: float32 [T], LV cavity by integration of its shape.
     edv_ml, esv_ml, ef_pct, ef_method: truth; the method is "simulated".
-    ed_frame, es_frame: of the first complete beat (R wave to R wave): its
-      largest and its smallest volume, the first such frame where several are
-      equal; -1 where the recording holds no complete beat.
+    ed_frame, es_frame: of the first complete beat: the first frame at its
+      end-diastolic and at its end-systolic volume; -1 where the recording
+      holds no complete beat.
     r_wave_ms: float32 [beats], those within the recording.
+    beats: the whole run of beats, with the rhythm and the kind of each.
+    ef_beat_pct, ed_frames, es_frames: [complete], of every complete beat.
+    ef_caveat: what to say of `ef_pct` where complete beats are too few.
     heart_rate_bpm, sex, age_years, device, view, site, quality: about it.
   """
 
@@ -59,6 +65,11 @@ class SimulatedVideo:
   ed_frame: int
   es_frame: int
   r_wave_ms: Float[np.ndarray, "beats"]
+  beats: rhythm.Beats
+  ef_beat_pct: Float[np.ndarray, "complete"]
+  ed_frames: Int[np.ndarray, "complete"]
+  es_frames: Int[np.ndarray, "complete"]
+  ef_caveat: str
   heart_rate_bpm: float
   sex: str
   age_years: float
@@ -74,12 +85,15 @@ class Timeline:
 
   Attributes:
     frame_time_ms: [T] from the first frame.
-    r_wave_ms: R waves, one before the first frame and one after the last.
+    beats: R waves and what belongs to them, from before the first frame to
+      after the last.
+    cycles: of every beat but the last.
     poses: [T] of heart.Pose.
   """
 
   frame_time_ms: np.ndarray
-  r_wave_ms: np.ndarray
+  beats: rhythm.Beats
+  cycles: tuple[rhythm.Cycle, ...]
   poses: tuple[heart.Pose, ...]
 
 
@@ -96,7 +110,8 @@ def make_timeline(
   """
   rng = study.rng(RHYTHM, clip, *more)
   state, device = study.heart, study.device
-  r_wave_ms = electrics.draw_r_waves(rng, state.heart_rate_bpm, duration_s)
+  beats = rhythm.draw_beats(rng, state.rhythm, state.heart_rate_bpm, duration_s)
+  cycles = rhythm.run_cycles(beats, state.ef_pct, state.early_filling_share)
   count = max(1, math.ceil(duration_s * device.frame_hz - 1e-9))
   time = np.arange(count) * (1000 / device.frame_hz)
   jitter = np.clip(rng.normal(size=count), -3, 3) * device.frame_jitter_ms
@@ -104,29 +119,49 @@ def make_timeline(
   time = time + jitter
   poses = []
   for now in time.tolist():
-    beat = int(np.searchsorted(r_wave_ms, now, side="right")) - 1
-    start, end = r_wave_ms[beat : beat + 2].tolist()
-    phases = electrics.make_beat((end - start) / 1000)
-    since = (now - start) / 1000
-    share = electrics.ejected_share(phases, since, state.early_filling_share)
-    opening = electrics.valve_opening(phases, since)
-    aortic = electrics.aortic_opening(phases, since)
+    number = int(np.searchsorted(beats.r_wave_ms, now, side="right")) - 1
+    since = (now - float(beats.r_wave_ms[number])) / 1000
+    share = rhythm.ejected_at(cycles[number], since)
+    opening = rhythm.valve_opening(cycles[number], since)
+    aortic = electrics.aortic_opening(cycles[number].phases, since)
     poses.append(heart.pose_at(ventricle, share, opening, opening, aortic))
-  return Timeline(time, r_wave_ms, tuple(poses))
+  return Timeline(time, beats, cycles, tuple(poses))
 
 
 def find_extremes(
   timeline: Timeline, volume_ml: Float[np.ndarray, "T"]
-) -> tuple[int, int]:
-  """ED and ES frame of the first complete beat, or (-1, -1)."""
-  time = timeline.frame_time_ms
-  inside = timeline.r_wave_ms
-  inside = inside[(inside >= 0) & (inside <= time[-1])]
-  if inside.size < 2:
-    return -1, -1
-  first, last = np.searchsorted(time, inside[:2])
-  beat = volume_ml[first:last]
-  return int(first + np.argmax(beat)), int(first + np.argmin(beat))
+) -> tuple[Int[np.ndarray, "complete"], Int[np.ndarray, "complete"]]:
+  """ED and ES frame of every complete beat.
+
+  End-diastole is sought before ejection begins: the diastole at the end of
+  the beat belongs to the next one and may fill more.
+  """
+  time, waves = timeline.frame_time_ms, timeline.beats.r_wave_ms
+  ends = []
+  for beat in rhythm.complete_beats(timeline.beats, time[-1]).tolist():
+    ejection_ms = 1000 * timeline.cycles[beat].phases.ejection_start_s
+    first, ejection, last = np.searchsorted(
+      time, [waves[beat], waves[beat] + ejection_ms, waves[beat + 1]]
+    )
+    ends.append(
+      (
+        first + np.argmax(volume_ml[first : max(ejection, first + 1)]),
+        first + np.argmin(volume_ml[first:last]),
+      )
+    )
+  frames = np.array(ends, np.int64).reshape(-1, 2)
+  return frames[:, 0], frames[:, 1]
+
+
+def true_volumes(
+  study: Study, timeline: Timeline
+) -> tuple[Float[np.ndarray, "complete"], Float[np.ndarray, "complete"]]:
+  """True end-diastolic and end-systolic volume of every complete beat in ml."""
+  state = study.heart
+  edv, esv = rhythm.beat_volumes_ml(timeline.cycles, state.edv_ml, state.ef_pct)
+  end_ms = timeline.frame_time_ms[-1]
+  complete = rhythm.complete_beats(timeline.beats, end_ms)
+  return edv[complete], esv[complete]
 
 
 def move_heart(
@@ -404,9 +439,17 @@ def _record(
   study, view, timeline, grid, frames, masks, volume
 ) -> SimulatedVideo:
   """Frames and truth as one record."""
-  ed_frame, es_frame = find_extremes(timeline, volume)
-  times, waves = timeline.frame_time_ms, timeline.r_wave_ms
+  ed_frames, es_frames = find_extremes(timeline, volume)
+  edv, esv = true_volumes(study, timeline)
+  ef_beat = 100 * (1 - esv / edv)
+  times, waves = timeline.frame_time_ms, timeline.beats.r_wave_ms
   person, state = study.patient, study.heart
+  if state.rhythm in rhythm.STEADY:
+    truth = state.edv_ml, state.esv_ml, state.ef_pct
+  elif len(edv):
+    truth = float(edv.mean()), float(esv.mean()), float(ef_beat.mean())
+  else:
+    truth = (math.nan,) * 3
   return SimulatedVideo(
     frames=frames,
     frame_time_ms=times.astype(np.float32),
@@ -414,13 +457,18 @@ def _record(
     sector=grid.sector.copy(),
     lv_mask=masks,
     volume_ml=volume,
-    edv_ml=state.edv_ml,
-    esv_ml=state.esv_ml,
-    ef_pct=state.ef_pct,
+    edv_ml=truth[0],
+    esv_ml=truth[1],
+    ef_pct=truth[2],
     ef_method="simulated",
-    ed_frame=ed_frame,
-    es_frame=es_frame,
+    ed_frame=int(ed_frames[0]) if len(edv) else -1,
+    es_frame=int(es_frames[0]) if len(edv) else -1,
     r_wave_ms=waves[(waves >= 0) & (waves <= times[-1])].astype(np.float32),
+    beats=timeline.beats,
+    ef_beat_pct=ef_beat,
+    ed_frames=ed_frames,
+    es_frames=es_frames,
+    ef_caveat=rhythm.too_few_beats(state.rhythm, len(edv)),
     heart_rate_bpm=state.heart_rate_bpm,
     sex=person.sex,
     age_years=person.age_years,
