@@ -12,8 +12,9 @@ import numpy as np
 from echo_jax.privacy.views import Grey, View
 
 LINE_PX, REACH, HALF_HEIGHT = 32, 6, 1.0  # of a strip along a line, in heights
-FARTHEST, LOWEST, HIGHEST = 0.35, 0.5, 1.5  # a piece of the same line
-WHOLE_SIGNS, SCRAP_REACH = 5, 4
+FARTHEST, LOWEST, HIGHEST = 0.35, 0.5, 2.2  # a piece of the same line
+WHOLE_SIGNS, WHOLE_SHARE = 5, 0.8  # read in one piece, else it is a scrap
+SCRAP_REACH = 4  # heights that are added to scraps
 
 Corners = tuple[tuple[float, float], ...]
 
@@ -53,31 +54,58 @@ def along(picture: Grey, box: Box) -> View:
   return View(strip, placed, scale, box.faint)
 
 
-def on_line(boxes: Sequence[Box], strip: View) -> list[Box]:
-  """Those that are pieces of the strip's line, made as high as the line."""
-  pieces = []
-  for box in boxes:
-    if is_on(box, strip):
-      (left, _), (right, _) = _extent(box, strip)
-      pieces.append(replace(box, corners=_corners(left, right, strip)))
-  return pieces
+class Found:
+  """Text found so far: pieces, the lines they lie on, the pixels they cover.
 
-
-def scraps(boxes: Sequence[Box], still: Grey) -> Iterator[Box]:
-  """Longer boxes for faint lines of which only a few signs were read.
-
-  Where a frame shows a part as it is, or more was read in another view, the
-  line is known to its ends.
+  Attributes:
+    boxes: pieces; what was found on a line before is as high as that line,
+      since coarse views find the same text again in higher boxes.
+    lines: for each line its strips, one a picture.
+    covered: [H, W], 1 in a piece.
   """
-  known = [b for b in boxes if not b.faint or b.signs >= WHOLE_SIGNS]
-  for box in boxes:
-    if not box.faint or box.signs >= WHOLE_SIGNS:
+
+  def __init__(self, pictures: tuple[Grey, ...], shape: tuple[int, int]):
+    self.boxes: list[Box] = []
+    self.lines: list[tuple[View, ...]] = []
+    self.covered = np.zeros(shape, np.uint8)
+    self._pictures = pictures
+
+  def add(self, boxes: Sequence[Box]) -> None:
+    """New pieces, on lines that are known or on lines of their own."""
+    for box in boxes:
+      on = next((line[0] for line in self.lines if is_on(box, line[0])), None)
+      if on is None:
+        self.lines.append(tuple(along(one, box) for one in self._pictures))
+      else:
+        left, right = _reach(box, on)
+        box = replace(box, corners=_corners(left, right, on))
+      self.boxes.append(box)
+      corners = np.rint(np.array(box.corners)).astype(np.int32)
+      cv2.fillConvexPoly(self.covered, corners, 1)
+
+
+def longer(
+  boxes: Sequence[Box], lines: Sequence[tuple[View, ...]]
+) -> Iterator[Box]:
+  """Longer boxes for faint lines of which only scraps were read.
+
+  A line is known to its ends if a frame shows a part as it is, or if one piece
+  with several signs spans (nearly) all that was found of it.
+  """
+  for strip, *_ in lines:
+    pieces = [box for box in boxes if is_on(box, strip)]
+    if not pieces or not all(box.faint for box in pieces):
       continue
-    strip = along(still, box)
-    if not any(is_on(one, strip) for one in known):
-      left = float((REACH - SCRAP_REACH) * LINE_PX)
-      right = strip.picture.shape[1] - left
-      yield replace(box, corners=_corners(left, right, strip))
+    ends = np.array([_reach(box, strip) for box in pieces])
+    left, right = float(ends[:, 0].min()), float(ends[:, 1].max())
+    wide = np.diff(ends)[:, 0] >= WHOLE_SHARE * (right - left)
+    if not any(
+      box.signs >= WHOLE_SIGNS and spans
+      for box, spans in zip(pieces, wide, strict=True)
+    ):
+      more = SCRAP_REACH * LINE_PX
+      corners = _corners(left - more, right + more, strip)
+      yield replace(pieces[0], corners=corners)
 
 
 def _corners(left: float, right: float, strip: View) -> Corners:
@@ -96,6 +124,12 @@ def is_on(box: Box, strip: View) -> bool:
   whole = left >= -1 and right <= strip.picture.shape[1] + 1
   height = (bottom - top) / LINE_PX
   return bool(whole and off <= FARTHEST and LOWEST <= height <= HIGHEST)
+
+
+def _reach(box: Box, strip: View) -> tuple[float, float]:
+  """Where a box begins and ends along a strip."""
+  (left, _), (right, _) = _extent(box, strip)
+  return float(left), float(right)
 
 
 def _extent(box: Box, strip: View) -> np.ndarray:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from echo_jax.privacy.lines import Box, along, is_on, on_line, scraps
+from echo_jax.privacy.lines import Box, Found, is_on, longer
 from echo_jax.privacy.views import LARGEST_PX, Grey, View, stills, views
 
 READ_SCORE = 0.4  # of the reader, for two signs or more
@@ -22,7 +22,8 @@ GLYPH_SCORE = 0.8  # for one sign by itself
 TALLEST_SHARE = 1 / 6  # of the picture: a ventricle is read as a zero
 COVERED_SHARE = 0.9
 TALLEST_PX = 48
-GLYPH_PX = 40
+# The same of one sign by itself: a share of the picture, in these bounds.
+GLYPH_SHARE, GLYPH_PX = 1 / 8, (16, 40)
 
 Reader = Callable[[UInt8[np.ndarray, "T H W c"]], tuple[Box, ...]]
 """Finds the text in the frames of one recording."""
@@ -56,33 +57,28 @@ def make_reader(threads: int = 1) -> Reader:
   )  # fmt: skip
 
   def read(frames: np.ndarray) -> tuple[Box, ...]:
-    covered = np.zeros(frames.shape[1:3], np.uint8)
-    boxes = [
-      box for view in views(frames) for box in _read(engine, view, covered)
-    ]
-    pictures = tuple(stills(frames))
-    lines: list[View] = []
-    for box in tuple(boxes):
-      if any(is_on(box, line) for line in lines):
-        continue
-      strips = [along(picture, box) for picture in pictures]
-      lines.append(strips[0])
-      for strip in strips:
+    found = Found(tuple(stills(frames)), frames.shape[1:3])
+    for view in views(frames):
+      found.add(_read(engine, view, found.covered))
+    for line in tuple(found.lines):
+      for strip in line:
         # Not what lies beside the line: it may be text with a strip of its own.
-        boxes += on_line(_read(engine, strip, covered.copy()), strip)
-    return (*boxes, *scraps(boxes, pictures[0]))
+        pieces = _read(engine, strip, found.covered)
+        found.add([piece for piece in pieces if is_on(piece, strip)])
+    return (*found.boxes, *longer(found.boxes, found.lines))
 
   return read
 
 
 def _read(engine: Any, view: View, covered: Grey) -> list[Box]:
-  """What counts as text in a view and is not covered yet; covers it."""
+  """What counts as text in a view and is not covered yet."""
   picture = cv2.cvtColor(view.picture, cv2.COLOR_GRAY2BGR)
   found = engine(picture, use_det=True, use_cls=False, use_rec=False).boxes
   if found is None:
     return []
   shape = np.array(view.picture.shape) / view.scale
   tallest = max(TALLEST_PX, TALLEST_SHARE * float(shape.min()))
+  glyph_px = float(np.clip(GLYPH_SHARE * min(covered.shape), *GLYPH_PX))
   new = []
   for corners in found:
     placed = np.column_stack([corners, np.ones(4)]) @ view.placed.T
@@ -98,10 +94,9 @@ def _read(engine: Any, view: View, covered: Grey) -> list[Box]:
   for (_, placed), text, score in zip(
     new, words.txts, words.scores, strict=True
   ):
-    if is_text(text, float(score), short_side(placed)):
+    if is_text(text, float(score), short_side(placed) <= glyph_px):
       corners = tuple((float(x), float(y)) for x, y in placed)
       boxes.append(Box(corners, _signs(text), view.faint))
-      cv2.fillConvexPoly(covered, np.rint(placed).astype(np.int32), 1)
   return boxes
 
 
@@ -124,9 +119,9 @@ def _signs(text: str) -> int:
   return sum(sign.isalnum() for sign in text)
 
 
-def is_text(text: str, score: float, height_px: float) -> bool:
-  """True for two letters or digits that were read, or one read surely."""
+def is_text(text: str, score: float, low: bool) -> bool:
+  """True for two letters or digits that were read, or a low one read surely."""
   signs = _signs(text)
   if signs >= 2:
     return score >= READ_SCORE
-  return signs == 1 and score >= GLYPH_SCORE and height_px <= GLYPH_PX
+  return signs == 1 and score >= GLYPH_SCORE and low

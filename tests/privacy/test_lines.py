@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from echo_jax.privacy.lines import Box, along, is_on, on_line, scraps
+from echo_jax.privacy.lines import Box, Found, along, is_on, longer
 from echo_jax.privacy.pixels import _widened
 
 FRAME = np.zeros((200, 300), np.uint8)
@@ -38,25 +38,46 @@ def test_a_strip_shows_a_line_upright_whichever_way_it_runs(degrees):
   assert is_on(word, strip)
 
 
+def found(*boxes):
+  text = Found((FRAME, FRAME), FRAME.shape)
+  text.add(boxes)
+  return text
+
+
 def test_a_piece_of_a_line_is_made_as_high_as_the_line():
-  strip = along(FRAME, box(130, 95, 170, 105))
-  tall, beside = box(180, 93, 200, 108), box(180, 112, 200, 122)
-  far = box(240, 95, 260, 105)
-  (piece,) = on_line([tall, beside, far], strip)
-  assert np.allclose(piece.corners, box(180, 95, 200, 105).corners)
+  tall, beside = box(180, 91, 200, 110), box(180, 112, 200, 122)
+  text = found(box(130, 95, 170, 105), tall, beside)
+  assert len(text.lines) == 2 and len(text.lines[0]) == 2
+  assert np.allclose(text.boxes[1].corners, box(180, 95, 200, 105).corners)
+  assert text.boxes[2] == beside
+  assert text.covered[94, 190] == 0 and text.covered[96, 190] == 1
 
 
-def test_a_scrap_of_a_faint_line_is_taken_to_be_longer():
+def longer_than(*boxes):
+  text = found(*boxes)
+  return list(longer(text.boxes, text.lines))
+
+
+def test_scraps_of_a_faint_line_are_taken_to_be_longer():
   scrap = box(130, 95, 150, 105)
-  (longer,) = scraps([scrap], FRAME)
-  assert np.allclose(longer.corners, box(90, 95, 190, 105).corners)
-  for known in (
-    box(150, 95, 190, 105, signs=8),
-    box(150, 95, 170, 105, faint=False),
-  ):
-    assert not list(scraps([scrap, known], FRAME))
-  beside = box(150, 130, 190, 140, signs=8)
-  assert len(list(scraps([scrap, beside], FRAME))) == 1
+  (more,) = longer_than(scrap)
+  assert np.allclose(more.corners, box(90, 95, 190, 105).corners)
+  two = box(150, 95, 180, 105, signs=6)  # a gap, or a piece of the whole
+  (more,) = longer_than(scrap, two)
+  assert np.allclose(more.corners, box(90, 95, 220, 105).corners)
+
+
+@pytest.mark.parametrize(
+  "whole",
+  [
+    box(128, 94, 190, 106, signs=8),  # spans all that was found
+    box(150, 95, 170, 105, faint=False),  # an eye sees a part of it
+  ],
+)
+def test_a_line_that_was_read_is_known_to_its_ends(whole):
+  assert not longer_than(box(130, 95, 150, 105), whole)
+  beside = box(130, 130, 190, 140, signs=8)
+  assert len(longer_than(box(130, 95, 150, 105), beside)) == 1
 
 
 def test_a_box_grows_along_the_line_more_than_across():
