@@ -14,6 +14,7 @@ from echo_jax.privacy.views import Grey, View
 LINE_PX, REACH, HALF_HEIGHT = 32, 6, 1.0  # of a strip along a line, in heights
 FARTHEST, LOWEST, HIGHEST = 0.35, 0.5, 2.2  # a piece of the same line
 WHOLE_SIGNS, WHOLE_SHARE = 5, 0.8  # read in one piece, else it is a scrap
+TRIMMED = 1.5  # so much higher than its line a piece is trimmed
 SCRAP_REACH = 4  # heights that are added to scraps
 
 Corners = tuple[tuple[float, float], ...]
@@ -58,8 +59,9 @@ class Found:
   """Text found so far: pieces, the lines they lie on, the pixels they cover.
 
   Attributes:
-    boxes: pieces; what was found on a line before is as high as that line,
-      since coarse views find the same text again in higher boxes.
+    boxes: pieces; one on a line that was found before is made as high as that
+      line, since coarse views find the same text again in higher boxes, or at
+      least two thirds as high as it is, since the first may have been cut.
     lines: for each line its strips, one a picture.
     covered: [H, W], 1 in a piece.
   """
@@ -77,8 +79,9 @@ class Found:
       if on is None:
         self.lines.append(tuple(along(one, box) for one in self._pictures))
       else:
-        left, right = _reach(box, on)
-        box = replace(box, corners=_corners(left, right, on))
+        height = max(1.0, _height(box, on) / TRIMMED)
+        corners = _corners(*_reach(box, on), on, height)
+        box = replace(box, corners=corners)
       self.boxes.append(box)
       corners = np.rint(np.array(box.corners)).astype(np.int32)
       cv2.fillConvexPoly(self.covered, corners, 1)
@@ -108,10 +111,12 @@ def longer(
       yield replace(pieces[0], corners=corners)
 
 
-def _corners(left: float, right: float, strip: View) -> Corners:
-  """Of a piece of a strip's line, in the frames."""
-  middle = HALF_HEIGHT * LINE_PX
-  upper, lower = middle - LINE_PX / 2, middle + LINE_PX / 2
+def _corners(
+  left: float, right: float, strip: View, height: float = 1.0
+) -> Corners:
+  """Of a piece of a strip's line, so many lines high, in the frames."""
+  middle, half = HALF_HEIGHT * LINE_PX, height * LINE_PX / 2
+  upper, lower = middle - half, middle + half
   corners = [(left, upper), (right, upper), (right, lower), (left, lower)]
   placed = np.array(corners) @ strip.placed[:, :2].T + strip.placed[:, 2]
   return tuple((float(x), float(y)) for x, y in placed)
@@ -122,8 +127,13 @@ def is_on(box: Box, strip: View) -> bool:
   (left, top), (right, bottom) = _extent(box, strip)
   off = abs((top + bottom) / 2 / LINE_PX - HALF_HEIGHT)
   whole = left >= -1 and right <= strip.picture.shape[1] + 1
-  height = (bottom - top) / LINE_PX
-  return bool(whole and off <= FARTHEST and LOWEST <= height <= HIGHEST)
+  low = LOWEST <= _height(box, strip) <= HIGHEST
+  return bool(whole and off <= FARTHEST and low)
+
+
+def _height(box: Box, strip: View) -> float:
+  (_, top), (_, bottom) = _extent(box, strip)
+  return float((bottom - top) / LINE_PX)
 
 
 def _reach(box: Box, strip: View) -> tuple[float, float]:

@@ -45,12 +45,15 @@ def found(*boxes):
 
 
 def test_a_piece_of_a_line_is_made_as_high_as_the_line():
-  tall, beside = box(180, 91, 200, 110), box(180, 112, 200, 122)
+  tall, beside = box(180, 93, 200, 107), box(180, 112, 200, 122)
   text = found(box(130, 95, 170, 105), tall, beside)
   assert len(text.lines) == 2 and len(text.lines[0]) == 2
   assert np.allclose(text.boxes[1].corners, box(180, 95, 200, 105).corners)
   assert text.boxes[2] == beside
   assert text.covered[94, 190] == 0 and text.covered[96, 190] == 1
+  much = box(210, 89, 230, 110)  # the first may have cut its letters
+  text.add([much])
+  assert np.allclose(text.boxes[3].corners, box(210, 93, 230, 107).corners)
 
 
 def longer_than(*boxes):
