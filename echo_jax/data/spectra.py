@@ -40,13 +40,13 @@ class SpectrumGrid:
     return (middle * self.step_ms).astype(np.float32)
 
 
-# Chosen so that the velocities of each kind fit (a jet to 6.4 m/s, flow at a
-# pulsed gate to 1.6 m/s, tissue to 26 cm/s) and 2.56 s hold two beats of 47
-# a minute.
+# Chosen to hold the largest scales that machines are set to (8 m/s for a jet,
+# 2 m/s at a pulsed gate, 30 cm/s for tissue) and two beats of 47 a minute.
+# Of one shape, so that kinds can share a batch.
 GRIDS = {
-  "cw": SpectrumGrid(128, 256, 10.0, 10.0),
-  "pw": SpectrumGrid(128, 256, 2.5, 10.0),
-  "tdi": SpectrumGrid(128, 256, 0.4, 10.0),
+  "cw": SpectrumGrid(160, 256, 10.0, 10.0),
+  "pw": SpectrumGrid(160, 256, 2.5, 10.0),
+  "tdi": SpectrumGrid(160, 256, 0.4, 10.0),
 }
 
 
@@ -56,8 +56,8 @@ class Spectrum:
 
   Attributes:
     spectrum: brightness 0 to 1; 0 where nothing is shown.
-    shown: False beyond what the display showed, in velocity or in time.
-      Whether it would have been dark there is not known.
+    shown: False past the ends of the display and, if so asked for, beyond its
+      range of velocities.
     velocity_cm_s, time_ms: middle of each row and column.
   """
 
@@ -73,6 +73,7 @@ def resample_spectrum(
   grid: SpectrumGrid,
   *,
   start_ms: float | int = 0.0,
+  beyond: str = "dark",
 ) -> Spectrum:
   """The spectrum in a picture, from `start_ms` on, on the grid.
 
@@ -85,10 +86,17 @@ def resample_spectrum(
     scale: where the spectrum is and what its pixels mean.
     grid: usually `GRIDS[kind]`.
     start_ms: from the left edge of the spectrum.
+    beyond: what velocities are that the display does not reach.  "dark" takes
+      it that the scale was set so that the flow fits, and makes a spectrum at
+      a wide scale equal to one at a narrow scale.  "unknown" makes them not
+      shown: a flow that left the display is then not denied, but how much is
+      shown tells a model which scale the sonographer chose.
 
   Raises:
     ValueError: a scale that is not known, or a box outside of the picture.
   """
+  if beyond not in ("dark", "unknown"):
+    raise ValueError(f'beyond is {beyond!r}, wants "dark" or "unknown"')
   refuse_without_scale(scale)
   x0, y0, x1, y1 = scale.box_px
   rows, columns = picture.shape
@@ -106,10 +114,11 @@ def resample_spectrum(
   by_column, column_shown = _weights(
     grid.time_ms, grid.step_ms, time, scale.ms
   )
-  shown = row_shown[:, None] & column_shown
-  values = np.where(shown, by_row @ part @ by_column.T, 0.0)
+  inside = row_shown[:, None] & column_shown
+  values = np.where(inside, by_row @ part @ by_column.T, 0.0)
+  dark = (beyond == "dark") & column_shown
   return Spectrum(
-    values.astype(np.float32), shown, grid.velocity_cm_s, grid.time_ms
+    values.astype(np.float32), inside | dark, grid.velocity_cm_s, grid.time_ms
   )
 
 

@@ -24,10 +24,10 @@ class DopplerEncoder(nn.Module):
 
   A patch's place is the velocity (signed; 0 on the baseline) and the time of
   its middle, not its row and column, and `kind` is a place in `KINDS`.  What
-  a display did not show (beyond its range, past its end) is not valid and has
-  no influence.  Patches of one kind must be of one physical size: the host
-  brings spectra of all zooms to one step in cm/s and ms
-  (`echo_jax.data.spectra`), after which only the true flow is left to see.
+  is not shown (past the end of a display, say) has no influence.  Patches of
+  one kind must be of one physical size: the host brings spectra of all zooms
+  to one step in cm/s and ms (`echo_jax.data.spectra`), after which only the
+  true flow is left to see.
   """
 
   trunk: Trunk

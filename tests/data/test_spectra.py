@@ -9,6 +9,7 @@ from made_signals import made_spectrum
 from echo_jax.data.ingest.spectrum import DopplerScale
 from echo_jax.data.spectra import GRIDS, SpectrumGrid, resample_spectrum
 from echo_jax.models.doppler import KINDS
+from echo_jax.simulate.doppler import SITES
 
 GRID = SpectrumGrid(rows=8, columns=4, step_cm_s=10.0, step_ms=50.0)
 
@@ -21,6 +22,12 @@ def test_axes_by_hand():
   assert set(GRIDS) == set(KINDS)
   for grid in GRIDS.values():
     assert grid.rows % 16 == 0 == grid.columns % 16
+
+
+def test_grids_hold_every_scale_of_the_simulated_machines():
+  for site in SITES.values():
+    grid = GRIDS[site.kind]
+    assert max(site.scales_cm_s) <= grid.rows / 2 * grid.step_cm_s
 
 
 def test_a_bright_line_lands_on_its_velocity_and_time():
@@ -41,11 +48,17 @@ def test_a_bright_line_lands_on_its_velocity_and_time():
 def test_what_the_display_did_not_show_is_marked():
   """20 cm/s up, 40 down, 120 ms long: rows 2 to 7, columns 0 and 1."""
   scale = DopplerScale((0, 0, 59, 59), 19.5, 1.0, 2.0)
-  made = resample_spectrum(np.full((60, 60), 255, np.uint8), scale, GRID)
+  picture = np.full((60, 60), 255, np.uint8)
+  made = resample_spectrum(picture, scale, GRID, beyond="unknown")
   shown = np.zeros((8, 4), bool)
   shown[2:, :2] = True
   np.testing.assert_array_equal(made.shown, shown)
   np.testing.assert_allclose(made.spectrum, shown, atol=1e-6)
+  dark = resample_spectrum(picture, scale, GRID)
+  np.testing.assert_array_equal(dark.shown, [[True, True, False, False]] * 8)
+  np.testing.assert_array_equal(dark.spectrum, made.spectrum)
+  with pytest.raises(ValueError, match="beyond is 'bright'"):
+    resample_spectrum(picture, scale, GRID, beyond="bright")
 
 
 @pytest.mark.parametrize(
@@ -58,8 +71,8 @@ def test_what_the_display_did_not_show_is_marked():
 )
 def test_one_flow_at_every_zoom(zoom):
   grid = SpectrumGrid(rows=64, columns=96, step_cm_s=5.0, step_ms=20.0)
-  base = resample_spectrum(*made_spectrum(), grid)
-  zoomed = resample_spectrum(*made_spectrum(**zoom), grid)
+  base = resample_spectrum(*made_spectrum(), grid, beyond="unknown")
+  zoomed = resample_spectrum(*made_spectrum(**zoom), grid, beyond="unknown")
   both = base.shown & zoomed.shown
   assert both.mean() > 0.5
   difference = np.abs(base.spectrum - zoomed.spectrum)[both]
