@@ -20,6 +20,7 @@ import numpy as np
 
 from echo_jax import units
 from echo_jax.cli import UserError
+from echo_jax.data.folders import walk
 from echo_jax.data.ingest import Recording, read_recording
 from echo_jax.data.ingest.picture import draw_recording, stack_pictures
 from echo_jax.data.ingest.recording import repeated_frames, why_not_as_is
@@ -83,7 +84,7 @@ def _files(paths: list[Path]) -> Iterator[Path]:
     if not path.is_dir():
       yield path
       continue
-    inside = sorted(one for one in path.rglob("*") if one.is_file())
+    inside = list(walk(path))
     if not inside:
       raise UserError(f"{path} is a folder without any file")
     yield from inside

@@ -14,12 +14,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pandas as pd
 
 from echo_jax import experiment
 from echo_jax.data.clips import UnknownTimes
+from echo_jax.data.folders import walk
 from echo_jax.data.ingest import Recording, read_recording, to_record
-from echo_jax.data.ingest.dicom import open_dicom, read_identity
+from echo_jax.data.ingest.dicom import read_identity
 from echo_jax.data.ingest.reading import sniff
 from echo_jax.data.ledger import Ledger, Rejected
 from echo_jax.data.schema import Record
@@ -118,12 +120,9 @@ def _read(path: Path, name: str, key: Key) -> tuple[Recording, Record]:
       recording, video_id=f"file:{name}", split="test",
       **_whose(path, name, key),
     )  # fmt: skip
-  except Rejected:
-    raise
-  except Exception as error:  # OpenCV and other readers have kinds of their own
+  except (OSError, cv2.error) as error:
     # The message of a library may quote the file: only its kind is told.
-    kind = type(error).__name__
-    raise Rejected(f"damaged or unusual file ({kind})") from error
+    raise Rejected(f"cannot be read ({type(error).__name__})") from error
 
 
 def _whose(path: Path, name: str, key: Key) -> dict[str, Any]:
@@ -139,11 +138,7 @@ def _whose(path: Path, name: str, key: Key) -> dict[str, Any]:
     own["study_id"] = f"file:{key.word('study', identity.study)}"
   if identity.patient:
     own["patient_id"] = f"file:{key.word('patient', identity.patient)}"
-  header, _ = open_dicom(path, pixels=False)
-  device = (
-    known_maker(header.text("Manufacturer")),
-    known_model(header.text("ManufacturerModelName")),
-  )
+  device = known_maker(identity.maker), known_model(identity.model)
   known = {
     "sex": identity.sex, "age_years": min(identity.age_years, OLDEST_YEARS + 1),
     "device": " ".join(filter(None, device)),
@@ -157,11 +152,7 @@ def _files(inputs: list[Path]) -> list[Path]:
   for path in inputs:
     if not path.exists():
       raise FileNotFoundError(f"{path} does not exist")
-    files += (
-      sorted(p for p in path.rglob("*") if not p.is_dir())
-      if path.is_dir()
-      else [path]
-    )
+    files += walk(path) if path.is_dir() else [path]
   return list({path.resolve(): path for path in reversed(files)}.values())[::-1]
 
 

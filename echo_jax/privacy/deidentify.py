@@ -117,9 +117,9 @@ def deidentify(
   except Rejected as error:
     with _quiet():
       reason = masked(str(error), _identities_in(path))
-  except Exception as error:  # OpenCV and the networks have kinds of their own
+  except Exception as error:  # it fails closed, also for faults of ours
     # The message of a library may quote the file: only its kind is told.
-    reason = f"damaged or unusual file ({type(error).__name__})"
+    reason = f"not cleaned: {type(error).__name__} on the way"
   return Outcome(None, replace(audit, reason=reason))
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from echo_jax.data.folders import walk
 from echo_jax.data.ledger import Ledger
 from echo_jax.privacy.audit import read_outcome
 from echo_jax.privacy.deidentify import Options, Outcome, deidentify
@@ -52,7 +53,7 @@ def files_in(source: Path) -> list[Path]:
   if source.is_file():
     return [source]
   # Broken links and pipes too: each is counted, as one that stays closed.
-  return sorted(p for p in source.rglob("*") if not p.is_dir())
+  return list(walk(source))
 
 
 def check_places(

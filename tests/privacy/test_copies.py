@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
+from echo_jax.commands import inspect, predict
 from echo_jax.data.ledger import Rejected
 from echo_jax.privacy import deidentify as work
 from echo_jax.privacy import folder
@@ -266,7 +267,7 @@ def test_whatever_goes_wrong_in_one_file_is_a_refusal(tmp_path):
 
   path = write(tmp_path / "x.dcm", moving())
   found = clean(path, breaks)
-  assert found.audit.reason == "damaged or unusual file (error)"
+  assert found.audit.reason == "not cleaned: error on the way"
   assert found.data is None
 
 
@@ -306,6 +307,19 @@ def test_a_file_that_cannot_be_opened_is_refused_and_counted(
   assert ledger.count("cannot be opened (") == 3
   assert "bad" not in ledger and "broken" not in ledger
   assert len(list((tmp_path / "out" / "audit").rglob("*.json"))) == 4
+
+
+def test_a_folder_behind_a_link_is_not_passed_over(tmp_path):
+  source = archive(tmp_path, "good.dcm")
+  elsewhere = tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  write(elsewhere / "far.dcm", moving(), SOPInstanceUID="1.2.3.99")
+  (source / "behind").symlink_to(elsewhere)
+  for files in (
+    folder.files_in(source), predict._files([source]),
+    inspect._files([source]),
+  ):  # fmt: skip
+    assert [path.name for path in files] == ["good.dcm", "far.dcm"]
 
 
 def copies_in(tmp_path):

@@ -41,4 +41,4 @@ def test_what_a_library_says_of_a_file_is_not_told(tmp_path, monkeypatch):
   monkeypatch.setattr(predict, "read_recording", breaks)
   with pytest.raises(Rejected) as found:
     read(write(tmp_path / "x.dcm", moving()))
-  assert str(found.value) == "damaged or unusual file (error)"
+  assert str(found.value) == "cannot be read (error)"

@@ -252,6 +252,7 @@ class Identity:
       SOPInstanceUID; "" if missing.
     sex: F, M or "".
     age_years: at the study; NaN if unknown.
+    maker, model: of the device; free text, which may hold a name.
   """
 
   patient: str
@@ -259,6 +260,8 @@ class Identity:
   recording: str
   sex: str
   age_years: float
+  maker: str
+  model: str
 
 
 def read_identity(path: Path) -> Identity:
@@ -277,6 +280,8 @@ def read_identity(path: Path) -> Identity:
       header.text("SOPInstanceUID"),
       sex if sex in ("F", "M") else "",
       _age_years(header),
+      header.text("Manufacturer"),
+      header.text("ManufacturerModelName"),
     )
 
 

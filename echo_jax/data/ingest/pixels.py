@@ -341,12 +341,12 @@ def _decoded_frames(
     frames = pixel_array(dataset)
     return frames if shape.frames > 1 else [frames]
   return iter_pixels(
-    dataset, decoding_plugin=plugin(shape.syntax),
+    dataset, decoding_plugin=_plugin(shape.syntax),
     photometric_interpretation=shape.photometric,
   )  # fmt: skip
 
 
-def plugin(syntax: UID) -> str:
+def _plugin(syntax: UID) -> str:
   """The decoder to use; "" takes any that is installed.
 
   Decoders of JPEG differ by up to 20 grey levels where they enlarge the
