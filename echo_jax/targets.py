@@ -165,6 +165,10 @@ TARGETS: dict[str, Target] = {
     Target("as_tmed3", "multiclass", "", "as_tmed3", classes=(
       "none", "early", "significant",
     )),
+    Target(
+      "as_significant", "binary", "", "as_tmed5",
+      positive=("moderate_AS", "severe_AS"),
+    ),
     Target("view", "multiclass", "", "view", classes=(
       "A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "OTHER",
     )),

@@ -63,7 +63,7 @@ CLINICAL = (
   Column("diastolic_mmhg", "number", "mmHg", 20, 200, (
     ("kPa", 7.5006), ("cmHg", 10.0),
   )),
-  Column("heart_rate_bpm", "number", "1/min", 20, 300, (("Hz", 60.0),)),
+  Column("heart_rate_bpm", "number", "bpm", 20, 300, (("Hz", 60.0),)),
   Column("diabetes", "category", categories=YES_NO),
   Column("creatinine_mg_dl", "logarithm", "mg/dl", 0.1, 25, (
     ("umol/l", 0.011312), ("mmol/l", 11.312),
@@ -211,16 +211,18 @@ def measure(
 ) -> Statistics:
   """Statistics of the training rows; missing values do not count.
 
-  A column without two different values has a deviation of 1, and without any
-  a mean of 0.
+  A column without two different values has a deviation of 1.  One without any
+  has a mean of NaN: `encode` takes its values for missing, since nobody knows
+  what they mean.
   """
   means, deviations = [], []
   for column in number_columns(table):
     values = np.array([_number(column, row.get(column.name)) for row in rows])
     values = values[np.isfinite(values)]
-    deviation = float(values.std()) if len(values) else 0.0
-    means.append(float(values.mean()) if len(values) else 0.0)
-    deviations.append(deviation or 1.0)
+    # Not by the deviation, which rounding keeps from being 0.
+    varies = len(values) > 1 and np.ptp(values) > 0
+    means.append(float(values.mean()) if len(values) else math.nan)
+    deviations.append(float(values.std()) if varies else 1.0)
   return Statistics(tuple(means), tuple(deviations))
 
 

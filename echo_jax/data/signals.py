@@ -8,13 +8,11 @@ Axes: S stored sample, s sample at the model's rate, l lead, lead as stored.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from scipy.signal import resample_poly
 
-from echo_jax.data.ingest.ecg import FLAT_MV, MV_PER_UNIT
+from echo_jax.data.ingest.ecg import FLAT_MV, bridged, rate_ratio, resampled
 
 LIMB_LEADS = ("i", "ii", "iii", "avr", "avl", "avf")
 LEADS = (*LIMB_LEADS, "v1", "v2", "v3", "v4", "v5", "v6")
@@ -52,22 +50,6 @@ class PreparedECG:
   flaws: tuple[str, ...]
 
 
-def in_millivolts(
-  signal: Float[np.ndarray, "S lead"], unit: str
-) -> Float[np.ndarray, "S lead"]:
-  """The signal in mV, from the unit that its file states.
-
-  Raises:
-    ValueError: a unit that is not mV or uV, or none.
-  """
-  if unit not in MV_PER_UNIT:
-    raise ValueError(
-      f"ECG unit is {unit!r}, wants one of {sorted(MV_PER_UNIT)}; without its "
-      "unit an ECG is not used: state it where you know it"
-    )
-  return signal * MV_PER_UNIT[unit]
-
-
 def resample_ecg(
   ecg_mv: Float[np.ndarray, "S lead"], ecg_hz: float | int, to_hz: float | int
 ) -> tuple[Float32[np.ndarray, "s lead"], Bool[np.ndarray, "s lead"]]:
@@ -82,17 +64,14 @@ def resample_ecg(
     ValueError: a rate that is not above 0, or no sample.
   """
   _refuse_no_rate(len(ecg_mv), ecg_hz, to_hz)
-  ratio = Fraction(to_hz / ecg_hz).limit_denominator(1000)
+  ratio = rate_ratio(ecg_hz, to_hz)
   if ratio == 0:
     raise ValueError(f"{to_hz:g} Hz is too slow for an ECG of {ecg_hz:g} Hz")
   known = np.isfinite(ecg_mv)
   signal = np.stack(
-    [_bridged(x, k) for x, k in zip(ecg_mv.T, known.T, strict=True)], axis=1
+    [bridged(x, k) for x, k in zip(ecg_mv.T, known.T, strict=True)], axis=1
   )
-  if ratio != 1:
-    signal = resample_poly(
-      signal, ratio.numerator, ratio.denominator, axis=0, padtype="line"
-    )
+  signal = resampled(signal, ratio)
   place = np.arange(len(signal)) / float(ratio)
   below = np.minimum(np.floor(place).astype(int), len(ecg_mv) - 1)
   above = np.minimum(np.ceil(place).astype(int), len(ecg_mv) - 1)
@@ -107,16 +86,6 @@ def _refuse_no_rate(
       f"an ECG of {samples} samples at {ecg_hz:g} Hz cannot be brought to "
       f"{to_hz:g} Hz; it wants samples and rates above 0 Hz"
     )
-
-
-def _bridged(
-  signal: Float[np.ndarray, " S"], known: Bool[np.ndarray, " S"]
-) -> Float[np.ndarray, " S"]:
-  """Straight lines over what is lost; zeros where all is."""
-  if not known.any():
-    return np.zeros(len(signal))
-  places = np.arange(len(signal))
-  return np.interp(places, places[known], signal[known])
 
 
 def canonical_names(

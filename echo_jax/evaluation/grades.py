@@ -23,14 +23,20 @@ def call_grades(prediction: Float[np.ndarray, "n k"]) -> Grades:
   return (upto[:, :-1] < upto[:, -1:] / 2).sum(1)
 
 
-def grade_metrics(true: Grades, called: Grades) -> dict[str, float]:
+def grade_metrics(
+  true: Grades, called: Grades, count: int
+) -> dict[str, float]:
   """Quadratic weighted kappa (Cohen 1968) and mean absolute error in grades.
 
-  Kappa is scikit-learn's, NaN where `why_grades_undefined` says so.
+  Kappa is scikit-learn's over all `count` grades, since a grade that does not
+  occur still lies between its neighbours; NaN where `why_grades_undefined`
+  says so.
   """
   kappa = float("nan")
   if not why_grades_undefined(true, called):
-    kappa = metrics.cohen_kappa_score(true, called, weights="quadratic")
+    kappa = metrics.cohen_kappa_score(
+      true, called, labels=np.arange(count), weights="quadratic"
+    )
   return {
     "quadratic_kappa": float(kappa),
     "mae_grades": float(np.abs(called - true).mean()),

@@ -63,7 +63,7 @@ def measure_ranking(part: pd.DataFrame) -> Measured:
   truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
   names = ("auroc", "auprc")
   missing = classification.why_binary_undefined(truth)
-  values = classification.binary_metrics(truth, prediction, 0.5)
+  values = classification.binary_metrics(truth, prediction, 0.5)  # no cut here
   return Measured(
     values={name: values[name] for name in names},
     reasons={name: missing[name] for name in names if name in missing},
@@ -111,7 +111,7 @@ def measure_grades(wide: Wide) -> Measured:
 
   return Measured(
     values=classification.class_metrics(truth, prediction, called)
-    | grades.grade_metrics(true, called),
+    | grades.grade_metrics(true, called, truth.shape[1]),
     reasons=classification.why_class_undefined(truth, wide.classes)
     | grades.why_grades_undefined(true, called),
     smallest_class=_smallest(wide, (1,)),

@@ -65,20 +65,24 @@ def report_estimates(
 
 
 def study_rows(videos: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
-  """The mean over each study's videos; else None, and why.
+  """The mean over each study's videos; else None; and why some have none.
 
   Studies of one video each need none and no reason.  Slices of one heart, or
-  two views of it, share their truth.  Where videos of a study have truths of
-  their own, the study has none.
+  two views of it, share their truth.  A target of which videos of a study have
+  truths of their own (the view, say) has none for the study.
   """
   groups = videos.groupby(["study_id", "target", "class"])
   if groups.size().max() == 1:
     return None, ""
   if (videos["study_id"] == "").any():
     return None, "the study of some videos is unknown"
-  if (groups["truth"].nunique(dropna=False) > 1).any():
-    return None, "videos of one study differ in truth"
-  return mean_over_videos(videos), ""
+  differing = groups["truth"].nunique(dropna=False) > 1
+  names = set(differing.index[differing].get_level_values("target"))
+  shared = videos[~videos["target"].isin(names)]
+  why = f"videos of one study differ in {', '.join(sorted(names))}"
+  return (
+    mean_over_videos(shared) if len(shared) else None, why if names else ""
+  )
 
 
 def judged_targets(rows: pd.DataFrame, split: str) -> list[str]:
@@ -182,12 +186,20 @@ class Reference:
 
   @classmethod
   def load(cls, path: Path) -> "Reference":
-    """Reads what `save` wrote."""
+    """Reads what `save` wrote.
+
+    Raises:
+      ValueError: it is of an older form.
+    """
     with np.load(path) as arrays:
       plain = json.loads(str(arrays["intervals"]))
       domain = Domain.from_arrays(arrays) if "centre" in arrays else None
       clips, step = int(arrays["clips"]), int(arrays["step"])
       contract = str(arrays["contract"])
+      if "spacing_mm" not in arrays:
+        raise ValueError(
+          f"{path} was written before spacing was kept; evaluate the run again"
+        )
       low_mm, high_mm = arrays["spacing_mm"].tolist()
     intervals = {
       name: PredictionInterval(**value) for name, value in plain.items()

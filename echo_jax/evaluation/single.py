@@ -19,7 +19,7 @@ from echo_jax.evaluation.report import Reference
 from echo_jax.targets import Target, layout
 from echo_jax.training.state import TrainState
 
-NEEDS_SPACING = ("edv_ml", "esv_ml")
+NEED_SPACING = ("mm", "ml")  # units, as the sources of a target end in them
 SPACING_SLACK = 0.02  # 2 % in length, 6 % in volume: less than any interval
 INSIDE = "within the training domain"
 OUTSIDE = "outside the training domain: research only"
@@ -41,8 +41,8 @@ class Value:
   value: float
   low: float
   high: float
+  kind: str
   withheld: str = ""
-  kind: str = ""
   classes: tuple[str, ...] = ()
   chances: tuple[float, ...] = ()
   called: str = ""
@@ -133,9 +133,9 @@ def predict_record(
   """Mean prediction over evenly spread clips of one video.
 
   As many clips as the reference was fitted with.  An interval is given inside
-  the training domain only, since elsewhere it holds nothing.  Volumes are
-  withheld where the spacing is unknown or unlike that of all training videos:
-  the picture does not tell a model how large a pixel is.
+  the training domain only, since elsewhere it holds nothing.  Lengths and
+  volumes are withheld where the spacing is unknown or unlike that of all
+  training videos: the picture does not tell a model how large a pixel is.
 
   Raises:
     UnknownTimes, UnknownBeats: the video has no frame times, or no beats, and
@@ -147,7 +147,7 @@ def predict_record(
   ]
   found = predict_clips(predict_step, state, iter([stack(rows)]))
   mean = found.prediction.mean(axis=0)
-  no_volume = _why_no_volume(found.spacing_mm[0], reference.spacing_mm)
+  no_size = _why_no_size(found.spacing_mm[0], reference.spacing_mm)
   distance, threshold, verdict = None, None, UNCHECKED
   if reference.domain is not None:
     embedding = found.embedding.mean(axis=0)[None]
@@ -156,18 +156,18 @@ def predict_record(
     verdict = INSIDE if distance <= threshold else OUTSIDE
   intervals = reference.intervals if verdict == INSIDE else {}
   values = tuple(
-    _value(target, mean[place.value], intervals, no_volume)
+    _value(target, mean[place.value], intervals, no_size)
     for target, place in zip(targets, layout(targets), strict=True)
   )
   return Finding(record, values, distance, threshold, verdict, found)
 
 
-def _why_no_volume(
+def _why_no_size(
   spacing_mm: Float[np.ndarray, "2"], trained_mm: tuple[float, float]
 ) -> str:
-  """Why millilitres have no ground; "" where they have some."""
+  """Why lengths and volumes have no ground; "" where they have some."""
   if not np.isfinite(spacing_mm).all():
-    return "pixel spacing unknown, so millilitres have no ground"
+    return "pixel spacing unknown, so lengths and volumes have no ground"
   low_mm, high_mm = trained_mm
   if not np.isfinite(trained_mm).all():
     return "trained on videos of unknown pixel spacing"
@@ -182,14 +182,17 @@ def _why_no_volume(
 
 def _value(
   target: Target, found: Float[np.ndarray, "y"], intervals: Mapping,
-  no_volume: str,
+  no_size: str,
 ) -> Value:  # fmt: skip
   nan = float("nan")
-  if target.name in NEEDS_SPACING and no_volume:
-    return Value(target.name, target.unit, nan, nan, nan, no_volume)
+  sized = any(one.rpartition("_")[2] in NEED_SPACING for one in target.sources)
+  if sized and no_size:
+    return Value(
+      target.name, target.unit, nan, nan, nan, target.kind, withheld=no_size
+    )
   if target.classes:
     return Value(
-      target.name, target.unit, nan, nan, nan, kind=target.kind,
+      target.name, target.unit, nan, nan, nan, target.kind,
       classes=target.classes, chances=tuple(map(float, found)),
       called=_call(target, found),
     )  # fmt: skip
@@ -199,8 +202,9 @@ def _value(
     top = 100.0 if target.unit == "%" else np.inf
     low, high = intervals[target.name].around(value, 0.0, top)
   return Value(
-    target.name, target.unit, float(value), float(low), float(high)
-  )
+    target.name, target.unit, float(value), float(low), float(high),
+    target.kind,
+  )  # fmt: skip
 
 
 def _call(target: Target, found: Float[np.ndarray, "y"]) -> str:

@@ -12,8 +12,6 @@ from jaxtyping import Array, Float
 
 from echo_jax.targets import Target, layout
 
-SINGLE = ("regression", "binary")  # kinds of one output, one label, one value
-
 
 @dataclass(frozen=True)
 class Standardisation:
@@ -24,12 +22,6 @@ class Standardisation:
 
   mean: tuple[float, ...]
   std: tuple[float, ...]
-
-  def part(self, places: Sequence[int]) -> "Standardisation":
-    """Of some targets alone."""
-    return Standardisation(
-      tuple(self.mean[i] for i in places), tuple(self.std[i] for i in places)
-    )
 
 
 def cumulative_logits(output: Float[Array, "b o"]) -> Float[Array, "b o"]:
@@ -56,46 +48,24 @@ def predictions_of(
   P(positive) of a binary target and of each label, one P a class of a
   multiclass or ordinal target; columns as in `layout`.
   """
-  places = layout(targets)
-  single = [i for i, one in enumerate(targets) if one.kind in SINGLE]
-  found: dict[int, jax.Array] = {}
-  if single:
-    values = _single_values(
-      take_columns(output, [places[i].output.start for i in single]),
-      [targets[i] for i in single], scale.part(single),
-    )  # fmt: skip
-    if len(single) == len(targets):
-      return values
-    found = {i: values[:, n : n + 1] for n, i in enumerate(single)}
-  for i, target in enumerate(targets):
-    if i not in found:
-      found[i] = _chances(target, output[:, places[i].output])
-  return jnp.concatenate([found[i] for i in range(len(targets))], axis=1)
+  return jnp.concatenate(
+    [
+      _values(target, output[:, place.output], mean, std)
+      for target, place, mean, std in zip(
+        targets, layout(targets), scale.mean, scale.std, strict=True
+      )
+    ],
+    axis=1,
+  )
 
 
-def take_columns(
-  table: Float[Array, "b n"], wanted: Sequence[int]
-) -> Float[Array, "b k"]:
-  """Those columns; the table itself where they are all of it."""
-  if list(wanted) == list(range(table.shape[1])):
-    return table
-  return table[:, jnp.asarray(wanted)]
-
-
-def _single_values(
-  output: Float[Array, "b o"],
-  targets: Sequence[Target],
-  scale: Standardisation,
-) -> Float[Array, "b o"]:
-  plain = output * jnp.asarray(scale.std) + jnp.asarray(scale.mean)
-  binary = jnp.asarray([target.kind == "binary" for target in targets])
-  return jnp.where(binary, jax.nn.sigmoid(output), plain)
-
-
-def _chances(
-  target: Target, output: Float[Array, "b o"]
+def _values(
+  target: Target, output: Float[Array, "b o"], mean: float, std: float
 ) -> Float[Array, "b y"]:
-  if target.kind == "multilabel":
+  """Of one target."""
+  if target.kind == "regression":
+    return output * std + mean
+  if target.kind in ("binary", "multilabel"):
     return jax.nn.sigmoid(output)
   if target.kind == "multiclass":
     return jax.nn.softmax(output, axis=1)

@@ -40,7 +40,8 @@ def standardise_from(
   mean, std = [], []
   for target, place in zip(targets, layout(targets), strict=True):
     columns = [column[~np.isnan(column)] for column in truth[:, place.label].T]
-    if all(len(known) < 2 or known.std() == 0 for known in columns):
+    # Not by the deviation, which rounding keeps from being 0.
+    if all(len(known) < 2 or np.ptp(known) == 0 for known in columns):
       raise ValueError(
         f"{target.name}: {sum(map(len, columns))} known values in the "
         "training split, all alike or too few to learn from"

@@ -10,12 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from echo_jax.objectives.outputs import (
-  SINGLE,
-  Standardisation,
-  cumulative_logits,
-  take_columns,
-)
+from echo_jax.objectives.outputs import Standardisation, cumulative_logits
 from echo_jax.targets import KINDS, Target, layout
 
 ERRORS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
@@ -47,24 +42,15 @@ def target_losses(
   thresholds k of the cross-entropy of "grade > k" (Cao et al. 2020; they take
   the sum, the mean weighs tasks of many grades like others).
   """
-  places = layout(targets)
-  single = [i for i, one in enumerate(targets) if one.kind in SINGLE]
-  found: dict[int, jax.Array] = {}
-  if single:
-    each = _single_losses(
-      take_columns(output, [places[i].output.start for i in single]),
-      take_columns(truth, [places[i].label.start for i in single]),
-      [targets[i] for i in single], scale.part(single), loss,
-    )  # fmt: skip
-    if len(single) == len(targets):
-      return each
-    found = {i: each[n] for n, i in enumerate(single)}
-  for i, target in enumerate(targets):
-    if i not in found:
-      found[i] = _class_loss(
-        target, output[:, places[i].output], truth[:, places[i].label]
-      )
-  return jnp.stack([found[i] for i in range(len(targets))])
+  return jnp.stack([
+    _loss(
+      target, output[:, place.output],
+      (truth[:, place.label] - mean) / std, loss_of(target, loss),
+    )
+    for target, place, mean, std in zip(
+      targets, layout(targets), scale.mean, scale.std, strict=True
+    )
+  ])  # fmt: skip
 
 
 def count_known(
@@ -72,38 +58,20 @@ def count_known(
 ) -> Int[Array, "i"]:
   """Known labels of each target: what its loss is the mean over."""
   known = (~jnp.isnan(truth)).sum(axis=0)
-  if all(target.labels == 1 for target in targets):
-    return known
   return jnp.stack([known[place.label].sum() for place in layout(targets)])
 
 
-def _single_losses(
-  output: Float[Array, "b i"],
-  truth: Float[Array, "b i"],
-  targets: Sequence[Target],
-  scale: Standardisation,
+def _loss(
+  target: Target, output: Float[Array, "b o"], truth: Float[Array, "b u"],
   loss: str,
-) -> Float[Array, "i"]:
-  known = ~jnp.isnan(truth)
-  scaled = (truth - jnp.asarray(scale.mean)) / jnp.asarray(scale.std)
-  scaled = jnp.where(known, scaled, 0.0)
-  error = ERRORS[loss](output, scaled)
-  for other in sorted({one.loss for one in targets} & (set(ERRORS) - {loss})):
-    own = jnp.asarray([target.loss == other for target in targets])
-    error = jnp.where(own, ERRORS[other](output, scaled), error)
-  entropy = optax.sigmoid_binary_cross_entropy(output, scaled)
-  binary = jnp.asarray([target.kind == "binary" for target in targets])
-  each = jnp.where(binary, entropy, error) * known
-  return each.sum(axis=0) / jnp.maximum(known.sum(axis=0), 1)
-
-
-def _class_loss(
-  target: Target, output: Float[Array, "b o"], truth: Float[Array, "b u"]
-) -> Float[Array, ""]:
+) -> Float[Array, ""]:  # fmt: skip
+  """Of one target, whose numbers are standardised."""
   known = ~jnp.isnan(truth)
   truth = jnp.where(known, truth, 0.0)
-  if target.kind == "multilabel":
-    each = optax.sigmoid_binary_cross_entropy(output, truth)  # b o = b u
+  if target.kind == "regression":
+    each = ERRORS[loss](output, truth)
+  elif target.kind in ("binary", "multilabel"):
+    each = optax.sigmoid_binary_cross_entropy(output, truth)
   elif target.kind == "multiclass":
     each = optax.softmax_cross_entropy_with_integer_labels(
       output, truth[:, 0].astype(jnp.int32)

@@ -54,9 +54,12 @@ class Writers:
     """One line of the log; `step` counts finished steps.
 
     A number that is NaN, as the loss of a target that no clip of the batch
-    has a label of, is left out: JSON has no word for it.
+    has a label of, is null: JSON has no other word for it.
     """
-    known = {n: value for n, value in numbers.items() if not math.isnan(value)}
+    known = {
+      name: None if math.isnan(value) else value
+      for name, value in numbers.items()
+    }
     line = {"step": step, "part": part, **known}
     self._log.write(json.dumps(line) + "\n")
     self._show(line)
@@ -67,6 +70,8 @@ class Writers:
       return
     part, step = line["part"], line["step"]
     for name in line.keys() - {"part", "step"}:
+      if line[name] is None:
+        continue
       self._events.add_scalar(f"{part}/{name}", line[name], step)
 
   def advance(self, step: int, loss: float) -> None:

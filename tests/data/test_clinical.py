@@ -9,7 +9,6 @@ from echo_jax.data.clinical import (
   CLINICAL,
   GENETIC,
   Column,
-  Statistics,
   check_row,
   encode,
   measure,
@@ -87,11 +86,15 @@ def test_statistics_and_codes_by_hand():
   np.testing.assert_array_equal(codes, [[0, 1], [1, -1], [-1, 0]])
 
 
-def test_a_constant_or_empty_column_stays_finite():
-  statistics = measure([{"height_cm": 170}], TABLE)
-  assert statistics == Statistics((170.0, 0.0), (1.0, 1.0))
+def test_a_constant_column_stays_finite_and_an_empty_one_is_missing():
+  """Seven times 169.9 has a deviation of 3e-14 by rounding."""
+  statistics = measure([{"height_cm": 169.9}] * 7, TABLE)
+  assert statistics.std == (1.0, 1.0) and np.isnan(statistics.mean[1])
   numbers, codes = encode([], TABLE, statistics)
   assert numbers.shape == codes.shape == (0, 2)
+  row = {"height_cm": 171.9, "nt_probnp_pg_ml": 300}
+  numbers, _ = encode([row], TABLE, statistics)
+  np.testing.assert_allclose(numbers, [[2.0, np.nan]], rtol=1e-5)
 
 
 def test_a_wrong_value_stops_the_whole_table():

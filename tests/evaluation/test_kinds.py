@@ -89,7 +89,8 @@ def test_grades_equal_scikit_learn_also_resampled(graded):
   patient = np.arange(len(true)) // 2
   counts = bootstrap.draw_counts(np.random.default_rng(1), 20, PATIENTS)
   each = grades.resample_grades(true, called, patient, counts)
-  cases = [(grades.grade_metrics(true, called), np.arange(len(true)))]
+  count = prediction.shape[1]
+  cases = [(grades.grade_metrics(true, called, count), np.arange(len(true)))]
   for r, count in enumerate(counts.astype(int)):
     drawn = np.repeat(np.arange(len(true)), count[patient])
     cases.append(({name: of[r] for name, of in each.items()}, drawn))
@@ -101,12 +102,26 @@ def test_grades_equal_scikit_learn_also_resampled(graded):
     }, abs=1e-10)  # fmt: skip
 
 
+def test_a_grade_that_does_not_occur_still_lies_between():
+  """Of four grades 0, 2 and 3 occur: 2 is two steps from 0, as resampled."""
+  true = np.array([0, 0, 3, 3, 2, 2, 0, 3])
+  called = np.array([0, 2, 3, 2, 2, 3, 0, 3])
+  got = grades.grade_metrics(true, called, 4)["quadratic_kappa"]
+  steps = np.square(true[:, None] - called)  # all pairs: what chance gives
+  wanted = 1 - np.square(true - called).mean() / steps.mean()
+  assert got == pytest.approx(wanted, abs=1e-12)
+  each = grades.resample_grades(
+    true, called, np.arange(8), np.ones((1, 8))
+  )["quadratic_kappa"]
+  assert got == pytest.approx(each[0], abs=1e-12)
+
+
 def test_one_grade_alone_has_no_kappa():
   ones = np.ones(4, int)
   assert "same grade" in grades.why_grades_undefined(ones, ones)[
     "quadratic_kappa"
   ]
-  got = grades.grade_metrics(ones, ones)
+  got = grades.grade_metrics(ones, ones, 3)
   assert np.isnan(got["quadratic_kappa"]) and got["mae_grades"] == 0
   counts = np.array([[1.0, 0], [1, 1]])
   each = grades.resample_grades(

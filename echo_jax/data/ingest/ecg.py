@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 from scipy.signal import resample_poly
 
 from echo_jax.data.ledger import Rejected
@@ -167,6 +167,35 @@ def _lead_names(names: list[str | None]) -> tuple[str, ...]:
   return leads
 
 
+def bridged(
+  signal: Float[np.ndarray, "S"], known: Bool[np.ndarray, "S"]
+) -> Float64[np.ndarray, "S"]:
+  """Straight lines over what is lost, for a filter's sake; 0 where all is."""
+  if not known.any():
+    return np.zeros(len(signal))
+  places = np.arange(len(signal))
+  return np.interp(places, places[known], signal[known])
+
+
+def rate_ratio(hz: float | int, to_hz: float | int) -> Fraction:
+  """Samples at the new rate for one at the old, of numbers up to 1000."""
+  return Fraction(to_hz / hz).limit_denominator(1000)
+
+
+def resampled(
+  signal: Float64[np.ndarray, "S *lead"], ratio: Fraction
+) -> Float64[np.ndarray, "s *lead"]:
+  """The same seconds at another rate, by scipy's polyphase filter.
+
+  Past its ends a lead goes on; zeros there would be steps, taken for QRS.
+  """
+  if ratio == 1:
+    return signal
+  return resample_poly(
+    signal, ratio.numerator, ratio.denominator, axis=0, padtype="line"
+  )
+
+
 def r_peaks_ms(ecg: ECG, lead: str = "") -> Float64[np.ndarray, "r"]:
   """R peaks in ms from the first sample, by wfdb's detector XQRS.
 
@@ -201,14 +230,8 @@ def r_peaks_ms(ecg: ECG, lead: str = "") -> Float64[np.ndarray, "r"]:
     raise ValueError(f"ECG lead {lead} has no sample: R peaks unknown")
   if np.ptp(signal[known]) < FLAT_MV:
     return np.zeros(0)
-  places = np.arange(len(signal))
-  signal = np.interp(places, places[known], signal[known])
-  ratio = Fraction(DETECTOR_HZ / ecg.hz).limit_denominator(1000)
-  if ratio != 1:
-    # Past its ends a lead goes on; zeros there would be steps, taken for QRS.
-    signal = resample_poly(
-      signal, ratio.numerator, ratio.denominator, padtype="line"
-    )
+  ratio = rate_ratio(ecg.hz, DETECTOR_HZ)
+  signal = resampled(bridged(signal, known), ratio)
   found = wfdb.processing.xqrs_detect(
     signal, fs=float(ecg.hz * ratio), verbose=False
   )
