@@ -3,6 +3,7 @@
 Axes: H W rows and columns: of the picture going in, of the grid coming out.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,9 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from echo_jax.data.ingest.spectrum import DopplerScale
 
 WHITE = 255.0
+# Chosen: flow is brighter than this share of white, and so much of it may be
+# noise beyond the velocities of the grid.
+BRIGHT, MOST_LOST = 0.4, 0.01
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ def resample_spectrum(
       shown tells a model which scale the sonographer chose.
 
   Raises:
-    ValueError: a scale that is not known, or a box outside of the picture.
+    ValueError: a scale that is not known, a box outside of the picture, flow
+      at velocities that the grid does not hold, or nothing from `start_ms` on.
   """
   if beyond not in ("dark", "unknown"):
     raise ValueError(f'beyond is {beyond!r}, wants "dark" or "unknown"')
@@ -108,17 +113,29 @@ def resample_spectrum(
   part = picture[y0 : y1 + 1, x0 : x1 + 1].astype(np.float64) / WHITE
   velocity = (scale.zero_px - np.arange(y0, y1 + 1)) * scale.cm_s
   time = (np.arange(x1 - x0 + 1) + 0.5) * scale.ms - start_ms
+  holds = grid.rows / 2 * grid.step_cm_s
+  bright = part > BRIGHT
+  lost = bright[np.abs(velocity) > holds + scale.cm_s].sum()
+  if lost > MOST_LOST * bright.sum():
+    raise ValueError(
+      f"{lost} of {bright.sum()} bright pixels lie beyond the {holds:g} cm/s "
+      "of the grid: take one of more rows or larger steps, that loses no flow"
+    )
   by_row, row_shown = _weights(
-    grid.velocity_cm_s, grid.step_cm_s, velocity, scale.cm_s
+    grid.velocity_cm_s, grid.step_cm_s, velocity, scale.cm_s, beyond == "dark"
   )
   by_column, column_shown = _weights(
-    grid.time_ms, grid.step_ms, time, scale.ms
+    grid.time_ms, grid.step_ms, time, scale.ms, False
   )
+  if not column_shown.any():
+    raise ValueError(
+      f"from {start_ms:g} ms on there is no whole column of {grid.step_ms:g} "
+      f"ms: the spectrum ends at {len(time) * scale.ms:g} ms"
+    )
   inside = row_shown[:, None] & column_shown
   values = np.where(inside, by_row @ part @ by_column.T, 0.0)
-  dark = (beyond == "dark") & column_shown
   return Spectrum(
-    values.astype(np.float32), inside | dark, grid.velocity_cm_s, grid.time_ms
+    values.astype(np.float32), inside, grid.velocity_cm_s, grid.time_ms
   )
 
 
@@ -143,12 +160,23 @@ def _weights(
   cell: float,
   pixels: Float[np.ndarray, " pixels"],
   pixel: float,
+  dark: bool,
 ) -> tuple[Float[np.ndarray, "cells pixels"], Bool[np.ndarray, " cells"]]:
-  """Share of each pixel in each cell, and which cells lie in the display."""
+  """Share of each pixel in each cell, and which cells are shown.
+
+  Those that lie in the display are; or all, where it is dark around it: then
+  dark pixels have their share in cells at the edge.
+  """
   reach = max(cell, pixel)
-  distance = np.abs(cells.astype(np.float64)[:, None] - pixels)
+  more = math.ceil(reach / pixel) if dark else 0
+  step = pixels[1] - pixels[0]
+  wide = pixels[0] + np.arange(-more, len(pixels) + more) * step
+  distance = np.abs(cells.astype(np.float64)[:, None] - wide)
   weight = np.maximum(0.0, 1.0 - distance / reach)
   weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+  weight = weight[:, more : more + len(pixels)]
+  if dark:
+    return weight, np.ones(len(cells), bool)
   slack = 1e-6 * cell
   low, high = pixels.min() - pixel / 2, pixels.max() + pixel / 2
   inside = (cells - cell / 2 >= low - slack) & (

@@ -92,6 +92,8 @@ def split(
       f"embeddings {sorted(embeddings)} and {present.shape[1]} columns of "
       f"`present` do not fit the model's modalities {names}"
     )
+  if not embeddings:
+    raise ValueError(f"no modality is given; the model was made for {names}")
   parts = {}
   for i, name in enumerate(names):
     if name in embeddings:

@@ -56,9 +56,34 @@ def test_what_the_display_did_not_show_is_marked():
   np.testing.assert_allclose(made.spectrum, shown, atol=1e-6)
   dark = resample_spectrum(picture, scale, GRID)
   np.testing.assert_array_equal(dark.shown, [[True, True, False, False]] * 8)
-  np.testing.assert_array_equal(dark.spectrum, made.spectrum)
+  # A triangle of 20 cm/s about 25 has an eighth beyond 20; so have its kin.
+  wanted = np.array([0, 0.125, 0.875, 1, 1, 1, 1, 0.875])[:, None]
+  np.testing.assert_allclose(dark.spectrum[:, :2], wanted * [[1, 1]], atol=0.03)
   with pytest.raises(ValueError, match="beyond is 'bright'"):
     resample_spectrum(picture, scale, GRID, beyond="bright")
+
+
+def test_flow_at_the_edge_of_the_display_is_not_denied():
+  """A band just below the highest velocity shown, in a cell cut by the edge."""
+  scale = DopplerScale((0, 0, 59, 59), 25.0, 1.0, 2.0)  # 25 up, 34 down
+  picture = np.zeros((60, 60), np.uint8)
+  picture[1:4] = 255  # 22 to 24 cm/s, of the cell from 20 to 30
+  made = resample_spectrum(picture, scale, GRID)
+  assert made.shown[1, 0] and made.spectrum[1, 0] > 0.2
+  assert made.spectrum[:, 0].argmax() == 1
+
+
+def test_what_the_grid_cannot_hold_is_refused():
+  scale = DopplerScale((0, 0, 59, 59), 59.0, 1.0, 2.0)
+  picture = np.zeros((60, 60), np.uint8)
+  picture[30] = 255  # at 29 cm/s
+  resample_spectrum(picture, scale, GRID)
+  picture[5] = 255  # at 54 cm/s
+  with pytest.raises(ValueError, match="60 of 120 .* beyond the 40 cm/s"):
+    resample_spectrum(picture, scale, GRID)
+  scale = DopplerScale((0, 0, 59, 59), 30.0, 1.0, 2.0)
+  with pytest.raises(ValueError, match="from 100 ms on there is no whole"):
+    resample_spectrum(picture, scale, GRID, start_ms=100.0)
 
 
 @pytest.mark.parametrize(

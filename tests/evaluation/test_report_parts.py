@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from echo_jax.evaluation import single
 from echo_jax.evaluation.aggregate import mean_over_clips
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.interval import PredictionInterval
@@ -214,6 +215,29 @@ def test_reference_comes_back_as_it_was(rows, clips, tmp_path):
   none.save(tmp_path / "none.npz")
   back = Reference.load(tmp_path / "none.npz")
   assert back.domain is None and not np.isfinite(back.spacing_mm).any()
+
+
+def test_a_reference_without_spacing_asks_for_another_evaluation(tmp_path):
+  Reference({}, None, 1, 2, "").save(tmp_path / "old.npz")
+  with np.load(tmp_path / "old.npz") as arrays:
+    old = {name: arrays[name] for name in arrays if name != "spacing_mm"}
+  np.savez(tmp_path / "old.npz", **old)
+  with pytest.raises(ValueError, match="evaluate the run again"):
+    Reference.load(tmp_path / "old.npz")
+
+
+@pytest.mark.parametrize(
+  ("name", "sized"),
+  [("edv_ml", True), ("lvidd_mm", True), ("ef_pct", False),
+   ("ef_below_50", False)],
+)  # fmt: skip
+def test_what_has_a_size_needs_the_spacing(name, sized):
+  target = target_named(name)
+  value = single._value(target, np.array([0.4]), {}, "spacing unknown")
+  assert value.kind == target.kind
+  assert (value.withheld == "spacing unknown") == sized
+  assert np.isnan(value.value) == sized
+  assert not single._value(target, np.array([0.4]), {}, "").withheld
 
 
 def test_intervals_need_validation_patients(clips):

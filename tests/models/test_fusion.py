@@ -156,6 +156,8 @@ def test_an_untrained_fusion_predicts_the_training_mean(embeddings):
 
 def test_other_modalities_are_refused(fusion, embeddings):
   _, model, variables, _ = fusion
+  with pytest.raises(ValueError, match="no modality is given"):
+    model.apply(variables, {}, EVERY_WAY)
   with pytest.raises(ValueError, match="2 modalities.*made for 3"):
     model.apply(variables, embeddings[:, :2], EVERY_WAY[:, :2])
   with pytest.raises(ValueError, match="genes"):
