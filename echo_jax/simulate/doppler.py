@@ -19,10 +19,9 @@ from jaxtyping import Float, UInt8
 from scipy.special import ndtr
 
 from echo_jax import units
-from echo_jax.simulate import electrics
 from echo_jax.simulate.flow import (
   BeatFlow,
-  Measures,
+  BeatMeasures,
   average_measures,
   measure_beat,
 )
@@ -233,8 +232,8 @@ class SimulatedDoppler:
   cm_s: float
   ms: float
   r_wave_ms: Float[np.ndarray, "beats"]
-  beats: tuple[Measures, ...]
-  truth: Measures
+  beats: tuple[BeatMeasures, ...]
+  truth: BeatMeasures
   device: str
 
   def labels(self) -> dict:
@@ -398,8 +397,7 @@ def _clicks(place, flows, first_r_s, time, velocity, span, rng):
     if place.curve == "inflow_cm_s":
       moments = (beat.mitral_opening_s, beat.rr_s)
     else:
-      opening = electrics.ISOVOLUMIC_CONTRACTION_S
-      moments = (opening, beat.ejection_end_s)
+      moments = (beat.ejection_start_s, beat.ejection_end_s)
     for moment, db in zip(moments, (CLICK_DB - 5, CLICK_DB), strict=True):
       db = db + CLICK_SPREAD_DB * rng.normal()
       reach = span * rng.uniform(0.03, 0.07)

@@ -6,7 +6,7 @@ after Zoghbi et al. 2017 (ASE).
 
 import dataclasses
 
-from echo_jax.simulate.flow import Measures, Valves
+from echo_jax.simulate.flow import BeatMeasures, Valves
 
 AS_GRADES = ("none", "mild", "moderate", "severe")
 MR_GRADES = ("none", "mild", "moderate", "severe")
@@ -87,7 +87,9 @@ def mr_grade(regurgitant_ml: float, regurgitant_pct: float) -> str:
   return "mild" if regurgitant_ml >= MILD_MR_ML else "none"
 
 
-def grade_heart(measures: Measures, valves: Valves, bsa_m2: float) -> Grades:
+def grade_heart(
+  measures: BeatMeasures, valves: Valves, bsa_m2: float
+) -> Grades:
   """Grades from true areas and volumes; velocity only tells discordance."""
   index = measures.forward_ml / bsa_m2
   peak, mean = measures.aortic_peak_cm_s, measures.aortic_mean_mmhg

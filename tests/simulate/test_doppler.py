@@ -12,29 +12,32 @@ import numpy as np
 import pytest
 
 from echo_jax.data.schema import make_record
-from echo_jax.simulate import doppler, draw_study, electrics, flow, heart
+from echo_jax.simulate import doppler, draw_study, flow, heart, rhythm
 
 PRESETS = {preset.name: preset for preset in doppler.PRESETS}
 BLOOD = ("aortic_cw", "outflow_pw", "mitral_pw")
 
 
 @functools.cache
-def beats(area_cm2=0.8):
+def beats(area_cm2=0.8, name="sinus"):
   """Beats of one heart over the longest sweep, and their first R wave."""
   study = draw_study(1, 4, 0, "clinic_like")
   valves = dataclasses.replace(
     flow.healthy_valves(study.patient.bsa_m2), aortic_area_cm2=area_cm2
   )
-  waves = electrics.draw_r_waves(
-    np.random.default_rng(0), study.heart.heart_rate_bpm, 4.0
+  state = dataclasses.replace(study.heart, rhythm=name)
+  run = rhythm.draw_beats(
+    np.random.default_rng(0), name, state.heart_rate_bpm, 4.0
   )
-  ventricle = heart.build_ventricle(study.heart)
-  return flow.sample_beats(ventricle, valves, waves), float(waves[0]), valves
+  flows = flow.sample_beats(heart.build_ventricle(state), valves, run)
+  return flows, float(run.r_wave_ms[0]), valves
 
 
 @functools.cache
-def picture(site, reach=None, preset="device-a", seed=0, area_cm2=0.8):
-  flows, first, _ = beats(area_cm2)
+def picture(
+  site, reach=None, preset="device-a", seed=0, area_cm2=0.8, name="sinus"
+):
+  flows, first, _ = beats(area_cm2, name)
   machine = PRESETS[preset]
   peak = doppler.find_peak_cm_s(site, flows)
   display = doppler.set_display(site, machine, peak)
@@ -237,6 +240,17 @@ def test_valves_click_when_they_close():
   end = flows[1].beat.ejection_end_s
   click = resting_grey(image, 1, end - 0.007, 0.014)
   assert click > 1.5 * resting_grey(image, 1, end + 0.02, 0.014)
+
+
+def test_the_opening_click_waits_for_a_blocked_bundle():
+  """At 85 ms of a block beat, not at the 45 ms of a narrow one."""
+  image = picture("aortic_cw", name="left_bundle_branch_block")
+  start = beats(name="left_bundle_branch_block")[0][1].beat.ejection_start_s
+  assert start == pytest.approx(0.085)
+  click, before = (
+    resting_grey(image, 1, moment - 0.007, 0.014) for moment in (start, 0.045)
+  )
+  assert click > 1.3 * before
 
 
 def test_the_wall_filter_is_off_for_tissue():

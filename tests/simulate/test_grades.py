@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from echo_jax.simulate import draw_study, electrics, flow, grades, heart
+from echo_jax.simulate import draw_study, flow, grades, heart, rhythm
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,20 @@ def test_regurgitation(volume_ml, share_pct, grade):
   assert grades.mr_grade(volume_ml, share_pct) == grade
 
 
+def measure(ventricle, valves, rate_bpm):
+  """The curves of a regular beat."""
+  phases = rhythm.make_phases(60 / rate_bpm, None, "sinus")
+  early = ventricle.state.early_filling_share
+  cycle = rhythm.Cycle(phases, 0.0, 1.0, 0.0, early, True)
+  return flow.measure_beat(flow.sample_beat(ventricle, valves, cycle))
+
+
 def graded(ef_pct, edv_ml, valves, bsa_m2=1.8):
   state = draw_study(1, 4, 0, "clinic_like").heart
   ventricle = heart.build_ventricle(
     dataclasses.replace(state, ef_pct=ef_pct, edv_ml=edv_ml)
   )
-  beat = electrics.make_beat(60 / 70)
-  measures = flow.measure_beat(flow.sample_beat(ventricle, valves, beat))
+  measures = measure(ventricle, valves, 70.0)
   return grades.grade_heart(measures, valves, bsa_m2), measures
 
 
