@@ -378,13 +378,14 @@ def fold(
   return power.reshape(-1, rows, power.shape[1]).sum(axis=0)
 
 
-def _spans(place: Site, display: Display, curve: np.ndarray) -> int:
-  """Spans above and below the shown one into which velocities reach."""
+def _spans(place: Site, display: Display, layers: Sequence[Layer]) -> int:
+  """Spans above and below the shown one into which any stream reaches."""
   if place.kind == "cw":
     return 0  # sampled fast enough; what is too fast leaves the picture
   span = display.top_cm_s - display.bottom_cm_s
-  high = 1.1 * float(curve.max()) - display.top_cm_s
-  low = display.bottom_cm_s - 1.1 * float(curve.min())
+  fast = np.stack([layer.fast for layer in layers])
+  high = 1.1 * float(fast.max()) - display.top_cm_s
+  low = display.bottom_cm_s - 1.1 * float(fast.min())
   return max(0, math.ceil(max(high, low) / span))
 
 
@@ -440,7 +441,7 @@ def paint_spectrum(
   row, column_s = span / rows, display.sweep_s / columns
   zero = round(display.top_cm_s / row)
   layers = hear_streams(place, flows, first_r_s, display, columns, rng)
-  extra = _spans(place, display, layers[0].fast)
+  extra = _spans(place, display, layers)
   reach = np.arange(-extra * rows, (extra + 1) * rows)
   power = fold(paint_power(place, (zero - reach) * row, layers), rows)
   velocity = (zero - np.arange(rows)) * row

@@ -193,6 +193,26 @@ def test_pulsed_waves_wrap_at_twice_the_nyquist_limit():
   assert strip.size == 240 and grey[2:10, rising].mean() > 150
 
 
+def test_a_stream_beside_the_beam_wraps_too():
+  """Mitral inflow to 45 cm/s over a top of 25 enters again at the bottom."""
+  flows, _, _ = beats()
+  assert 0.7 * doppler.find_peak_cm_s("mitral_pw", flows) > 45
+  image, _ = narrow("outflow_pw", 135.0, 25.0)
+  grey = spectrum(image)
+  a, _ = whole_beats(image)[0]
+  edge = grey[-round(15 / image.cm_s) :].mean(axis=0)
+  beat = flows[1].beat
+  filling, relaxing = (
+    round(1000 * t / image.ms)
+    for t in (
+      (beat.mitral_opening_s + beat.early_end_s) / 2,
+      (beat.ejection_end_s + beat.mitral_opening_s) / 2,
+    )
+  )
+  wrapped = edge[a + filling - 3 : a + filling + 4].mean()
+  assert edge[a + relaxing - 2 : a + relaxing + 3].mean() < 3 < 12 < wrapped
+
+
 def test_continuous_waves_do_not_wrap():
   image, peak = narrow("aortic_cw", 150.0, 100.0)
   assert peak > 350
