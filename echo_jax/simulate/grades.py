@@ -8,14 +8,13 @@ import dataclasses
 
 from echo_jax.simulate.flow import BeatMeasures, Valves
 
-AS_GRADES = ("none", "mild", "moderate", "severe")
-MR_GRADES = ("none", "mild", "moderate", "severe")
+GRADES = ("none", "mild", "moderate", "severe")
 SEVERE_CM2, MODERATE_CM2 = 1.0, 1.5  # severe below, moderate up to and with
 # The guideline parts mild stenosis from none by velocity alone.  Truth goes
 # by area, so that flow cannot change it: this edge is chosen.
 MILD_CM2 = 2.0
 MILD_CM_S, MODERATE_CM_S, SEVERE_CM_S = 260.0, 300.0, 400.0
-MODERATE_MMHG, SEVERE_MMHG = 20.0, 40.0
+SEVERE_MMHG = 40.0
 LOW_FLOW_ML_M2 = 35.0
 # A trace is common in health; from here on it counts (chosen).
 MILD_MR_ML = 5.0
@@ -28,13 +27,13 @@ class Grades:
   """Grades of one heart.
 
   Attributes:
-    as_grade: aortic stenosis by true area; one of `AS_GRADES`.
+    as_grade: aortic stenosis by true area; one of `GRADES`.
     as_grade_by_velocity: what the peak velocity alone would say.
     as_discordant: area says severe and neither velocity nor mean gradient
       does, or the other way round.
     stroke_index_ml_m2: forward stroke volume over body surface.
     low_flow: stroke index below 35 ml/m2.
-    mr_grade: mitral regurgitation; one of `MR_GRADES`.
+    mr_grade: mitral regurgitation; one of `GRADES`.
   """
 
   as_grade: str
@@ -57,14 +56,7 @@ def as_grade_by_area(area_cm2: float) -> str:
 def as_grade_by_velocity(peak_cm_s: float) -> str:
   """Mild from 2.6 m/s, moderate from 3.0, severe from 4.0."""
   edges = (MILD_CM_S, MODERATE_CM_S, SEVERE_CM_S)
-  return AS_GRADES[sum(peak_cm_s >= edge for edge in edges)]
-
-
-def as_grade_by_gradient(mean_mmhg: float) -> str:
-  """Moderate from 20 mmHg, severe from 40; below, mild cannot be told."""
-  if mean_mmhg < MODERATE_MMHG:
-    return "mild or none"
-  return "severe" if mean_mmhg >= SEVERE_MMHG else "moderate"
+  return GRADES[sum(peak_cm_s >= edge for edge in edges)]
 
 
 def is_discordant(area_cm2: float, peak_cm_s: float, mean_mmhg: float) -> bool:

@@ -35,12 +35,12 @@ def beats(area_cm2=0.8, name="sinus"):
 
 @functools.cache
 def picture(
-  site, reach=None, preset="device-a", seed=0, area_cm2=0.8, name="sinus"
+  location, reach=None, preset="device-a", seed=0, area_cm2=0.8, name="sinus"
 ):
   flows, first, _ = beats(area_cm2, name)
   machine = PRESETS[preset]
-  peak = doppler.find_peak_cm_s(site, flows)
-  display = doppler.set_display(site, machine, peak)
+  peak = doppler.find_peak_cm_s(location, flows)
+  display = doppler.set_display(location, machine, peak)
   if reach is not None:
     scale = reach / max(display.top_cm_s, -display.bottom_cm_s)
     display = dataclasses.replace(
@@ -49,7 +49,7 @@ def picture(
       bottom_cm_s=scale * display.bottom_cm_s,
     )
   rng = np.random.default_rng(seed)
-  return doppler.simulate_doppler(site, flows, first, machine, display, rng)
+  return doppler.simulate_doppler(location, flows, first, machine, display, rng)
 
 
 def spectrum(image):
@@ -107,12 +107,12 @@ SCALES = (
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(("site", "area_cm2", "reach"), SCALES)
-def test_edge_reads_velocity_and_integral(site, area_cm2, reach, preset):
+@pytest.mark.parametrize(("location", "area_cm2", "reach"), SCALES)
+def test_edge_reads_velocity_and_integral(location, area_cm2, reach, preset):
   """At every scale that holds the flow; `None` is what the machine sets."""
-  image = picture(site, reach, preset, area_cm2=area_cm2)
-  peak, vti = read_beats(image, doppler.SITES[site].sign)
-  true_peak, true_vti = (getattr(image.truth, name) for name in TRUTH[site])
+  image = picture(location, reach, preset, area_cm2=area_cm2)
+  peak, vti = read_beats(image, doppler.LOCATIONS[location].sign)
+  true_peak, true_vti = (getattr(image.truth, name) for name in TRUTH[location])
   assert peak == pytest.approx(true_peak, rel=0.05)
   assert vti == pytest.approx(true_vti, rel=0.07)
 
@@ -161,17 +161,17 @@ def test_valve_area_by_continuity_from_two_pictures():
   assert area == pytest.approx(valves.aortic_area_cm2, rel=0.05)
 
 
-def narrow(site, ahead, behind):
+def narrow(location, ahead, behind):
   """A spectrum on a scale too small for its flow, and the flow's peak."""
   flows, first, _ = beats()
   machine = PRESETS["device-a"]
-  place = doppler.SITES[site]
+  place = doppler.LOCATIONS[location]
   top, bottom = (ahead, behind) if place.sign > 0 else (behind, ahead)
   display = doppler.Display(top, -bottom, machine.sweep_s)
   image = doppler.simulate_doppler(
-    site, flows, first, machine, display, np.random.default_rng(3)
+    location, flows, first, machine, display, np.random.default_rng(3)
   )
-  return image, doppler.find_peak_cm_s(site, flows)
+  return image, doppler.find_peak_cm_s(location, flows)
 
 
 def test_pulsed_waves_wrap_at_twice_the_nyquist_limit():
@@ -343,12 +343,12 @@ def test_bad_requests_are_refused_by_name():
   display = doppler.Display(100.0, -30.0, 3.2)
   rng = np.random.default_rng(0)
 
-  def ask(site="mitral_pw", flows=flows, first=first, **changes):
+  def ask(location="mitral_pw", flows=flows, first=first, **changes):
     scales = dataclasses.replace(display, **changes)
-    doppler.simulate_doppler(site, flows, first, machine, scales, rng)
+    doppler.simulate_doppler(location, flows, first, machine, scales, rng)
 
   with pytest.raises(ValueError, match="'aorta' is none of aortic_cw"):
-    ask(site="aorta")
+    ask(location="aorta")
   with pytest.raises(ValueError, match="zero must lie inside"):
     ask(top_cm_s=-1.0)
   with pytest.raises(ValueError, match="do not cover a sweep of 3.2 s"):

@@ -31,17 +31,6 @@ def test_velocity(peak_cm_s, grade):
 
 
 @pytest.mark.parametrize(
-  ("mean_mmhg", "grade"),
-  [
-    (19.9, "mild or none"), (20.0, "moderate"), (39.9, "moderate"),
-    (40.0, "severe"),
-  ],
-)  # fmt: skip
-def test_gradient(mean_mmhg, grade):
-  assert grades.as_grade_by_gradient(mean_mmhg) == grade
-
-
-@pytest.mark.parametrize(
   ("area_cm2", "peak_cm_s", "mean_mmhg", "discordant"),
   [
     (0.8, 420.0, 44.0, False),
