@@ -16,15 +16,12 @@ from jaxtyping import Float
 from echo_jax import units
 from echo_jax.simulate import electrics, heart, motion, rhythm
 
-# Reference outflow tract: 5.7 BSA + 12.1 mm (Leye et al. 2009).  The cohort's
-# volumes are those of 2-D echo (Lang et al. 2015), from which stroke volume
-# comes out at about 30 ml/m2, nearer 0.7 than 1 of what Doppler finds in
-# health.  The diameter is shrunk by the square root of that, so that healthy
-# outflow has a velocity-time integral near 19 cm.  The share is chosen.
-OUTFLOW_SHARE = 0.85
 # A healthy valve opens to this share of the outflow tract (chosen: a jet of
-# 1.1 m/s at 0.9 m/s before the valve), and never counts as stenotic.
+# 1.1 m/s at 0.9 m/s before the valve), and never counts as stenotic: in a
+# narrow tract it opens to this area, or as far as the tract is wide.
 HEALTHY_AORTIC_SHARE, HEALTHY_AORTIC_CM2 = 0.8, 2.05
+# Adult bodies, all that a cohort draws; below, the tract is under 2 cm2 wide.
+BSA_RANGE_M2 = (1.18, 3.2)
 # Normal mitral area is 4 to 5 cm2 (Baumgartner et al. 2009); 4 at 1.9 m2.
 MITRAL_CM2_PER_M2 = 2.1
 LEAST_WAVE_CM_S = 0.5  # a slower wave cannot be seen, so it is absent
@@ -53,13 +50,24 @@ class Valves:
 
 
 def healthy_valves(bsa_m2: float) -> Valves:
-  """Valves of a healthy heart in a body of surface `bsa_m2`, 1 to 3 m2."""
+  """Valves of a healthy adult heart in a body of surface `bsa_m2`.
+
+  Raises:
+    ValueError: a surface outside `BSA_RANGE_M2`.
+  """
+  low, high = BSA_RANGE_M2
+  if not low <= bsa_m2 <= high:
+    raise ValueError(
+      f"bsa_m2 is {bsa_m2:g} m2; healthy valves are known from {low:g} to "
+      f"{high:g} m2; for others name the openings with Valves"
+    )
   valves = Valves(
     aortic_area_cm2=HEALTHY_AORTIC_CM2,
-    outflow_mm=OUTFLOW_SHARE * (5.7 * bsa_m2 + 12.1),
+    outflow_mm=heart.outflow_tract_mm(bsa_m2),
     mitral_area_cm2=MITRAL_CM2_PER_M2 * bsa_m2,
   )
-  area = max(HEALTHY_AORTIC_SHARE * valves.outflow_area_cm2, HEALTHY_AORTIC_CM2)
+  tract = valves.outflow_area_cm2
+  area = min(max(HEALTHY_AORTIC_SHARE * tract, HEALTHY_AORTIC_CM2), tract)
   return dataclasses.replace(valves, aortic_area_cm2=area)
 
 
@@ -100,7 +108,7 @@ def _check(valves: Valves, stroke_ml: float) -> None:
     if not value > 0:
       raise ValueError(f"{name} is {value:g}; a valve opens to more than 0")
   # a jet is never slower than the stream that feeds it
-  if valves.aortic_area_cm2 > 1.05 * valves.outflow_area_cm2:
+  if valves.aortic_area_cm2 > valves.outflow_area_cm2:
     raise ValueError(
       f"aortic_area_cm2 is {valves.aortic_area_cm2:.2f}, more than the outflow "
       f"tract's {valves.outflow_area_cm2:.2f} cm2; widen outflow_mm"

@@ -8,11 +8,13 @@ import pytest
 from scipy import integrate
 
 from echo_jax.simulate import (
+  COHORTS,
   draw_study,
   electrics,
   flow,
   heart,
   motion,
+  organs,
   rhythm,
   segments,
 )
@@ -298,12 +300,35 @@ def test_the_annulus_of_a_wall_with_dead_segments_is_that_of_motion():
   assert travel_cm.max() < 0.7 * most
 
 
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_flow_and_picture_have_one_outflow_tract(cohort):
+  """The lumen of the long-axis views, measured on its axis at the annulus."""
+  for patient in range(20):
+    study = draw_study(1, patient, 0, cohort)
+    valves = flow.healthy_valves(study.patient.bsa_m2)
+    around = organs.build_organs(heart.build_ventricle(study.heart))
+    step_mm = 0.02
+    across = np.arange(-20, 20, step_mm)
+    # along a line at right angles to the root, through the annulus' middle
+    tilt, turn = organs.ROOT_TILT_RAD, organs.OUTFLOW_RAD
+    p = around.root_p_mm + across * math.cos(tilt)
+    w = around.ventricle.length_mm - across * math.sin(tilt)
+    outside, along = organs.aorta_mm(
+      around, p * math.cos(turn), p * math.sin(turn), w
+    )
+    assert np.abs(along).max() < 1e-9
+    # the sinus of Valsalva adds a little at the annulus already
+    lumen_mm = (outside < 0).sum() * step_mm / (1 + 0.3 * math.exp(-2.25))
+    assert lumen_mm == pytest.approx(valves.outflow_mm, abs=0.1)
+
+
 @pytest.mark.parametrize(
   ("valves", "message"),
   [
     (flow.Valves(0.0, 20.0, 4.0), "aortic_area_cm2 is 0"),
     (flow.Valves(1.0, math.nan, 4.0), "outflow_mm is nan"),
     (flow.Valves(3.5, 20.0, 4.0), "3.50, more than .* 3.14 cm2"),
+    (flow.Valves(3.2, 20.0, 4.0), "3.20, more than .* 3.14 cm2"),
     (flow.Valves(1.0, 20.0, 4.0, 80.0), "80.0 ml; .* below the 72.0 ml"),
     (flow.Valves(1.0, 20.0, 4.0, -1.0), "regurgitant_ml is -1.0 ml"),
   ],
