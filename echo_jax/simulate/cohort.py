@@ -14,7 +14,7 @@ import dataclasses
 
 import numpy as np
 
-from echo_jax.simulate.heart import Anatomy, HeartState
+from echo_jax.simulate.heart import Anatomy, HeartState, outflow_tract_mm
 from echo_jax.simulate.scanner import DEVICES, Device, Window
 
 COHORTS = ("independent", "clinic_like")
@@ -164,7 +164,9 @@ def _draw_baseline(seed: int, patient: int, cohort: str, body: dict):
   )
 
 
-def _draw_anatomy(seed: int, patient: int, cohort: str, ef: float) -> Anatomy:
+def _draw_anatomy(
+  seed: int, patient: int, cohort: str, ef: float, bsa_m2: float
+) -> Anatomy:
   """Shape of one heart; `ef` matters in the clinic-like cohort only."""
   rng = make_rng(seed, patient, 0, ANATOMY)
   lack = max(0.0, 55 - ef) / 55 if cohort == "clinic_like" else 0.0
@@ -183,6 +185,7 @@ def _draw_anatomy(seed: int, patient: int, cohort: str, ef: float) -> Anatomy:
     ra_length_mm=float(rng.uniform(34, 46)),
     ra_width_mm=float(rng.uniform(32, 42)),
     atrial_wobble=tuple(rng.uniform(0.03, 0.1, size=4).tolist()),
+    outflow_mm=outflow_tract_mm(bsa_m2),
   )
 
 
@@ -195,7 +198,7 @@ def draw_patient(seed: int, patient: int, cohort: str) -> Patient:
     seed=seed,
     patient=patient,
     cohort=cohort,
-    anatomy=_draw_anatomy(seed, patient, cohort, ef),
+    anatomy=_draw_anatomy(seed, patient, cohort, ef, body["bsa_m2"]),
     ef_pct=ef,
     edv_ml=edv,
     heart_rate_bpm=rate,

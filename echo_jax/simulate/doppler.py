@@ -19,10 +19,9 @@ from jaxtyping import Float, UInt8
 from scipy.special import ndtr
 
 from echo_jax import units
-from echo_jax.simulate import electrics
 from echo_jax.simulate.flow import (
   BeatFlow,
-  Measures,
+  BeatMeasures,
   average_measures,
   measure_beat,
 )
@@ -36,7 +35,7 @@ RIGHT_PX, TOP_PX, BOTTOM_PX, LEFT_PX = 46, 10, 18, 6  # round the spectrum
 
 
 @dataclasses.dataclass(frozen=True)
-class Site:
+class Location:
   """Where the beam listens and how its spectrum looks.
 
   Attributes:
@@ -71,68 +70,26 @@ class Site:
   back: float
 
 
-SITES = {
-  "aortic_cw": Site(
-    kind="cw",
-    curve="jet_cm_s",
-    sign=-1,
-    inner=0.88,
-    fill_db=-7.0,
-    core_db=-4.0,
-    bystander=True,
-    broadening=0.012,
-    least_cm_s=0.0,
-    filter_cm_s=20.0,
-    clicks=True,
-    scales_cm_s=(150, 200, 300, 400, 500, 600, 800),
-    back=0.3,
+_BLOOD_CM_S = (60, 80, 100, 120, 160, 200)
+# In the order of `Location`.
+LOCATIONS = {
+  "aortic_cw": Location(
+    "cw", "jet_cm_s", -1, 0.88, -7.0, -4.0, True, 0.012, 0.0, 20.0, True,
+    (150, 200, 300, 400, 500, 600, 800), 0.3,
   ),
-  "outflow_pw": Site(
-    kind="pw",
-    curve="outflow_cm_s",
-    sign=-1,
-    inner=0.74,
-    fill_db=-15.0,
-    core_db=-math.inf,
-    bystander=True,
-    broadening=0.015,
-    least_cm_s=0.0,
-    filter_cm_s=8.0,
-    clicks=True,
-    scales_cm_s=(60, 80, 100, 120, 160, 200),
-    back=0.4,
+  "outflow_pw": Location(
+    "pw", "outflow_cm_s", -1, 0.74, -15.0, -math.inf, True, 0.015, 0.0, 8.0,
+    True, _BLOOD_CM_S, 0.4,
   ),
-  "mitral_pw": Site(
-    kind="pw",
-    curve="inflow_cm_s",
-    sign=1,
-    inner=0.66,
-    fill_db=-13.0,
-    core_db=-math.inf,
-    bystander=False,
-    broadening=0.018,
-    least_cm_s=0.0,
-    filter_cm_s=8.0,
-    clicks=True,
-    scales_cm_s=(60, 80, 100, 120, 160, 200),
-    back=0.4,
+  "mitral_pw": Location(
+    "pw", "inflow_cm_s", 1, 0.66, -13.0, -math.inf, False, 0.018, 0.0, 8.0,
+    True, _BLOOD_CM_S, 0.4,
   ),
-  "annulus_tdi": Site(
-    kind="tdi",
-    curve="annulus_cm_s",
-    sign=1,
-    inner=0.86,
-    fill_db=-math.inf,
-    core_db=-math.inf,
-    bystander=False,
-    broadening=0.02,
-    least_cm_s=0.4,
-    filter_cm_s=0.0,
-    clicks=False,
-    scales_cm_s=(8, 12, 16, 20, 30),
-    back=1.0,
+  "annulus_tdi": Location(
+    "tdi", "annulus_cm_s", 1, 0.86, -math.inf, -math.inf, False, 0.02, 0.4,
+    0.0, False, (8, 12, 16, 20, 30), 1.0,
   ),
-}
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,22 +141,22 @@ class Display:
   gain_db: float = 0.0
 
 
-def find_peak_cm_s(site: str, flows: Sequence[BeatFlow]) -> float:
+def find_peak_cm_s(location: str, flows: Sequence[BeatFlow]) -> float:
   """Highest speed in either direction that the place will show."""
-  curve = SITES[site].curve
+  curve = LOCATIONS[location].curve
   return max(float(np.abs(getattr(flow, curve)).max()) for flow in flows)
 
 
 def set_display(
-  site: str, preset: Preset, peak_cm_s: float, gain_db: float = 0.0
+  location: str, preset: Preset, peak_cm_s: float, gain_db: float = 0.0
 ) -> Display:
   """Scale as a sonographer sets it: the smallest that holds the flow.
 
   A peak beyond the largest scale gets the largest; then pulsed waves alias
   and a continuous wave leaves the picture.
   """
-  _check_site(site)
-  place = SITES[site]
+  _check_location(location)
+  place = LOCATIONS[location]
   fitting = [s for s in place.scales_cm_s if peak_cm_s <= preset.margin * s]
   reach = float(fitting[0] if fitting else place.scales_cm_s[-1])
   ahead, behind = reach, place.back * reach
@@ -215,7 +172,7 @@ class SimulatedDoppler:
 
   Attributes:
     picture: uint8 [H, W] grey.
-    site, kind: key of `SITES`; kind of the record schema.
+    location, kind: key of `LOCATIONS`; kind of the record schema.
     box_px: int32 [4], x0 y0 x1 y1 of the spectrum, both ends inside.
     zero_px: row of zero velocity.
     cm_s, ms: velocity of a row, time of a column.
@@ -226,15 +183,15 @@ class SimulatedDoppler:
   """
 
   picture: UInt8[np.ndarray, "H W"]
-  site: str
+  location: str
   kind: str
   box_px: tuple[int, int, int, int]
   zero_px: float
   cm_s: float
   ms: float
   r_wave_ms: Float[np.ndarray, "beats"]
-  beats: tuple[Measures, ...]
-  truth: Measures
+  beats: tuple[BeatMeasures, ...]
+  truth: BeatMeasures
   device: str
 
   def labels(self) -> dict:
@@ -249,9 +206,9 @@ class SimulatedDoppler:
     }
 
 
-def _check_site(site: str) -> None:
-  if site not in SITES:
-    raise ValueError(f"site {site!r} is none of {', '.join(SITES)}")
+def _check_location(location: str) -> None:
+  if location not in LOCATIONS:
+    raise ValueError(f"location {location!r} is none of {', '.join(LOCATIONS)}")
 
 
 def sweep_curve(
@@ -299,7 +256,7 @@ def _falling(curve: np.ndarray, column_s: float) -> np.ndarray:
 
 
 def hear_streams(
-  place: Site,
+  place: Location,
   flows: Sequence[BeatFlow],
   first_r_s: float,
   display: Display,
@@ -336,7 +293,9 @@ def _power(db):
 
 
 def paint_power(
-  place: Site, velocity: Float[np.ndarray, "velocity"], layers: Sequence[Layer]
+  place: Location,
+  velocity: Float[np.ndarray, "velocity"],
+  layers: Sequence[Layer],
 ) -> Float[np.ndarray, "velocity W"]:
   """Power over velocity (up is positive) before folding and noise.
 
@@ -379,13 +338,14 @@ def fold(
   return power.reshape(-1, rows, power.shape[1]).sum(axis=0)
 
 
-def _spans(place: Site, display: Display, curve: np.ndarray) -> int:
-  """Spans above and below the shown one into which velocities reach."""
+def _spans(place: Location, display: Display, layers: Sequence[Layer]) -> int:
+  """Spans above and below the shown one into which any stream reaches."""
   if place.kind == "cw":
     return 0  # sampled fast enough; what is too fast leaves the picture
   span = display.top_cm_s - display.bottom_cm_s
-  high = 1.1 * float(curve.max()) - display.top_cm_s
-  low = display.bottom_cm_s - 1.1 * float(curve.min())
+  fast = np.stack([layer.fast for layer in layers])
+  high = 1.1 * float(fast.max()) - display.top_cm_s
+  low = display.bottom_cm_s - 1.1 * float(fast.min())
   return max(0, math.ceil(max(high, low) / span))
 
 
@@ -398,8 +358,7 @@ def _clicks(place, flows, first_r_s, time, velocity, span, rng):
     if place.curve == "inflow_cm_s":
       moments = (beat.mitral_opening_s, beat.rr_s)
     else:
-      opening = electrics.ISOVOLUMIC_CONTRACTION_S
-      moments = (opening, beat.ejection_end_s)
+      moments = (beat.ejection_start_s, beat.ejection_end_s)
     for moment, db in zip(moments, (CLICK_DB - 5, CLICK_DB), strict=True):
       db = db + CLICK_SPREAD_DB * rng.normal()
       reach = span * rng.uniform(0.03, 0.07)
@@ -429,7 +388,7 @@ def _speckle(shape, rng) -> Float[np.ndarray, "H W"]:
 
 
 def paint_spectrum(
-  place: Site,
+  place: Location,
   flows: Sequence[BeatFlow],
   first_r_s: float,
   preset: Preset,
@@ -442,7 +401,7 @@ def paint_spectrum(
   row, column_s = span / rows, display.sweep_s / columns
   zero = round(display.top_cm_s / row)
   layers = hear_streams(place, flows, first_r_s, display, columns, rng)
-  extra = _spans(place, display, layers[0].fast)
+  extra = _spans(place, display, layers)
   reach = np.arange(-extra * rows, (extra + 1) * rows)
   power = fold(paint_power(place, (zero - reach) * row, layers), rows)
   velocity = (zero - np.arange(rows)) * row
@@ -512,7 +471,7 @@ def draw_page(
 
 
 def simulate_doppler(
-  site: str,
+  location: str,
   flows: Sequence[BeatFlow],
   first_r_ms: float,
   preset: Preset,
@@ -522,7 +481,7 @@ def simulate_doppler(
   """One spectral recording with its truth.
 
   Args:
-    site: key of `SITES`: "aortic_cw", "outflow_pw", "mitral_pw" or
+    location: key of `LOCATIONS`: "aortic_cw", "outflow_pw", "mitral_pw" or
       "annulus_tdi".
     flows: beats in a row, from `flow.sample_beats`.
     first_r_ms: R wave of the first beat from the left edge; not above 0.
@@ -531,10 +490,10 @@ def simulate_doppler(
     rng: noise of this recording; no truth depends on it.
 
   Raises:
-    ValueError: no such site, a scale without width, beats that do not cover
+    ValueError: no such location, a scale without width, beats that do not cover
       the sweep, or no whole beat in it.
   """
-  _check_site(site)
+  _check_location(location)
   if not display.bottom_cm_s < 0 < display.top_cm_s or display.sweep_s <= 0:
     raise ValueError(
       f"a spectrum from {display.bottom_cm_s:g} to {display.top_cm_s:g} cm/s "
@@ -557,14 +516,14 @@ def simulate_doppler(
       f"no whole beat in a sweep of {display.sweep_s:g} s; lengthen it"
     )
   spectrum, zero = paint_spectrum(
-    SITES[site], flows, first_s, preset, display, rng
+    LOCATIONS[location], flows, first_s, preset, display, rng
   )
   page, box = draw_page(spectrum, zero, display)
   inside = starts[(starts >= 0) & (starts < display.sweep_s)]
   return SimulatedDoppler(
     picture=page,
-    site=site,
-    kind=SITES[site].kind,
+    location=location,
+    kind=LOCATIONS[location].kind,
     box_px=box,
     zero_px=float(TOP_PX + zero),
     cm_s=(display.top_cm_s - display.bottom_cm_s) / preset.rows,

@@ -35,7 +35,7 @@ class Beat:
   mitral_opening_s: float
   early_end_s: float
   atrial_start_s: float
-  ejection_start_s: float = ISOVOLUMIC_CONTRACTION_S
+  ejection_start_s: float
 
 
 def make_beat(

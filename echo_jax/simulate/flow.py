@@ -1,8 +1,9 @@
 """Blood flow of a beat: what the volume curve pushes through the valves.
 
-There is one model of the beat, the clock of `electrics` and the shape of
-`heart`; every curve here is its derivative.  A sample of a flow is the mean
-over its step, so that summing samples gives back the volume exactly.
+There is one model of the beat, the cycles of `rhythm` and the wall of
+`motion`, which the cine shows too; every curve here is its derivative.  A
+sample of a flow is the mean over its step, so that summing samples gives back
+the volume exactly.
 """
 
 import dataclasses
@@ -13,17 +14,14 @@ import numpy as np
 from jaxtyping import Float
 
 from echo_jax import units
-from echo_jax.simulate import electrics, heart
+from echo_jax.simulate import electrics, heart, motion, rhythm
 
-# Reference outflow tract: 5.7 BSA + 12.1 mm (Leye et al. 2009).  The cohort's
-# volumes are those of 2-D echo (Lang et al. 2015), from which stroke volume
-# comes out at about 30 ml/m2, nearer 0.7 than 1 of what Doppler finds in
-# health.  The diameter is shrunk by the square root of that, so that healthy
-# outflow has a velocity-time integral near 19 cm.  The share is chosen.
-OUTFLOW_SHARE = 0.85
 # A healthy valve opens to this share of the outflow tract (chosen: a jet of
-# 1.1 m/s at 0.9 m/s before the valve), and never counts as stenotic.
+# 1.1 m/s at 0.9 m/s before the valve), and never counts as stenotic: in a
+# narrow tract it opens to this area, or as far as the tract is wide.
 HEALTHY_AORTIC_SHARE, HEALTHY_AORTIC_CM2 = 0.8, 2.05
+# Adult bodies, all that a cohort draws; below, the tract is under 2 cm2 wide.
+BSA_RANGE_M2 = (1.18, 3.2)
 # Normal mitral area is 4 to 5 cm2 (Baumgartner et al. 2009); 4 at 1.9 m2.
 MITRAL_CM2_PER_M2 = 2.1
 LEAST_WAVE_CM_S = 0.5  # a slower wave cannot be seen, so it is absent
@@ -37,7 +35,7 @@ class Valves:
     aortic_area_cm2: effective orifice area of the aortic valve, 0.3 to 5.
     outflow_mm: diameter of the left ventricular outflow tract.
     mitral_area_cm2: effective area of the mitral valve in diastole.
-    regurgitant_ml: mitral regurgitation of one beat; 0 in health.
+    regurgitant_ml: mitral regurgitation of one regular beat; 0 in health.
   """
 
   aortic_area_cm2: float
@@ -52,13 +50,24 @@ class Valves:
 
 
 def healthy_valves(bsa_m2: float) -> Valves:
-  """Valves of a healthy heart in a body of surface `bsa_m2`, 1 to 3 m2."""
+  """Valves of a healthy adult heart in a body of surface `bsa_m2`.
+
+  Raises:
+    ValueError: a surface outside `BSA_RANGE_M2`.
+  """
+  low, high = BSA_RANGE_M2
+  if not low <= bsa_m2 <= high:
+    raise ValueError(
+      f"bsa_m2 is {bsa_m2:g} m2; healthy valves are known from {low:g} to "
+      f"{high:g} m2; for others name the openings with Valves"
+    )
   valves = Valves(
     aortic_area_cm2=HEALTHY_AORTIC_CM2,
-    outflow_mm=OUTFLOW_SHARE * (5.7 * bsa_m2 + 12.1),
+    outflow_mm=heart.outflow_tract_mm(bsa_m2),
     mitral_area_cm2=MITRAL_CM2_PER_M2 * bsa_m2,
   )
-  area = max(HEALTHY_AORTIC_SHARE * valves.outflow_area_cm2, HEALTHY_AORTIC_CM2)
+  tract = valves.outflow_area_cm2
+  area = min(max(HEALTHY_AORTIC_SHARE * tract, HEALTHY_AORTIC_CM2), tract)
   return dataclasses.replace(valves, aortic_area_cm2=area)
 
 
@@ -68,9 +77,9 @@ class BeatFlow:
 
   Attributes:
     beat: phases of the beat.
+    atrial: whether an atrial contraction ends it.
     step_s: length of a step; steps fill the beat.
     time_s: middle of each step, after the R wave.
-    volume_ml: cavity of the left ventricle.
     aortic_ml_s: flow into the aorta, never below 0.
     regurgitant_ml_s: flow back into the atrium, never below 0.
     filling_ml_s: flow through the open mitral valve, never below 0.
@@ -81,9 +90,9 @@ class BeatFlow:
   """
 
   beat: electrics.Beat
+  atrial: bool
   step_s: float
   time_s: Float[np.ndarray, "s"]
-  volume_ml: Float[np.ndarray, "s"]
   aortic_ml_s: Float[np.ndarray, "s"]
   regurgitant_ml_s: Float[np.ndarray, "s"]
   filling_ml_s: Float[np.ndarray, "s"]
@@ -99,7 +108,7 @@ def _check(valves: Valves, stroke_ml: float) -> None:
     if not value > 0:
       raise ValueError(f"{name} is {value:g}; a valve opens to more than 0")
   # a jet is never slower than the stream that feeds it
-  if valves.aortic_area_cm2 > 1.05 * valves.outflow_area_cm2:
+  if valves.aortic_area_cm2 > valves.outflow_area_cm2:
     raise ValueError(
       f"aortic_area_cm2 is {valves.aortic_area_cm2:.2f}, more than the outflow "
       f"tract's {valves.outflow_area_cm2:.2f} cm2; widen outflow_mm"
@@ -114,68 +123,79 @@ def _check(valves: Valves, stroke_ml: float) -> None:
 def sample_beat(
   ventricle: heart.Ventricle,
   valves: Valves,
-  beat: electrics.Beat,
+  cycle: rhythm.Cycle,
   step_s: float = 0.004,
 ) -> BeatFlow:
-  """Volume, flows and velocities of one beat.
+  """Flows and velocities of one beat.
 
-  Of what leaves the ventricle, regurgitation takes the same share at every
-  moment of ejection (chosen; true regurgitation also fills the isovolumic
-  phases, in which this heart's volume stands still).
+  Of what leaves the ventricle, regurgitation takes the same share in every
+  beat and at every moment of ejection (chosen; true regurgitation also fills
+  the isovolumic phases, in which this heart's volume stands still).
 
   Args:
     ventricle: the heart of the study.
     valves: its valves.
-    beat: phases.
+    cycle: what the ventricle does in this beat, from `rhythm.run_cycles`.
     step_s: wanted length of a step; a whole number of steps fills the beat.
 
   Raises:
     ValueError: an opening of 0, an aortic valve wider than the outflow tract,
-      or more regurgitation than stroke volume.
+      more regurgitation than stroke volume, or segments that cannot bring
+      about the EF.
   """
-  state = ventricle.state
+  state, beat = ventricle.state, cycle.phases
   stroke_ml = state.edv_ml - state.esv_ml
   _check(valves, stroke_ml)
   count = max(2, math.ceil(beat.rr_s / step_s - 1e-9))
   step = beat.rr_s / count
-  early = state.early_filling_share
-  edges = [electrics.ejected_share(beat, i * step, early) for i in range(count)]
-  # the next beat begins where this one ends: full
-  edges.append(electrics.ejected_share(beat, beat.rr_s, early))
-  length_mm = [heart.pose_at(ventricle, share).length_mm for share in edges]
-  volume = state.edv_ml * (1 - state.ef_pct / 100 * np.array(edges))
+  moments = np.linspace(0, beat.rr_s, count + 1).tolist()
+  edges = np.array([rhythm.ejected_at(cycle, moment) for moment in moments])
+  # the long axis shortens in proportion to what is ejected
+  empty = motion.moment_at(
+    motion.build_wall(ventricle), heart.pose_at(ventricle, 1.0)
+  )
+  rise_mm = (ventricle.length_mm - empty.length_mm) * edges
+  volume = state.edv_ml * (1 - state.ef_pct / 100 * edges)
   leaving = -np.diff(volume) / step
   time = (np.arange(count) + 0.5) * step
-  ejecting = time < beat.mitral_opening_s
-  ejection = np.where(ejecting, np.maximum(leaving, 0), 0)
-  filling = np.where(ejecting, 0, np.maximum(-leaving, 0))
+  ejection, filling = np.maximum(leaving, 0), np.maximum(-leaving, 0)
   leak = valves.regurgitant_ml / stroke_ml
   aortic = (1 - leak) * ejection
   return BeatFlow(
     beat=beat,
+    atrial=cycle.atrial,
     step_s=step,
     time_s=time,
-    volume_ml=(volume[1:] + volume[:-1]) / 2,
     aortic_ml_s=aortic,
     regurgitant_ml_s=leak * ejection,
     filling_ml_s=filling,
     outflow_cm_s=aortic / valves.outflow_area_cm2,
     jet_cm_s=aortic / valves.aortic_area_cm2,
     inflow_cm_s=filling / valves.mitral_area_cm2,
-    annulus_cm_s=-np.asarray(units.cm_from_mm(np.diff(length_mm))) / step,
+    annulus_cm_s=np.asarray(units.cm_from_mm(np.diff(rise_mm))) / step,
   )
 
 
 def sample_beats(
   ventricle: heart.Ventricle,
   valves: Valves,
-  r_wave_ms: Float[np.ndarray, "r"],
+  beats: rhythm.Beats,
   step_s: float = 0.004,
 ) -> tuple[BeatFlow, ...]:
-  """The beats between R waves, as `electrics.draw_r_waves` gives them."""
+  """Every beat between two R waves of a run, as in a cine of that run.
+
+  Raises:
+    ValueError: beats of another rhythm than the heart's, or as `sample_beat`.
+  """
+  state = ventricle.state
+  if beats.rhythm != state.rhythm:
+    raise ValueError(
+      f"beats in {beats.rhythm} for a heart in {state.rhythm}; draw them with "
+      "rhythm.draw_beats for the heart's own rhythm"
+    )
+  cycles = rhythm.run_cycles(beats, state.ef_pct, state.early_filling_share)
   return tuple(
-    sample_beat(ventricle, valves, electrics.make_beat(float(rr)), step_s)
-    for rr in units.s_from_ms(np.diff(r_wave_ms))
+    sample_beat(ventricle, valves, cycle, step_s) for cycle in cycles
   )
 
 
@@ -189,11 +209,11 @@ def pressure_mmhg(velocity_cm_s):
 
 
 @dataclasses.dataclass(frozen=True)
-class Measures:
+class BeatMeasures:
   """What a sonographer measures on the curves of one beat.
 
   Attributes:
-    stroke_ml: EDV - ESV.
+    stroke_ml: EDV - ESV of this beat.
     forward_ml: what reaches the aorta: stroke less regurgitant volume.
     regurgitant_ml, regurgitant_pct: volume, and its share of the stroke.
     ejection_ms: from opening to closing of the aortic valve.
@@ -249,18 +269,18 @@ def _deceleration_ms(flow: BeatFlow, early: np.ndarray) -> float:
   return 2 * float(units.ms_from_s((half - summit) * flow.step_s))
 
 
-def measure_beat(flow: BeatFlow) -> Measures:
+def measure_beat(flow: BeatFlow) -> BeatMeasures:
   """Measures the true curves of one beat."""
   step, beat = flow.step_s, flow.beat
-  late = flow.time_s >= beat.atrial_start_s
+  late = flow.atrial & (flow.time_s >= beat.atrial_start_s)
   early = (flow.time_s >= beat.mitral_opening_s) & ~late
-  ejection_s = beat.ejection_end_s - electrics.ISOVOLUMIC_CONTRACTION_S
+  ejection_s = beat.ejection_end_s - beat.ejection_start_s
   forward = float(flow.aortic_ml_s.sum() * step)
   regurgitant = float(flow.regurgitant_ml_s.sum() * step)
   stroke = forward + regurgitant
   jet, back = flow.jet_cm_s, -flow.annulus_cm_s
   drop = pressure_mmhg(jet)
-  return Measures(
+  return BeatMeasures(
     stroke_ml=stroke,
     forward_ml=forward,
     regurgitant_ml=regurgitant,
@@ -281,7 +301,7 @@ def measure_beat(flow: BeatFlow) -> Measures:
   )
 
 
-def average_measures(measures: Sequence[Measures]) -> Measures:
+def average_measures(measures: Sequence[BeatMeasures]) -> BeatMeasures:
   """Mean over beats; a wave that one beat lacks is averaged over the others.
 
   Raises:
@@ -290,8 +310,8 @@ def average_measures(measures: Sequence[Measures]) -> Measures:
   if not measures:
     raise ValueError("no beat to average; measure at least one")
   means = {}
-  for field in dataclasses.fields(Measures):
+  for field in dataclasses.fields(BeatMeasures):
     values = np.array([getattr(m, field.name) for m in measures])
     known = values[~np.isnan(values)]
     means[field.name] = float(known.mean()) if known.size else math.nan
-  return Measures(**means)
+  return BeatMeasures(**means)

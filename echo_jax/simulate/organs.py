@@ -49,8 +49,7 @@ def build_organs(ventricle: Ventricle) -> Organs:
   """Fits what surrounds the ventricle to its size."""
   anatomy = ventricle.state.anatomy
   base = ventricle.radius_mm * math.sqrt(profile(anatomy, 1.0))
-  # 20 mm at an ordinary base of 20 mm; the tract varies less than the cavity
-  outflow = 14 + 0.3 * base
+  outflow = anatomy.outflow_mm
   return Organs(ventricle, base, outflow, base + 2.5 - outflow / 2)
 
 

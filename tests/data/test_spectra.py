@@ -9,7 +9,7 @@ from made_signals import made_spectrum
 from echo_jax.data.ingest.spectrum import DopplerScale
 from echo_jax.data.spectra import GRIDS, SpectrumGrid, resample_spectrum
 from echo_jax.models.doppler import KINDS
-from echo_jax.simulate.doppler import SITES
+from echo_jax.simulate.doppler import LOCATIONS
 
 GRID = SpectrumGrid(rows=8, columns=4, step_cm_s=10.0, step_ms=50.0)
 
@@ -25,9 +25,9 @@ def test_axes_by_hand():
 
 
 def test_grids_hold_every_scale_of_the_simulated_machines():
-  for site in SITES.values():
-    grid = GRIDS[site.kind]
-    assert max(site.scales_cm_s) <= grid.rows / 2 * grid.step_cm_s
+  for place in LOCATIONS.values():
+    grid = GRIDS[place.kind]
+    assert max(place.scales_cm_s) <= grid.rows / 2 * grid.step_cm_s
 
 
 def test_a_bright_line_lands_on_its_velocity_and_time():

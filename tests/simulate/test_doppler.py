@@ -12,32 +12,35 @@ import numpy as np
 import pytest
 
 from echo_jax.data.schema import make_record
-from echo_jax.simulate import doppler, draw_study, electrics, flow, heart
+from echo_jax.simulate import doppler, draw_study, flow, heart, rhythm
 
 PRESETS = {preset.name: preset for preset in doppler.PRESETS}
 BLOOD = ("aortic_cw", "outflow_pw", "mitral_pw")
 
 
 @functools.cache
-def beats(area_cm2=0.8):
+def beats(area_cm2=0.8, name="sinus"):
   """Beats of one heart over the longest sweep, and their first R wave."""
   study = draw_study(1, 4, 0, "clinic_like")
   valves = dataclasses.replace(
     flow.healthy_valves(study.patient.bsa_m2), aortic_area_cm2=area_cm2
   )
-  waves = electrics.draw_r_waves(
-    np.random.default_rng(0), study.heart.heart_rate_bpm, 4.0
+  state = dataclasses.replace(study.heart, rhythm=name)
+  run = rhythm.draw_beats(
+    np.random.default_rng(0), name, state.heart_rate_bpm, 4.0
   )
-  ventricle = heart.build_ventricle(study.heart)
-  return flow.sample_beats(ventricle, valves, waves), float(waves[0]), valves
+  flows = flow.sample_beats(heart.build_ventricle(state), valves, run)
+  return flows, float(run.r_wave_ms[0]), valves
 
 
 @functools.cache
-def picture(site, reach=None, preset="device-a", seed=0, area_cm2=0.8):
-  flows, first, _ = beats(area_cm2)
+def picture(
+  location, reach=None, preset="device-a", seed=0, area_cm2=0.8, name="sinus"
+):
+  flows, first, _ = beats(area_cm2, name)
   machine = PRESETS[preset]
-  peak = doppler.find_peak_cm_s(site, flows)
-  display = doppler.set_display(site, machine, peak)
+  peak = doppler.find_peak_cm_s(location, flows)
+  display = doppler.set_display(location, machine, peak)
   if reach is not None:
     scale = reach / max(display.top_cm_s, -display.bottom_cm_s)
     display = dataclasses.replace(
@@ -46,7 +49,7 @@ def picture(site, reach=None, preset="device-a", seed=0, area_cm2=0.8):
       bottom_cm_s=scale * display.bottom_cm_s,
     )
   rng = np.random.default_rng(seed)
-  return doppler.simulate_doppler(site, flows, first, machine, display, rng)
+  return doppler.simulate_doppler(location, flows, first, machine, display, rng)
 
 
 def spectrum(image):
@@ -104,12 +107,12 @@ SCALES = (
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(("site", "area_cm2", "reach"), SCALES)
-def test_edge_reads_velocity_and_integral(site, area_cm2, reach, preset):
+@pytest.mark.parametrize(("location", "area_cm2", "reach"), SCALES)
+def test_edge_reads_velocity_and_integral(location, area_cm2, reach, preset):
   """At every scale that holds the flow; `None` is what the machine sets."""
-  image = picture(site, reach, preset, area_cm2=area_cm2)
-  peak, vti = read_beats(image, doppler.SITES[site].sign)
-  true_peak, true_vti = (getattr(image.truth, name) for name in TRUTH[site])
+  image = picture(location, reach, preset, area_cm2=area_cm2)
+  peak, vti = read_beats(image, doppler.LOCATIONS[location].sign)
+  true_peak, true_vti = (getattr(image.truth, name) for name in TRUTH[location])
   assert peak == pytest.approx(true_peak, rel=0.05)
   assert vti == pytest.approx(true_vti, rel=0.07)
 
@@ -158,17 +161,17 @@ def test_valve_area_by_continuity_from_two_pictures():
   assert area == pytest.approx(valves.aortic_area_cm2, rel=0.05)
 
 
-def narrow(site, ahead, behind):
+def narrow(location, ahead, behind):
   """A spectrum on a scale too small for its flow, and the flow's peak."""
   flows, first, _ = beats()
   machine = PRESETS["device-a"]
-  place = doppler.SITES[site]
+  place = doppler.LOCATIONS[location]
   top, bottom = (ahead, behind) if place.sign > 0 else (behind, ahead)
   display = doppler.Display(top, -bottom, machine.sweep_s)
   image = doppler.simulate_doppler(
-    site, flows, first, machine, display, np.random.default_rng(3)
+    location, flows, first, machine, display, np.random.default_rng(3)
   )
-  return image, doppler.find_peak_cm_s(site, flows)
+  return image, doppler.find_peak_cm_s(location, flows)
 
 
 def test_pulsed_waves_wrap_at_twice_the_nyquist_limit():
@@ -188,6 +191,26 @@ def test_pulsed_waves_wrap_at_twice_the_nyquist_limit():
   # where the flow passes -50 cm/s it leaves below and enters above
   rising = a + int(np.argmax(curve[a:b] > 55))
   assert strip.size == 240 and grey[2:10, rising].mean() > 150
+
+
+def test_a_stream_beside_the_beam_wraps_too():
+  """Mitral inflow to 45 cm/s over a top of 25 enters again at the bottom."""
+  flows, _, _ = beats()
+  assert 0.7 * doppler.find_peak_cm_s("mitral_pw", flows) > 45
+  image, _ = narrow("outflow_pw", 135.0, 25.0)
+  grey = spectrum(image)
+  a, _ = whole_beats(image)[0]
+  edge = grey[-round(15 / image.cm_s) :].mean(axis=0)
+  beat = flows[1].beat
+  filling, relaxing = (
+    round(1000 * t / image.ms)
+    for t in (
+      (beat.mitral_opening_s + beat.early_end_s) / 2,
+      (beat.ejection_end_s + beat.mitral_opening_s) / 2,
+    )
+  )
+  wrapped = edge[a + filling - 3 : a + filling + 4].mean()
+  assert edge[a + relaxing - 2 : a + relaxing + 3].mean() < 3 < 12 < wrapped
 
 
 def test_continuous_waves_do_not_wrap():
@@ -237,6 +260,17 @@ def test_valves_click_when_they_close():
   end = flows[1].beat.ejection_end_s
   click = resting_grey(image, 1, end - 0.007, 0.014)
   assert click > 1.5 * resting_grey(image, 1, end + 0.02, 0.014)
+
+
+def test_the_opening_click_waits_for_a_blocked_bundle():
+  """At 85 ms of a block beat, not at the 45 ms of a narrow one."""
+  image = picture("aortic_cw", name="left_bundle_branch_block")
+  start = beats(name="left_bundle_branch_block")[0][1].beat.ejection_start_s
+  assert start == pytest.approx(0.085)
+  click, before = (
+    resting_grey(image, 1, moment - 0.007, 0.014) for moment in (start, 0.045)
+  )
+  assert click > 1.3 * before
 
 
 def test_the_wall_filter_is_off_for_tissue():
@@ -309,12 +343,12 @@ def test_bad_requests_are_refused_by_name():
   display = doppler.Display(100.0, -30.0, 3.2)
   rng = np.random.default_rng(0)
 
-  def ask(site="mitral_pw", flows=flows, first=first, **changes):
+  def ask(location="mitral_pw", flows=flows, first=first, **changes):
     scales = dataclasses.replace(display, **changes)
-    doppler.simulate_doppler(site, flows, first, machine, scales, rng)
+    doppler.simulate_doppler(location, flows, first, machine, scales, rng)
 
   with pytest.raises(ValueError, match="'aorta' is none of aortic_cw"):
-    ask(site="aorta")
+    ask(location="aorta")
   with pytest.raises(ValueError, match="zero must lie inside"):
     ask(top_cm_s=-1.0)
   with pytest.raises(ValueError, match="do not cover a sweep of 3.2 s"):

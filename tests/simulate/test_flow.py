@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from echo_jax.simulate import draw_study, electrics, flow, heart
+from echo_jax.simulate import (
+  COHORTS,
+  draw_study,
+  electrics,
+  flow,
+  heart,
+  motion,
+  organs,
+  rhythm,
+  segments,
+)
+from echo_jax.simulate.video import make_timeline, true_volumes
 
 BSA = 1.9
 RATES_BPM = (48.0, 70.0, 115.0)
@@ -20,11 +31,19 @@ def make_heart(ef_pct=60.0, edv_ml=120.0, **changes):
   )
 
 
-def curves(rate_bpm=70.0, valves=None, ventricle=None):
+def regular(ventricle, rate_bpm=70.0, kind="sinus"):
+  """A beat of a steady rhythm."""
+  phases = rhythm.make_phases(60 / rate_bpm, None, kind)
+  early = ventricle.state.early_filling_share
+  return rhythm.Cycle(phases, 0.0, 1.0, 0.0, early, True)
+
+
+def curves(rate_bpm=70.0, valves=None, ventricle=None, kind="sinus"):
+  ventricle = ventricle or make_heart()
   return flow.sample_beat(
-    ventricle or make_heart(),
+    ventricle,
     valves or flow.healthy_valves(BSA),
-    electrics.make_beat(60 / rate_bpm),
+    regular(ventricle, rate_bpm, kind),
   )
 
 
@@ -182,12 +201,12 @@ def test_closed_valves_let_nothing_through(rate):
 
 def test_finer_steps_change_nothing():
   ventricle, valves = make_heart(), flow.healthy_valves(BSA)
-  beat = electrics.make_beat(0.8)
+  cycle = regular(ventricle, 75.0)
   rough, fine = (
-    flow.measure_beat(flow.sample_beat(ventricle, valves, beat, step))
+    flow.measure_beat(flow.sample_beat(ventricle, valves, cycle, step))
     for step in (0.004, 0.0005)
   )
-  for field in dataclasses.fields(flow.Measures):
+  for field in dataclasses.fields(flow.BeatMeasures):
     assert getattr(rough, field.name) == pytest.approx(
       getattr(fine, field.name), rel=0.01
     ), field.name
@@ -195,11 +214,112 @@ def test_finer_steps_change_nothing():
 
 def test_beats_follow_the_r_waves():
   waves = np.array([-300.0, 500.0, 1250.0, 2300.0])
-  beats = flow.sample_beats(make_heart(), flow.healthy_valves(BSA), waves)
+  run = rhythm.draw_beats(np.random.default_rng(0), "sinus", 70.0, 2.0)
+  run = dataclasses.replace(run, r_wave_ms=waves, kind=("sinus",) * 4)
+  beats = flow.sample_beats(make_heart(), flow.healthy_valves(BSA), run)
   assert [b.beat.rr_s for b in beats] == pytest.approx([0.8, 0.75, 1.05])
   assert all(
     b.time_s.size * b.step_s == pytest.approx(b.beat.rr_s) for b in beats
   )
+
+
+@pytest.mark.parametrize("name", rhythm.RHYTHMS)
+def test_every_beat_ejects_what_it_does_in_the_cine(name):
+  """Beat by beat; without atrial contraction there is no late wave."""
+  study = draw_study(1, 4, 0, "clinic_like")
+  state = dataclasses.replace(study.heart, rhythm=name, ef_pct=55.0)
+  study = dataclasses.replace(study, heart=state)
+  ventricle = heart.build_ventricle(state)
+  timeline = make_timeline(study, ventricle, 12.0, 0)
+  edv_ml, esv_ml = true_volumes(study, timeline)
+  valves = dataclasses.replace(flow.healthy_valves(BSA), regurgitant_ml=7.0)
+  flows = flow.sample_beats(ventricle, valves, timeline.beats)
+  assert [f.beat for f in flows] == [c.phases for c in timeline.cycles]
+  end_ms = timeline.frame_time_ms[-1]
+  whole = rhythm.complete_beats(timeline.beats, end_ms).tolist()
+  measured = [flow.measure_beat(flows[i]) for i in whole]
+  np.testing.assert_allclose([m.stroke_ml for m in measured], edv_ml - esv_ml)
+  spread = np.ptp(edv_ml - esv_ml) / np.mean(edv_ml - esv_ml)
+  assert len(whole) > 8 and (spread > 0.2) == (name not in rhythm.STEADY)
+  # the atrial contraction at a beat's end belongs to the next R wave
+  late = [bool(timeline.beats.atrial[i + 1]) for i in whole]
+  assert [not math.isnan(m.a_cm_s) for m in measured] == late
+  assert [not math.isnan(m.a_prime_cm_s) for m in measured] == late
+  # what flows in fills the next beat from this one's end-systole
+  filled = [f.filling_ml_s.sum() * f.step_s for f in flows]
+  next_ml = [filled[i] + esv for i, esv in zip(whole, esv_ml, strict=True)]
+  np.testing.assert_allclose(next_ml[:-1], edv_ml[1:])
+  share = 7.0 / (state.edv_ml - state.esv_ml)
+  assert {round(m.regurgitant_pct, 6) for m in measured} == {
+    round(100 * share, 6)
+  }
+
+
+def test_beats_of_another_rhythm_are_refused():
+  run = rhythm.draw_beats(
+    np.random.default_rng(0), "atrial_fibrillation", 70.0, 2.0
+  )
+  with pytest.raises(ValueError, match="atrial_fibrillation for a heart in si"):
+    flow.sample_beats(make_heart(), flow.healthy_valves(BSA), run)
+
+
+def test_a_block_delays_ejection_and_leaves_its_length():
+  """Xiao et al. 1991: 40 ms later, as long; the same jet at the same rate."""
+  valves = flow.Valves(0.8, 20.0, 4.0)
+  narrow, wide = (
+    flow.measure_beat(curves(65.0, valves, kind=kind))
+    for kind in ("sinus", "block")
+  )
+  assert wide.ejection_ms == pytest.approx(narrow.ejection_ms)
+  assert wide.aortic_mean_mmhg == pytest.approx(
+    narrow.aortic_mean_mmhg, rel=0.005
+  )
+  starts = [
+    c.time_s[np.argmax(c.jet_cm_s > 5)]
+    for c in (curves(65.0, valves, kind=kind) for kind in ("sinus", "block"))
+  ]
+  assert starts[1] - starts[0] == pytest.approx(0.04, abs=0.005)
+
+
+def test_the_annulus_of_a_wall_with_dead_segments_is_that_of_motion():
+  functions = segments.describe_function(
+    {number: "akinetic" for number in segments.territory_numbers("LAD")}
+  )
+  ventricle = make_heart(ef_pct=38.0, segment_functions=functions)
+  sampled = curves(ventricle=ventricle)
+  wall = motion.build_wall(ventricle)
+  moments = np.arange(1, sampled.time_s.size + 1) * sampled.step_s
+  travel_cm = np.cumsum(sampled.annulus_cm_s) * sampled.step_s
+  for i in range(5, moments.size - 1, 25):
+    share = rhythm.ejected_at(regular(ventricle), moments[i])
+    now = motion.moment_at(wall, heart.pose_at(ventricle, share))
+    expected = (ventricle.length_mm - now.length_mm) / 10
+    assert travel_cm[i] == pytest.approx(expected, abs=1e-9)
+  healthy = curves(ventricle=make_heart(ef_pct=38.0))
+  most = np.cumsum(healthy.annulus_cm_s).max() * healthy.step_s
+  assert travel_cm.max() < 0.7 * most
+
+
+@pytest.mark.parametrize("cohort", COHORTS)
+def test_flow_and_picture_have_one_outflow_tract(cohort):
+  """The lumen of the long-axis views, measured on its axis at the annulus."""
+  for patient in range(20):
+    study = draw_study(1, patient, 0, cohort)
+    valves = flow.healthy_valves(study.patient.bsa_m2)
+    around = organs.build_organs(heart.build_ventricle(study.heart))
+    step_mm = 0.02
+    across = np.arange(-20, 20, step_mm)
+    # along a line at right angles to the root, through the annulus' middle
+    tilt, turn = organs.ROOT_TILT_RAD, organs.OUTFLOW_RAD
+    p = around.root_p_mm + across * math.cos(tilt)
+    w = around.ventricle.length_mm - across * math.sin(tilt)
+    outside, along = organs.aorta_mm(
+      around, p * math.cos(turn), p * math.sin(turn), w
+    )
+    assert np.abs(along).max() < 1e-9
+    # the sinus of Valsalva adds a little at the annulus already
+    lumen_mm = (outside < 0).sum() * step_mm / (1 + 0.3 * math.exp(-2.25))
+    assert lumen_mm == pytest.approx(valves.outflow_mm, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +328,7 @@ def test_beats_follow_the_r_waves():
     (flow.Valves(0.0, 20.0, 4.0), "aortic_area_cm2 is 0"),
     (flow.Valves(1.0, math.nan, 4.0), "outflow_mm is nan"),
     (flow.Valves(3.5, 20.0, 4.0), "3.50, more than .* 3.14 cm2"),
+    (flow.Valves(3.2, 20.0, 4.0), "3.20, more than .* 3.14 cm2"),
     (flow.Valves(1.0, 20.0, 4.0, 80.0), "80.0 ml; .* below the 72.0 ml"),
     (flow.Valves(1.0, 20.0, 4.0, -1.0), "regurgitant_ml is -1.0 ml"),
   ],
@@ -239,7 +360,7 @@ def test_healthy_hearts_have_believable_velocities():
       )
   m = {
     f.name: np.median([getattr(x, f.name) for x in found])
-    for f in dataclasses.fields(flow.Measures)
+    for f in dataclasses.fields(flow.BeatMeasures)
   }
   assert 17 < m["outflow_vti_cm"] < 22
   assert 70 < m["outflow_peak_cm_s"] < 110
