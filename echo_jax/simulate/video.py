@@ -361,11 +361,8 @@ def simulate_video(
       f"need size >= 32 px, duration > 0 s and clip >= 0, "
       f"not {size} px, {duration_s} s, clip {clip}"
     )
-  if view not in views.VIEWS:
-    raise ValueError(f"view {view!r} is none of {', '.join(views.VIEWS)}")
+  more = views.beat_stream(view)
   ventricle = heart.build_ventricle(study.heart)
-  number = views.VIEWS.index(view)
-  more = (number,) if number else ()
   timeline = make_timeline(study, ventricle, duration_s, clip, *more)
   plain = view == "A4C" and viewpoint is None
   if plain and not study.heart.segment_functions:

@@ -58,6 +58,15 @@ def test_fibrillation_has_the_known_variation_and_no_memory(rate):
   assert not beats.atrial.any() and set(beats.kind) == {"fibrillation"}
 
 
+def test_fibrillation_too_fast_for_its_variation_is_refused():
+  rr = np.diff(_run("atrial_fibrillation", 1, 126.0, 2000.0).r_wave_ms)
+  assert rr.std() / rr.mean() == pytest.approx(0.24, abs=0.015)
+  for rate in (127.0, 170.0):
+    with pytest.raises(ValueError, match="360 ms; ask .* at most 126"):
+      _run("atrial_fibrillation", 1, rate)
+  _run("sinus", 1, 170.0)
+
+
 def test_without_atrial_contraction_the_valve_opens_once():
   sinus = rhythm.run_cycles(_run("sinus"), 60.0, 0.6)[1]
   fibrillates = rhythm.run_cycles(_run("atrial_fibrillation"), 60.0, 0.6)
@@ -120,14 +129,14 @@ def test_strength_and_filling_by_hand():
 
 
 def _equal_beats(name):
-  """A run without differences, with the atrial contractions of its rhythm."""
+  """A run without differences: none is ectopic."""
   beats = _run(name)
   count = len(beats.kind)
   return dataclasses.replace(
     beats,
+    kind=(beats.pattern.usual,) * count,
     filling=np.ones(count),
     contractility=np.ones(count),
-    atrial=np.full(count, name != "atrial_fibrillation"),
   )
 
 
@@ -218,19 +227,6 @@ def test_with_the_block_ejection_is_late_and_volumes_stay():
   filling = [c.phases.rr_s - c.phases.mitral_opening_s for c in (one, two)]
   assert filling[1] < filling[0] - 0.07
   assert (one.start, one.peak, one.end) == (two.start, two.peak, two.end)
-
-
-def test_the_block_delays_the_lateral_wall():
-  delay = rhythm.activation_delay_ms("block", 150.0)
-  septal = [2, 3, 8, 9, 14]
-  lateral = [5, 6, 11, 12, 16]
-  assert delay[np.array(septal) - 1].max() < 10
-  assert delay[np.array(lateral) - 1].min() > 75
-  assert delay.argmax() + 1 in (5, 6) and delay.max() < 110
-  np.testing.assert_array_equal(
-    delay, rhythm.activation_delay_ms("ectopic", 150.0)
-  )
-  assert not rhythm.activation_delay_ms("sinus", 92.0).any()
 
 
 @pytest.mark.parametrize("name", rhythm.RHYTHMS)

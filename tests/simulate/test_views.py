@@ -143,6 +143,34 @@ def test_views_differ_in_beats_and_repeat_bit_for_bit():
     simulate_video(study, size=48, view="A5C")
 
 
+@pytest.mark.parametrize("view", ["PLAX", "PSAX"])
+def test_the_probe_points_at_the_ventricle_or_is_refused(view):
+  """Tables over the level are read where the level is."""
+  study = _study(5)
+  wall = motion.build_wall(heart.build_ventricle(study.heart))
+  usual = views.LEVEL_U[view]
+  highest = Viewpoint(level_u=0.999 - usual)
+  for device in scanner.DEVICES:
+    views.place_view(view, wall, device, study.window, highest)
+  for level in (1.0, -0.01):
+    with pytest.raises(ValueError, match="level_u .* wants"):
+      video = {"size": 48, "duration_s": 0.1, "view": view}
+      simulate_video(study, **video, viewpoint=Viewpoint(level_u=level - usual))
+  # a table that is the level itself, wide enough to show
+  slope = np.linspace(0, 40, heart.TABLE_SIZE)
+  ventricle = dataclasses.replace(
+    wall.ventricle, epicardium_mm=slope, rv_gap_mm=0 * slope
+  )
+  wall = dataclasses.replace(wall, ventricle=ventricle)
+  window = dataclasses.replace(
+    study.window, tilt_deg=0.0, apex_depth_mm=17.0, apex_x_mm=0.0
+  )
+  place = views.place_view(view, wall, study.device, window, EXACT)
+  along = usual * ventricle.length_mm + heart.CAP_SHARE * ventricle.length_mm
+  _, depth = place.probe_axes(0.0, along if view == "PLAX" else 0.0)
+  assert depth == pytest.approx(views.CHEST_MM + 40 * usual + 5, abs=0.05)
+
+
 def _reach_mm(mask, grid, start, toward):
   """From a point in probe coordinates to the end of the cavity."""
   steps = np.arange(0, 60, 0.1)
