@@ -373,11 +373,32 @@ def complete_beats(beats: Beats, end_ms: float) -> Int[np.ndarray, "complete"]:
   return np.flatnonzero(inside[:-1] & inside[1:])
 
 
-def too_few_beats(rhythm: str, complete: int) -> str:
+def typical_beats(
+  beats: Beats, numbers: Int[np.ndarray, "complete"]
+) -> Bool[np.ndarray, "complete"]:
+  """Which of some beats volumes and EF are read from.
+
+  Neither an ectopic beat nor the one after it, whose potentiation the
+  guidelines warn of (Baumgartner et al. 2009, on aortic stenosis).
+  """
+  kind = beats.pattern.kind
+  return np.array(
+    ["ectopic" not in (kind(n), kind(n - 1)) for n in numbers.tolist()], bool
+  )
+
+
+def too_few_beats(rhythm: str, complete: int, typical: int) -> str:
   """What to say of an EF from so few complete beats; empty if enough.
 
   Atrial fibrillation wants at least five (ASE/EACVI 2015, Lang et al.).
+
+  Args:
+    rhythm: one of `RHYTHMS`.
+    complete: how many complete beats there are.
+    typical: how many of them volumes are read from.
   """
+  if complete and not typical:
+    return "every complete beat is ectopic or follows an ectopic one; no EF"
   wanted = FULL_BEATS.get(rhythm, 1)
   if complete >= wanted:
     return ""

@@ -291,6 +291,36 @@ def test_too_short_a_recording_of_fibrillation_is_said_to_be():
   assert none.ed_frame == -1 and none.ef_caveat.startswith("no complete beat")
 
 
+def test_ectopic_beats_and_those_after_them_are_left_out_of_ef():
+  """At 2 s some patients show an ectopic beat alone: then there is no EF."""
+  alone = 0
+  for patient in range(7):
+    study = _study("ventricular_ectopy", patient, ef_pct=58.0,
+                   heart_rate_bpm=60.0)  # fmt: skip
+    video = simulate_video(study, size=32, duration_s=2.0)
+    ventricle = heart.build_ventricle(study.heart)
+    timeline = make_timeline(study, ventricle, 2.0, 0)
+    numbers = rhythm.complete_beats(timeline.beats, timeline.frame_time_ms[-1])
+    kinds = ["sinus", *timeline.beats.kind]
+    if timeline.beats.pattern.kind(-1) == "ectopic":
+      kinds[0] = "ectopic"
+    kept = [
+      i for i, n in enumerate(numbers.tolist())
+      if kinds[n + 1] != "ectopic" and kinds[n] != "ectopic"
+    ]  # fmt: skip
+    if kept:
+      assert video.ef_caveat == "" and video.ef_pct == pytest.approx(58, abs=3)
+      assert video.ef_pct == pytest.approx(video.ef_beat_pct[kept].mean())
+      assert video.ed_frame == video.ed_frames[kept[0]]
+    else:
+      alone += len(numbers) > 0
+      assert math.isnan(video.ef_pct) and math.isnan(video.esv_ml)
+      assert video.ed_frame == -1
+      expected = "every complete beat is ectopic or follows an ectopic one"
+      assert video.ef_caveat.startswith(expected) == (len(numbers) > 0)
+  assert alone >= 1
+
+
 def test_a_rhythm_that_there_is_not_is_refused():
   with pytest.raises(ValueError, match="'flutter' is none of sinus"):
     _run("flutter")

@@ -8,7 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from echo_jax.simulate import draw_study, heart, scanner, simulate_video, tissue
+from echo_jax.simulate import (
+  draw_study,
+  heart,
+  scanner,
+  segments,
+  simulate_video,
+  tissue,
+  views,
+)
 from echo_jax.simulate.video import draw_frame, move_heart, prepare_scene
 
 COHORT = "independent"
@@ -125,6 +133,43 @@ def test_a_still_at_end_diastole_holds_nothing_about_ef():
   ed, es = videos[0].ed_frame, videos[0].es_frame
   np.testing.assert_array_equal(videos[0].frames[ed], videos[1].frames[ed])
   assert not np.array_equal(videos[0].frames[es], videos[1].frames[es])
+
+
+def _with_segments(study, changed, **state):
+  names = segments.describe_function(changed)
+  state = dataclasses.replace(study.heart, segment_functions=names, **state)
+  return dataclasses.replace(study, heart=state)
+
+
+def test_the_painter_of_a4c_does_not_tell_the_segments():
+  """All normal is normal; what only one painter can draw is asked for."""
+  study, ask = _on(0), {"size": 48, "duration_s": 0.2}
+  plain = simulate_video(study, **ask)
+  spelt = simulate_video(_with_segments(study, {}), **ask)
+  np.testing.assert_array_equal(plain.frames, spelt.frames)
+  ill = _with_segments(study, {4: "akinetic", 10: "akinetic"}, ef_pct=35.0)
+  exact = views.Viewpoint()
+  for odd in ({}, {"painter": "plane"}):
+    with pytest.raises(ValueError, match="painter='slab', for the controls"):
+      simulate_video(ill, **ask, **odd)
+    with pytest.raises(ValueError, match="painter='slab'"):
+      simulate_video(study, **ask, viewpoint=exact, **odd)
+  with pytest.raises(ValueError, match="painter='slab'"):
+    simulate_video(study, **ask, view="A2C", painter="plane")
+  with pytest.raises(ValueError, match="'oil' is none of plane, slab"):
+    simulate_video(study, **ask, painter="oil")
+
+
+def test_controls_can_be_painted_like_the_others():
+  study, ask = _on(0), {"size": 48, "duration_s": 0.2, "painter": "slab"}
+  control = simulate_video(study, **ask)
+  exact = simulate_video(study, **ask, viewpoint=views.Viewpoint())
+  np.testing.assert_array_equal(control.frames, exact.frames)
+  plane = simulate_video(study, size=48, duration_s=0.2)
+  np.testing.assert_array_equal(control.volume_ml, plane.volume_ml)
+  assert not np.array_equal(control.frames, plane.frames)
+  ill = _with_segments(study, {4: "akinetic", 10: "akinetic"}, ef_pct=35.0)
+  assert simulate_video(ill, **ask).lv_mask.any()
 
 
 # Taken from version 1.0.0 of the data set, which knew one view: cohort,

@@ -143,6 +143,31 @@ def test_views_differ_in_beats_and_repeat_bit_for_bit():
     simulate_video(study, size=48, view="A5C")
 
 
+@pytest.mark.parametrize("view", ["A2C", "PLAX", "PSAX"])
+def test_a_plane_beside_the_ventricle_is_refused(view):
+  off = Viewpoint(offset_mm=200.0 if view == "PSAX" else 60.0)
+  with pytest.raises(ValueError, match=f"{view} misses the left"):
+    simulate_video(
+      _study(5), size=48, duration_s=0.1, view=view, viewpoint=off
+    )
+
+
+@pytest.mark.parametrize("view", ["A4C", "A2C", "A3C"])
+def test_a_plane_that_misses_the_base_alone_shows_no_valve(view):
+  study = _study(5)
+  wall = motion.build_wall(heart.build_ventricle(study.heart))
+  now = motion.moment_at(wall, heart.pose_at(wall.ventricle, 0.0, 1.0, 1.0))
+  profile = heart.profile(study.heart.anatomy, np.linspace(0, 1, 200))
+  base, widest = np.sqrt(profile[-1]), np.sqrt(profile.max())
+  reach = wall.ventricle.radius_mm
+  if view == "A2C":
+    reach *= study.heart.anatomy.depth_aspect
+  for share, seen in ((0.5 * base, True), ((base + widest) / 2, False)):
+    off = Viewpoint(offset_mm=share * reach)
+    section = sections.make_section(view, wall, off)
+    assert bool(sections.leaflets(section, now)) == seen
+
+
 @pytest.mark.parametrize("view", ["PLAX", "PSAX"])
 def test_the_probe_points_at_the_ventricle_or_is_refused(view):
   """Tables over the level are read where the level is."""
