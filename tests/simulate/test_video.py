@@ -168,8 +168,18 @@ def test_controls_can_be_painted_like_the_others():
   plane = simulate_video(study, size=48, duration_s=0.2)
   np.testing.assert_array_equal(control.volume_ml, plane.volume_ml)
   assert not np.array_equal(control.frames, plane.frames)
-  ill = _with_segments(study, {4: "akinetic", 10: "akinetic"}, ef_pct=35.0)
-  assert simulate_video(ill, **ask).lv_mask.any()
+
+
+def test_a_still_painted_alike_does_not_tell_the_segments():
+  """At end-diastole an infarct looks as its control does, later it does not."""
+  ill = _with_segments(_on(0), {4: "akinetic", 10: "akinetic"}, ef_pct=35.0)
+  well = _with_segments(_on(0), {}, ef_pct=35.0)
+  one, two = (
+    simulate_video(study, size=64, duration_s=1.4, painter="slab")
+    for study in (ill, well)
+  )
+  differ = np.abs(one.frames.astype(int) - two.frames)[:, one.sector] > 8
+  assert differ[one.ed_frame].mean() < 0.02 < differ[one.es_frame].mean()
 
 
 # Taken from version 1.0.0 of the data set, which knew one view: cohort,
