@@ -166,7 +166,7 @@ def read_item(
     view=item.facts["view"],
   )  # fmt: skip
   sizes = simulate.measure_heart(study.heart)
-  notes = () if video.ed_frame >= 0 else ("no complete beat in the recording",)
+  notes = (video.ef_caveat,) if video.ef_caveat else ()
   person = f"synthetic_echo:{person_name(cohort, seed, patient)}"
   record = schema.make_record(
     video_id=f"synthetic_echo:{item.name}",

@@ -86,7 +86,6 @@ class Study:
     heart: anatomy and function of that day, with EDV and EF, the truth.
     device: settings of the machine.
     window: where the probe was held and what it lets through.
-    view: "A4C".
     quality: 0 poor to 1 good.
   """
 
@@ -95,7 +94,6 @@ class Study:
   heart: HeartState
   device: Device
   window: Window
-  view: str
   quality: float
 
   def rng(self, stream: int, *more: int) -> np.random.Generator:
@@ -287,6 +285,5 @@ def draw_study(seed: int, patient: int, study: int, cohort: str) -> Study:
     heart=_draw_heart(person, study),
     device=_draw_device(person, study),
     window=_draw_window(person, study, quality),
-    view="A4C",
     quality=quality,
   )

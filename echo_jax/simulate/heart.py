@@ -94,7 +94,7 @@ class HeartState:
     rhythm: one of rhythm.RHYTHMS.  Where beats differ, EDV and EF are those of
       a beat after two intervals of mean length.
     wide_qrs_ms: QRS of beats that the left bundle branch does not lead, 130
-      and longer (ESC guideline on cardiac pacing, Glikson et al. 2021).
+      and longer (chosen).
   """
 
   anatomy: Anatomy

@@ -32,7 +32,6 @@ from echo_jax.simulate.heart import (
   Pose,
   Ventricle,
   axis_mm,
-  build_ventricle,
   pose_at,
   profile,
   tether,
@@ -89,10 +88,8 @@ def build_wall(ventricle: Ventricle) -> Wall:
     ValueError: the segments that contract cannot bring about the EF.
   """
   functions = ventricle.state.segment_functions
-  if not functions:
+  if not segments.any_abnormal(functions):
     return Wall(ventricle, None, 1.0, 0.0, (0.0, 0.0))
-  if len(functions) != len(segments.SEGMENTS):
-    raise ValueError(f"{len(functions)} segment functions; 17 are needed")
   u = np.linspace(0, 1, LEVELS)[:, None]
   angle = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
   table = segments.contraction(functions, *np.broadcast_arrays(u, angle))
@@ -107,27 +104,8 @@ def build_wall(ventricle: Ventricle) -> Wall:
       float(2 * (table * np.sin(angle)).mean()),
     ),
   )
-  strongest = moment_at(wall, pose_at(ventricle, 1.0)).squeeze * table.max()
-  if strongest > LARGEST_SQUEEZE:
-    raise ValueError(
-      f"EF {ventricle.state.ef_pct:.0f} % is more than the segments that "
-      "still contract can bring about; lower ef_pct or change fewer segments"
-    )
+  moment_at(wall, pose_at(ventricle, 1.0))  # refuses what it cannot do
   return wall
-
-
-def highest_ef_pct(state) -> float:
-  """The largest EF that these segments allow, to 1 %; 0 if none."""
-  low, high = 0, 80
-  while high - low > 1:
-    middle = (low + high) // 2
-    tried = dataclasses.replace(state, ef_pct=float(middle))
-    try:
-      build_wall(build_ventricle(tried))
-      low = middle
-    except ValueError:
-      high = middle
-  return float(low)
 
 
 def _strain(wall: Wall, fall: float):
@@ -143,7 +121,11 @@ def _strain(wall: Wall, fall: float):
 
 
 def moment_at(wall: Wall, pose: Pose) -> Moment:
-  """Where the wall is when the heart is at `pose`."""
+  """Where the wall is when the heart is at `pose`.
+
+  Raises:
+    ValueError: the segments that contract cannot empty the cavity so far.
+  """
   state = wall.ventricle.state
   fall = state.ef_pct / 100 * pose.ejected
   length, bow, lean = _strain(wall, fall)
@@ -152,6 +134,12 @@ def moment_at(wall: Wall, pose: Pose) -> Moment:
   now = Moment(pose, length, bow, lean, 0.0)
   target = 1000 * state.edv_ml * (1 - fall)
   squeeze = _solve_squeeze(wall, now, target)
+  if not squeeze * wall.table.max() <= LARGEST_SQUEEZE:
+    raise ValueError(
+      f"a beat that ejects {100 * fall:.0f} % of EDV (ef_pct {state.ef_pct:.0f}"
+      f", rhythm {state.rhythm}) is more than the segments that still contract "
+      "can bring about; lower ef_pct or change fewer segments"
+    )
   return dataclasses.replace(now, squeeze=squeeze)
 
 

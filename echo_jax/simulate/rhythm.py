@@ -73,6 +73,11 @@ class Pattern:
     """Kind of beat `number`: sinus, ectopic, fibrillation or block."""
     if self.every and (number - self.first) % self.every == 0:
       return "ectopic"
+    return self.usual
+
+  @property
+  def usual(self) -> str:
+    """Kind of the beats that are not ectopic."""
     return _USUAL_KIND.get(self.rhythm, "sinus")
 
 
@@ -84,7 +89,6 @@ class Beats:
     pattern: what the run was drawn from.
     r_wave_ms: R waves from the first frame; the first lies before it.
     kind: sinus, ectopic, fibrillation or block.
-    atrial: whether an atrial contraction precedes the beat.
     before_ms: the interval that ends in this R wave, and the one before that.
     filling: passive filling before this beat over that of a regular beat.
     contractility: end-systolic elastance over that of a regular beat.
@@ -93,7 +97,6 @@ class Beats:
   pattern: Pattern
   r_wave_ms: Float[np.ndarray, "r"]
   kind: tuple[str, ...]
-  atrial: Bool[np.ndarray, "r"]
   before_ms: Float[np.ndarray, "r 2"]
   filling: Float[np.ndarray, "r"]
   contractility: Float[np.ndarray, "r"]
@@ -102,6 +105,12 @@ class Beats:
   def rhythm(self) -> str:
     """One of `RHYTHMS`."""
     return self.pattern.rhythm
+
+  @property
+  def atrial(self) -> Bool[np.ndarray, "r"]:
+    """Whether an atrial contraction precedes the beat."""
+    # the sinus beat that an ectopic one forestalls never reaches the ventricle
+    return np.array([kind in ("sinus", "block") for kind in self.kind])
 
 
 def draw_beats(
@@ -117,11 +126,20 @@ def draw_beats(
   recording if the two intervals at its beginning leave room for one.
 
   Raises:
-    ValueError: no such rhythm.
+    ValueError: no such rhythm, or atrial fibrillation too fast to keep its
+      variation above the shortest interval.
   """
   if rhythm not in RHYTHMS:
     raise ValueError(f"rhythm {rhythm!r} is none of {', '.join(RHYTHMS)}")
   mean_s = 60 / heart_rate_bpm
+  # above it, the gamma law has its peak at the shortest interval itself
+  fastest = 60 * (1 - FIBRILLATION_CV) / SHORTEST_RR_S
+  if rhythm == "atrial_fibrillation" and heart_rate_bpm > fastest:
+    raise ValueError(
+      f"atrial_fibrillation at {heart_rate_bpm:g} bpm leaves no room above the "
+      f"shortest interval, {1000 * SHORTEST_RR_S:g} ms; ask for a "
+      f"heart_rate_bpm of at most {math.floor(fastest)}"
+    )
   if rhythm in STEADY:
     r_wave_ms = electrics.draw_r_waves(rng, heart_rate_bpm, duration_s)
     regular = np.full((1, 2), 1000 * mean_s)
@@ -196,11 +214,7 @@ def _describe(pattern: Pattern, r_wave_ms, first_ms) -> Beats:
     contractility = strength_after(*before_s.T, pattern.mean_s)
     ectopic = np.array([kind == "ectopic" for kind in kinds])
     contractility = np.where(ectopic, ECTOPIC_STRENGTH, 1) * contractility
-  # the sinus beat that an ectopic one forestalls never reaches the ventricle
-  atrial = np.array([kind in ("sinus", "block") for kind in kinds])
-  return Beats(
-    pattern, r_wave_ms, kinds, atrial, before_ms, filling, contractility
-  )
+  return Beats(pattern, r_wave_ms, kinds, before_ms, filling, contractility)
 
 
 def make_phases(
@@ -359,11 +373,32 @@ def complete_beats(beats: Beats, end_ms: float) -> Int[np.ndarray, "complete"]:
   return np.flatnonzero(inside[:-1] & inside[1:])
 
 
-def too_few_beats(rhythm: str, complete: int) -> str:
+def typical_beats(
+  beats: Beats, numbers: Int[np.ndarray, "complete"]
+) -> Bool[np.ndarray, "complete"]:
+  """Which of some beats volumes and EF are read from.
+
+  Neither an ectopic beat nor the one after it, whose potentiation the
+  guidelines warn of (Baumgartner et al. 2009, on aortic stenosis).
+  """
+  kind = beats.pattern.kind
+  return np.array(
+    ["ectopic" not in (kind(n), kind(n - 1)) for n in numbers.tolist()], bool
+  )
+
+
+def too_few_beats(rhythm: str, complete: int, typical: int) -> str:
   """What to say of an EF from so few complete beats; empty if enough.
 
   Atrial fibrillation wants at least five (ASE/EACVI 2015, Lang et al.).
+
+  Args:
+    rhythm: one of `RHYTHMS`.
+    complete: how many complete beats there are.
+    typical: how many of them volumes are read from.
   """
+  if complete and not typical:
+    return "every complete beat is ectopic or follows an ectopic one; no EF"
   wanted = FULL_BEATS.get(rhythm, 1)
   if complete >= wanted:
     return ""
@@ -371,30 +406,3 @@ def too_few_beats(rhythm: str, complete: int) -> str:
     return "no complete beat in the recording"
   beats = "one complete beat" if complete == 1 else f"{complete} complete beats"
   return f"EF of {beats}; {rhythm} wants at least {wanted}"
-
-
-# Angle of every AHA segment from the middle of the septum, in degrees, and
-# how late its level is: 1 basal, 2 mid, 3 apical, 4 apex.
-_RING = (90, 30, 30, 90, 150, 150)  # anterior round by the septum
-_ANGLE_DEG = np.array(_RING + _RING + (90, 0, 90, 180) + (90,))
-_LEVEL = np.repeat([1.0, 0.9, 0.75, 0.4], [6, 6, 4, 1])
-
-
-def activation_delay_ms(kind: str, qrs_ms: float) -> Float[np.ndarray, "17"]:
-  """When each of the 17 AHA segments is activated, after the septum.
-
-  With the left bundle branch blocked the wave crosses the septum in some
-  40 ms and then goes round the ventricle to the lateral wall, which ends the
-  QRS complex (Strauss et al. 2011); the base of the lateral wall is last
-  (Auricchio et al. 2004).  That the delay grows as (1 - cos) / 2 of the angle
-  and the levels' factors were chosen.  Other beats are activated within a few
-  tens of ms, given as 0.
-
-  Args:
-    kind: of the beat.
-    qrs_ms: its QRS duration.
-  """
-  if kind not in ("block", "ectopic"):
-    return np.zeros(17)
-  round_the_wall = (1 - np.cos(np.radians(_ANGLE_DEG))) / 2
-  return (qrs_ms - 40.0) * round_the_wall * _LEVEL

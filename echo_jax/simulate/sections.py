@@ -30,10 +30,24 @@ class Section:
 def make_section(
   view: str, wall: motion.Wall, viewpoint: views.Viewpoint
 ) -> Section:
-  """The plane of a view through a heart."""
+  """The plane of a view through a heart.
+
+  Raises:
+    ValueError: the plane misses the cavity at end-diastole.
+  """
   ventricle = wall.ventricle
   cut = views.make_cut(view, ventricle, viewpoint)
-  return Section(view, wall, organs.build_organs(ventricle), cut)
+  section = Section(view, wall, organs.build_organs(ventricle), cut)
+  rest = motion.moment_at(wall, heart.pose_at(ventricle, 0.0))
+  far = np.arange(-1.2, 1.2, 0.01) * ventricle.length_mm
+  if not cavity_mask(section, rest, far[None], far[:, None]).any():
+    raise ValueError(
+      f"the plane of {view} misses the left ventricle: offset "
+      f"{viewpoint.offset_mm:g} mm, foreshortening "
+      f"{viewpoint.foreshortening_deg:g} degrees; its largest half-width is "
+      f"{ventricle.radius_mm:.0f} mm"
+    )
+  return section
 
 
 def paint_section(
@@ -100,6 +114,8 @@ def leaflets(section: Section, now: motion.Moment):
   if section.view == "PSAX":
     return []
   around, ends = section.around, _base_ends_mm(section, now)
+  if ends is None:
+    return []
   pose = dataclasses.replace(now.pose, length_mm=now.length_mm)
   if section.view in ("A3C", "PLAX"):
     mitral = organs.outflow_mitral_mm(around, ends, pose)
@@ -116,14 +132,14 @@ def leaflets(section: Section, now: motion.Moment):
   return [(_on_plane(section, now, lines), level) for lines, level in drawn]
 
 
-def _base_ends_mm(section, now) -> tuple[float, float]:
-  """Where the base of the cavity begins and ends in the plane."""
+def _base_ends_mm(section, now) -> tuple[float, float] | None:
+  """Where the base of the cavity begins and ends; None if it is missed."""
   a = np.arange(-60, 60, 0.25)
   upright = np.stack([a, np.full_like(a, now.length_mm - 0.3)], axis=-1)
   line = _on_plane(section, now, upright)
   inside = a[cavity_mask(section, now, line[:, 0], line[:, 1])]
-  # a plane far off the middle may miss the base
-  return (float(inside[0]), float(inside[-1])) if inside.size else (-1.0, 1.0)
+  # a plane off the middle may hold the wide part of the cavity alone
+  return (float(inside[0]), float(inside[-1])) if inside.size > 1 else None
 
 
 def _on_plane(section, now, upright):

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 # Share of the normal squeeze.  Grades after Lang et al. 2015: reduced, absent,
 # and reversed thickening; the shares themselves are chosen.
@@ -112,6 +112,17 @@ def describe_function(changed: Mapping[int, str]) -> tuple[str, ...]:
   return tuple(changed.get(s.number, "normal") for s in SEGMENTS)
 
 
+def any_abnormal(functions: Sequence[str]) -> bool:
+  """Whether a segment is not normal; no functions at all count as normal.
+
+  Raises:
+    ValueError: there are some, but not 17.
+  """
+  if functions and len(functions) != len(SEGMENTS):
+    raise ValueError(f"{len(functions)} segment functions; 17 are needed")
+  return any(word != "normal" for word in functions)
+
+
 def _smooth(value, half):
   """0 below -half, 1 above half, and its complement at -value."""
   t = np.clip(value / (2 * half) + 0.5, 0, 1)
@@ -137,13 +148,6 @@ def segment_weights(
       sector = _smooth(s.half_rad - away, BORDER_RAD)
     weights.append(_between(u, s.low_u, s.high_u) * sector)
   return np.stack(weights)
-
-
-def segment_at(
-  u: Float[np.ndarray, "..."], angle_rad: Float[np.ndarray, "..."]
-) -> Int[np.ndarray, "..."]:
-  """Number of the segment that a place of the wall belongs to."""
-  return 1 + np.argmax(segment_weights(u, angle_rad), axis=0)
 
 
 def contraction(

@@ -14,6 +14,7 @@ from echo_jax.simulate import (
   rhythm,
   scanner,
   sections,
+  segments,
   slab,
   tissue,
   views,
@@ -21,6 +22,7 @@ from echo_jax.simulate import (
 from echo_jax.simulate.cohort import PICTURE, RHYTHM, Study
 
 LEAFLET_DB = -17.0
+PAINTERS = ("plane", "slab")  # tissue.py and slab.py
 POOL_SHIFT = 64  # samples by which the blood noise may be displaced
 
 
@@ -31,8 +33,8 @@ class SimulatedVideo:
   Both isovolumic phases outlast a frame interval, so in every complete beat
   (R wave to R wave) some sampled `volume_ml` equals its end-diastolic and its
   end-systolic volume.  In a steady rhythm all beats have the same, `edv_ml`
-  and `esv_ml`; elsewhere these and `ef_pct` are means over the complete beats,
-  NaN without any.
+  and `esv_ml`; elsewhere these and `ef_pct` are means over the complete beats
+  that are neither ectopic nor next after an ectopic one, NaN without any.
 
   Attributes:
     frames: uint8 [T, H, W] grey.
@@ -42,13 +44,13 @@ class SimulatedVideo:
     lv_mask: bool [T, H, W], LV cavity in the picture.
     volume_ml: float32 [T], LV cavity by integration of its shape.
     edv_ml, esv_ml, ef_pct, ef_method: truth; the method is "simulated".
-    ed_frame, es_frame: of the first complete beat: the first frame at its
+    ed_frame, es_frame: of the first of these beats: the first frame at its
       end-diastolic and at its end-systolic volume; -1 where the recording
-      holds no complete beat.
+      holds none.
     r_wave_ms: float32 [beats], those within the recording.
     beats: the whole run of beats, with the rhythm and the kind of each.
     ef_beat_pct, ed_frames, es_frames: [complete], of every complete beat.
-    ef_caveat: what to say of `ef_pct` where complete beats are too few.
+    ef_caveat: what to say of `ef_pct` where these beats are too few.
     heart_rate_bpm, sex, age_years, device, view, site, quality: about it.
   """
 
@@ -340,6 +342,7 @@ def simulate_video(
   clip: int = 0,
   view: str = "A4C",
   viewpoint: views.Viewpoint | None = None,
+  painter: str = "",
 ) -> SimulatedVideo:
   """Renders one cine with its truth.
 
@@ -352,23 +355,24 @@ def simulate_video(
     view: one of views.VIEWS.
     viewpoint: how the plane misses the textbook's.  By default A4C is exact
       and the other views have what `draw_viewpoint` gives the clip.
+    painter: one of `PAINTERS`, "plane" for A4C and "slab" for the other views
+      if not named.  Their pictures of A4C differ at a glance, and "plane"
+      draws neither a viewpoint nor segments that are not normal; where A4C has
+      these, "slab" must be named, and is wanted for the controls too.
 
   Raises:
-    ValueError: the size, the duration or the view cannot be drawn.
+    ValueError: the size, the duration, the view or what the painter is asked
+      for cannot be drawn.
   """
   if size < 32 or duration_s <= 0 or clip < 0:
     raise ValueError(
       f"need size >= 32 px, duration > 0 s and clip >= 0, "
       f"not {size} px, {duration_s} s, clip {clip}"
     )
-  if view not in views.VIEWS:
-    raise ValueError(f"view {view!r} is none of {', '.join(views.VIEWS)}")
+  more = views.beat_stream(view)
   ventricle = heart.build_ventricle(study.heart)
-  number = views.VIEWS.index(view)
-  more = (number,) if number else ()
   timeline = make_timeline(study, ventricle, duration_s, clip, *more)
-  plain = view == "A4C" and viewpoint is None
-  if plain and not study.heart.segment_functions:
+  if _choose_painter(study, view, viewpoint, painter) == "plane":
     grid, film = _film_plain(study, ventricle, size, clip)
   else:
     grid, film = _film_view(study, ventricle, size, clip, view, viewpoint)
@@ -380,6 +384,23 @@ def simulate_video(
   for i, (pose, now) in enumerate(moments):
     frames[i], masks[i], volume[i] = film(pose, now)
   return _record(study, view, timeline, grid, frames, masks, volume)
+
+
+def _choose_painter(study, view, viewpoint, painter) -> str:
+  """The painter asked for, or the view's own; refuses a silent change."""
+  if painter not in ("", *PAINTERS):
+    raise ValueError(f"painter {painter!r} is none of {', '.join(PAINTERS)}")
+  chosen = painter or ("plane" if view == "A4C" else "slab")
+  odd = viewpoint is not None or segments.any_abnormal(
+    study.heart.segment_functions
+  )
+  if chosen == "plane" and (view != "A4C" or odd):
+    raise ValueError(
+      "painter 'plane' draws only the exact A4C of a heart whose segments are "
+      "all normal; name painter='slab', for the controls too: in A4C the two "
+      "painters differ at a glance"
+    )
+  return chosen
 
 
 def _film_plain(study, ventricle, size, clip):
@@ -442,12 +463,15 @@ def _record(
   ed_frames, es_frames = find_extremes(timeline, volume)
   edv, esv = true_volumes(study, timeline)
   ef_beat = 100 * (1 - esv / edv)
+  end_ms = timeline.frame_time_ms[-1]
+  complete = rhythm.complete_beats(timeline.beats, end_ms)
+  typical = np.flatnonzero(rhythm.typical_beats(timeline.beats, complete))
   times, waves = timeline.frame_time_ms, timeline.beats.r_wave_ms
   person, state = study.patient, study.heart
   if state.rhythm in rhythm.STEADY:
     truth = state.edv_ml, state.esv_ml, state.ef_pct
-  elif len(edv):
-    truth = float(edv.mean()), float(esv.mean()), float(ef_beat.mean())
+  elif len(typical):
+    truth = tuple(float(v[typical].mean()) for v in (edv, esv, ef_beat))
   else:
     truth = (math.nan,) * 3
   return SimulatedVideo(
@@ -461,14 +485,14 @@ def _record(
     esv_ml=truth[1],
     ef_pct=truth[2],
     ef_method="simulated",
-    ed_frame=int(ed_frames[0]) if len(edv) else -1,
-    es_frame=int(es_frames[0]) if len(edv) else -1,
+    ed_frame=int(ed_frames[typical[0]]) if len(typical) else -1,
+    es_frame=int(es_frames[typical[0]]) if len(typical) else -1,
     r_wave_ms=waves[(waves >= 0) & (waves <= times[-1])].astype(np.float32),
     beats=timeline.beats,
     ef_beat_pct=ef_beat,
     ed_frames=ed_frames,
     es_frames=es_frames,
-    ef_caveat=rhythm.too_few_beats(state.rhythm, len(edv)),
+    ef_caveat=rhythm.too_few_beats(state.rhythm, len(edv), len(typical)),
     heart_rate_bpm=state.heart_rate_bpm,
     sex=person.sex,
     age_years=person.age_years,

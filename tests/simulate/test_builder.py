@@ -1,6 +1,7 @@
 """The builder: whole records, patients kept together, refusals."""
 
 import argparse
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_a_video_without_a_whole_beat_is_noted():
   record, notes = dataset.read(dataset.items[0])
   assert record["ed_frame"] == -1
   assert notes == ("no complete beat in the recording",)
+
+
+def test_an_ef_of_too_few_beats_is_noted(monkeypatch):
+  def draw(*which):
+    study = draw_study(*which)
+    state = dataclasses.replace(
+      study.heart, rhythm="atrial_fibrillation", heart_rate_bpm=70.0
+    )
+    return dataclasses.replace(study, heart=state)
+
+  monkeypatch.setattr(synthetic_echo.simulate, "draw_study", draw)
+  dataset = _dataset(duration_s=2.5)
+  record, notes = dataset.read(dataset.items[0])
+  assert record["ed_frame"] >= 0 and len(notes) == 1
+  assert notes[0].endswith("atrial_fibrillation wants at least 5")
 
 
 def test_options_give_the_same_data_set():

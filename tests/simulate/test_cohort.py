@@ -109,4 +109,4 @@ def test_unknown_cohort_and_study_are_refused():
 def test_records_are_frozen():
   study = draw_study(0, 0, 0, "independent")
   with pytest.raises(dataclasses.FrozenInstanceError):
-    study.view = "A2C"
+    study.quality = 1.0

@@ -36,6 +36,10 @@ def _voxels_ml(where, wall, now, step=1.0):
   return np.count_nonzero(where(wall, now, x, y, w)) * step**3 / 1000
 
 
+def _segment_at(u, angle_rad):
+  return 1 + int(np.argmax(segments.segment_weights(u, angle_rad), axis=0)[0])
+
+
 def test_seventeen_segments_fill_the_wall():
   assert [s.number for s in segments.SEGMENTS] == list(range(1, 18))
   u, angle = np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 7, 60))
@@ -44,7 +48,7 @@ def test_seventeen_segments_fill_the_wall():
   assert weights.min() >= 0
   for s in segments.SEGMENTS:
     middle = np.array([(s.low_u + s.high_u) / 2]), np.array([s.centre_rad])
-    assert segments.segment_at(*middle)[0] == s.number
+    assert _segment_at(*middle) == s.number
 
 
 def test_views_cut_the_segments_that_the_guideline_names():
@@ -52,8 +56,7 @@ def test_views_cut_the_segments_that_the_guideline_names():
   degrees = {"A4C": (180, 0), "A2C": (240, 60), "A3C": (300, 120)}
   found = {
     view: tuple(
-      int(segments.segment_at(np.array([0.5]), np.radians([d]))[0])
-      for d in pair
+      _segment_at(np.array([0.5]), np.radians([d])) for d in pair
     )
     for view, pair in degrees.items()
   }
@@ -163,7 +166,33 @@ def test_muscle_keeps_its_place_between_the_layers(case):
 def test_what_the_segments_cannot_do_is_refused():
   with pytest.raises(ValueError, match="lower ef_pct"):
     _wall(CASES["inferior"], ef_pct=75.0)
-  state = _wall(CASES["inferior"]).ventricle.state
-  highest = motion.highest_ef_pct(state)
-  assert 40 < highest < 70
-  _wall(CASES["inferior"], ef_pct=highest)
+  with pytest.raises(ValueError, match="ef_pct 70, rhythm sinus"):
+    _wall(CASES["inferior"], ef_pct=70.0)
+  _wall(CASES["inferior"], ef_pct=41.0)
+  with pytest.raises(ValueError, match="lower ef_pct"):
+    _wall({n: "akinetic" for n in range(1, 18)})
+  with pytest.raises(ValueError, match="3 segment functions; 17"):
+    _wall({}, segment_functions=("normal",) * 3)
+
+
+def test_a_beat_that_ejects_more_than_the_segments_can_is_refused():
+  """A beat after a pause asks for more than the steady ones allow."""
+  allowed = 41.0
+  while True:
+    try:
+      wall = _wall(CASES["inferior"], ef_pct=allowed + 1)
+    except ValueError:
+      break
+    allowed += 1
+  wall = _wall(CASES["inferior"], ef_pct=allowed)
+  assert _moment(wall, 1.0).squeeze < motion.LARGEST_SQUEEZE
+  with pytest.raises(ValueError, match="a beat that ejects .* of EDV"):
+    _moment(wall, 1.15)
+  assert allowed > 45
+
+
+def test_seventeen_normal_segments_are_none():
+  plain = _wall({})
+  spelt = _wall({}, segment_functions=segments.describe_function({}))
+  assert spelt.table is None
+  assert (plain.mean, plain.lean) == (spelt.mean, spelt.lean)

@@ -9,6 +9,8 @@ from scipy.signal import welch
 from echo_jax.data.ingest.ecg import ECG as Record
 from echo_jax.data.ingest.ecg import r_peaks_ms
 from echo_jax.simulate import VIEWS, draw_study, ecg, ecg_faults, heart, rhythm
+from echo_jax.simulate.cohort import ECG as COHORT_ECG
+from echo_jax.simulate.cohort import make_rng
 from echo_jax.simulate.video import make_timeline
 
 HZ = 500.0
@@ -195,6 +197,25 @@ def test_qt_shortens_with_rate():
     end_ms = record.qt_ms - 0.45 * 92
     assert peaks[-1] == pytest.approx(end_ms - 54, abs=14)
   assert np.all(np.diff(peaks) < -20)
+
+
+@pytest.mark.parametrize("name", rhythm.RHYTHMS)
+def test_the_qt_that_is_told_is_the_one_drawn(name):
+  """From the onset of the QRS complex to two widths after the last T event."""
+  study = _study(name, 2, heart_rate_bpm=60.0, wide_qrs_ms=160.0)
+  record = ecg.simulate_ecg(study)
+  shape = make_rng(study.patient.seed, study.patient.patient, 0, COHORT_ECG, 2)
+  waves = ecg.draw_waves(shape, study.patient.sex, 160.0)
+  block = name == "left_bundle_branch_block"
+  number = next(
+    i for i, kind in enumerate(record.beats.kind) if kind != "ectopic"
+  )
+  wave = record.beats.r_wave_ms[number]
+  events = ecg.place_events(waves, record.beats)
+  peaks = events[events[:, 1] == (30.0 if block else 27.0), 0]
+  end = peaks[peaks > wave].min() + 54
+  onset = wave - 0.45 * (160.0 if block else waves.narrow_ms)
+  assert record.qt_ms == pytest.approx(end - onset, abs=1e-6)
 
 
 def test_r_waves_grow_from_v1_to_v5_as_they_should():

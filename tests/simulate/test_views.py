@@ -44,10 +44,10 @@ def _mask(study, view, share, viewpoint=EXACT, size=224):
   return sections.cavity_mask(section, now, *axes), grid.spacing_mm
 
 
-def _biplane_ml(study, share, viewpoint=EXACT):
+def _biplane_ml(study, share, viewpoint=EXACT, size=224):
   planes = []
   for view in ("A4C", "A2C"):
-    mask, spacing = _mask(study, view, share, viewpoint)
+    mask, spacing = _mask(study, view, share, viewpoint, size)
     planes.append(simpson.measure_discs(mask, np.array(spacing)))
   return simpson.biplane_ml(*planes)
 
@@ -62,6 +62,24 @@ def test_biplane_volume_is_the_truth_unless_foreshortened(patient):
     assert exact == pytest.approx(truth, rel=0.05)
     short = _biplane_ml(study, share, Viewpoint(foreshortening_deg=14.0))
     assert short < 0.95 * exact
+
+
+def test_ten_degrees_cost_what_is_said():
+  """The figures of PITFALLS.md and of the data set's page, by 8 patients."""
+  found = {}
+  for share in (0.0, 1.0):
+    ratios = []
+    for patient in range(8):
+      state = _study(patient).heart
+      truth = state.edv_ml * (1 - state.ef_pct / 100 * share)
+      ratios.append([
+        _biplane_ml(_study(patient), share, Viewpoint(0.0, lean), 112) / truth
+        for lean in (0.0, 10.0)
+      ])  # fmt: skip
+    found[share] = np.array(ratios)
+    assert 0.97 < found[share][:, 0].min() < found[share][:, 0].max() < 1.02
+  means = [found[share][:, 1].mean() for share in (0.0, 1.0)]
+  assert means == pytest.approx([0.88, 0.77], abs=0.015)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -141,6 +159,59 @@ def test_views_differ_in_beats_and_repeat_bit_for_bit():
   assert not np.array_equal(one.volume_ml, other.volume_ml)
   with pytest.raises(ValueError, match="PSAX"):
     simulate_video(study, size=48, view="A5C")
+
+
+@pytest.mark.parametrize("view", ["A2C", "PLAX", "PSAX"])
+def test_a_plane_beside_the_ventricle_is_refused(view):
+  off = Viewpoint(offset_mm=200.0 if view == "PSAX" else 60.0)
+  with pytest.raises(ValueError, match=f"{view} misses the left"):
+    simulate_video(
+      _study(5), size=48, duration_s=0.1, view=view, viewpoint=off
+    )
+
+
+@pytest.mark.parametrize("view", ["A4C", "A2C", "A3C"])
+def test_a_plane_that_misses_the_base_alone_shows_no_valve(view):
+  study = _study(5)
+  wall = motion.build_wall(heart.build_ventricle(study.heart))
+  now = motion.moment_at(wall, heart.pose_at(wall.ventricle, 0.0, 1.0, 1.0))
+  profile = heart.profile(study.heart.anatomy, np.linspace(0, 1, 200))
+  base, widest = np.sqrt(profile[-1]), np.sqrt(profile.max())
+  reach = wall.ventricle.radius_mm
+  if view == "A2C":
+    reach *= study.heart.anatomy.depth_aspect
+  for share, seen in ((0.5 * base, True), ((base + widest) / 2, False)):
+    off = Viewpoint(offset_mm=share * reach)
+    section = sections.make_section(view, wall, off)
+    assert bool(sections.leaflets(section, now)) == seen
+
+
+@pytest.mark.parametrize("view", ["PLAX", "PSAX"])
+def test_the_probe_points_at_the_ventricle_or_is_refused(view):
+  """Tables over the level are read where the level is."""
+  study = _study(5)
+  wall = motion.build_wall(heart.build_ventricle(study.heart))
+  usual = views.LEVEL_U[view]
+  highest = Viewpoint(level_u=0.999 - usual)
+  for device in scanner.DEVICES:
+    views.place_view(view, wall, device, study.window, highest)
+  for level in (1.0, -0.01):
+    with pytest.raises(ValueError, match="level_u .* wants"):
+      video = {"size": 48, "duration_s": 0.1, "view": view}
+      simulate_video(study, **video, viewpoint=Viewpoint(level_u=level - usual))
+  # a table that is the level itself, wide enough to show
+  slope = np.linspace(0, 40, heart.TABLE_SIZE)
+  ventricle = dataclasses.replace(
+    wall.ventricle, epicardium_mm=slope, rv_gap_mm=0 * slope
+  )
+  wall = dataclasses.replace(wall, ventricle=ventricle)
+  window = dataclasses.replace(
+    study.window, tilt_deg=0.0, apex_depth_mm=17.0, apex_x_mm=0.0
+  )
+  place = views.place_view(view, wall, study.device, window, EXACT)
+  along = usual * ventricle.length_mm + heart.CAP_SHARE * ventricle.length_mm
+  _, depth = place.probe_axes(0.0, along if view == "PLAX" else 0.0)
+  assert depth == pytest.approx(views.CHEST_MM + 40 * usual + 5, abs=0.05)
 
 
 def _reach_mm(mask, grid, start, toward):
