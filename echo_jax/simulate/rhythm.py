@@ -378,8 +378,8 @@ def typical_beats(
 ) -> Bool[np.ndarray, "complete"]:
   """Which of some beats volumes and EF are read from.
 
-  Neither an ectopic beat nor the one after it, whose potentiation the
-  guidelines warn of (Baumgartner et al. 2009, on aortic stenosis).
+  Neither an ectopic beat, which fills less, nor the one after it, which is
+  stronger.  Chosen: that is what "regular beats" can mean here.
   """
   kind = beats.pattern.kind
   return np.array(
