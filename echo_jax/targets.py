@@ -159,6 +159,32 @@ TARGETS: dict[str, Target] = {
       Target(f"{name}_mm", "regression", "mm", f"{name}_mm")
       for name in ("ivsd", "lvidd", "lvpwd", "ivss", "lvids", "lvpws")
     ),
+    Target("la_ml", "regression", "ml", "la_ml"),
+    Target("as_grade", "ordinal", "", "as_grade", classes=(
+      "none", "mild", "moderate", "severe",
+    )),
+    Target("as_vmax_cm_s", "regression", "cm/s", "as_vmax_cm_s"),
+    Target(
+      "mr_present", "binary", "", "mr_grade",
+      positive=("mild", "moderate", "severe"),
+    ),
+    Target(
+      "segments_abnormal", "multilabel", "",
+      tuple(f"segment_{number:02d}" for number in range(1, 18)),
+      classes=tuple(f"segment_{number:02d}" for number in range(1, 18)),
+      positive=("hypokinetic", "akinetic", "dyskinetic"),
+    ),
+    Target("disease", "multiclass", "", "disease", classes=(
+      "none", "dilated", "hypertrophic", "infiltrative", "ischaemic",
+      "valvular",
+    )),
+    Target("rhythm", "multiclass", "", "rhythm", classes=(
+      "sinus", "atrial_fibrillation", "ventricular_ectopy",
+      "left_bundle_branch_block",
+    )),
+    Target(
+      "arrhythmic_event_2y", "binary", "", "arrhythmic_event_2y", at_least=1.0
+    ),
     Target("as_tmed5", "multiclass", "", "as_tmed5", classes=(
       "no_AS", "mild_AS", "mildtomod_AS", "moderate_AS", "severe_AS",
     )),

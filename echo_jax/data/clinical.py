@@ -38,6 +38,14 @@ class Column:
   others: tuple[tuple[str, float], ...] = ()
   categories: tuple[str, ...] = ()
 
+  @property
+  def meaning(self) -> str:
+    """The name in words, without its unit."""
+    words = self.name
+    for unit in ("_mg_dl", "_pg_ml", "_mmhg", "_bpm", "_sd", "_cm", "_kg"):
+      words = words.removesuffix(unit)
+    return words.replace("_", " ")
+
   def __post_init__(self):
     if self.kind not in ("number", "logarithm", "category"):
       raise ValueError(f"column {self.name!r} is of unknown kind {self.kind!r}")

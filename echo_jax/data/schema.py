@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from echo_jax.data.clinical import CLINICAL, GENETIC, Column
+
 VIEWS = ("A4C", "A2C", "A3C", "A5C", "PLAX", "PSAX", "SC", "OTHER", "")
 KINDS = ("cine", "still", "colour", "pw", "cw", "tdi", "mmode", "mr")
 SPLITS = ("pretrain", "train", "validation", "test")
@@ -22,6 +24,19 @@ AS_TMED5 = (
   "no_AS", "mild_AS", "mildtomod_AS", "moderate_AS", "severe_AS", ""
 )  # fmt: skip
 AS_TMED3 = ("none", "early", "significant", "")
+VALVE_GRADES = ("none", "mild", "moderate", "severe", "")
+DISEASES = (
+  "none", "dilated", "hypertrophic", "infiltrative", "ischaemic", "valvular",
+  "",
+)  # fmt: skip
+RHYTHMS = (
+  "sinus", "atrial_fibrillation", "ventricular_ectopy",
+  "left_bundle_branch_block", "",
+)  # fmt: skip
+SEGMENT_FUNCTIONS = ("normal", "hypokinetic", "akinetic", "dyskinetic", "")
+DOPPLER_LOCATIONS = (
+  "aortic_cw", "outflow_pw", "mitral_pw", "annulus_tdi", ""
+)  # fmt: skip
 
 Record = dict[str, Any]
 
@@ -53,6 +68,13 @@ def _float(meaning: str, low: float, high: float) -> Field:
 
 def _array(meaning: str, *shape: int | None, dtype: type = np.float32) -> Field:
   return Field("array", meaning, shape=shape, dtype=dtype)
+
+
+def _column(column: Column) -> Field:
+  """A column of the table of clinical and genetic records."""
+  if column.kind == "category":
+    return _text(column.meaning, (*column.categories, ""))
+  return _float(column.meaning, float(column.low), float(column.high))
 
 
 FIELDS: dict[str, Field] = {
@@ -104,6 +126,32 @@ FIELDS: dict[str, Field] = {
   "ivss_mm": _float("septal thickness at end-systole", 1.0, 60.0),
   "lvids_mm": _float("LV internal diameter at end-systole", 2.0, 150.0),
   "lvpws_mm": _float("posterior wall thickness at end-systole", 1.0, 60.0),
+  "ef_beat_pct": _array("EF of every complete beat", None),
+  "la_ml": _float("largest volume of the left atrium", 1.0, 1000.0),
+  "lv_mass_g": _float("mass of the LV muscle", 5.0, 1500.0),
+  "rv_basal_mm": _float("RV width at its base, end-diastole", 5.0, 150.0),
+  **{
+    f"segment_{number:02d}": _text(
+      f"function of AHA segment {number}", SEGMENT_FUNCTIONS
+    )
+    for number in range(1, 18)
+  },
+  "as_grade": _text("aortic stenosis by valve area", VALVE_GRADES),
+  "as_vmax_cm_s": _float("peak velocity over the aortic valve", 1.0, 1000.0),
+  "as_mean_mmhg": _float("mean gradient of the aortic valve", 0.0, 300.0),
+  "as_area_cm2": _float("effective area of the aortic valve", 0.1, 10.0),
+  "as_discordant": _int(
+    "1 if area and jet disagree on severe aortic stenosis", high=1.0
+  ),
+  "stroke_index_ml_m2": _float("forward stroke volume over BSA", 1.0, 150.0),
+  "mr_grade": _text("mitral regurgitation", VALVE_GRADES),
+  "mr_ml": _float("mitral regurgitant volume of a beat", 0.0, 300.0),
+  "rhythm": _text("heart rhythm during the study", RHYTHMS),
+  "disease": _text("main heart disease", DISEASES),
+  "study_day": _float("days since the patient's first study", -1e5, 1e5),
+  "arrhythmic_event_2y": _int(
+    "1 if a ventricular arrhythmia came within two years", high=1.0
+  ),
   "as_tmed5": _text("aortic stenosis, the five grades of TMED-2", AS_TMED5),
   "as_tmed3": _text("aortic stenosis, the three of TMED-2", AS_TMED3),
   "ecg_mv": _array("ECG, samples x leads", None, None),
@@ -112,12 +160,19 @@ FIELDS: dict[str, Field] = {
   "ecg_after_video_h": _float(
     "hours from the video to an ECG that was taken apart", -1e6, 1e6
   ),
+  "doppler_location": _text("where a spectrum was taken", DOPPLER_LOCATIONS),
   "doppler_box_px": _array(
     "spectrum in the picture: x0 y0 x1 y1, both ends inside", 4, dtype=np.int32
   ),
   "doppler_zero_px": _float("row of zero velocity", -1e5, 1e5),
   "doppler_cm_s": _float("velocity of one pixel row, up is positive", 0.0, 1e3),
   "doppler_ms": _float("time of one pixel column", 0.0, 1e3),
+}
+# Records and genes, but for what a video record has anyway (age, size).
+FIELDS |= {
+  column.name: _column(column)
+  for column in (*CLINICAL, *GENETIC)
+  if column.name not in FIELDS
 }
 
 SCALARS = tuple(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from echo_jax.data import schema
+from echo_jax.data import clinical, schema
+from echo_jax.simulate import doppler, grades, rhythm, segments
+from echo_jax.targets import TARGETS
 
 
 def record(**changes):
@@ -52,3 +54,18 @@ def test_refusals_name_key_value_and_what_is_allowed(changes, message):
 
 def test_unknown_times_of_a_whole_video_are_allowed():
   assert np.isnan(record(frame_time_ms=[np.nan, np.nan])["frame_time_ms"]).all()
+
+
+def test_words_of_the_simulation_are_those_of_the_record():
+  """Each is written down once more so that no floor needs the other."""
+  assert schema.RHYTHMS == (*rhythm.RHYTHMS, "")
+  assert schema.VALVE_GRADES == (*grades.GRADES, "")
+  assert schema.SEGMENT_FUNCTIONS == (*segments.FUNCTIONS, "")
+  assert schema.DOPPLER_LOCATIONS == (*doppler.LOCATIONS, "")
+
+
+def test_every_clinical_and_genetic_column_is_a_key_of_the_record():
+  for column in (*clinical.CLINICAL, *clinical.GENETIC):
+    field = schema.FIELDS[column.name]
+    assert field.type == ("text" if column.kind == "category" else "float")
+    assert field.meaning
