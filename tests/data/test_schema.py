@@ -5,7 +5,6 @@ import pytest
 
 from echo_jax.data import clinical, schema
 from echo_jax.simulate import doppler, grades, rhythm, segments
-from echo_jax.targets import TARGETS
 
 
 def record(**changes):
