@@ -1,0 +1,341 @@
+"""A virtual hospital's folder: whole studies as DICOM, with records and truth.
+
+    OUT/
+      settings.json   what it was made from; another setting is refused
+      truth.csv       true labels, a row a study; no hospital has this file
+      studies/<patient>/<study>/
+        cine-a4c-0.dcm ... doppler-aortic_cw.dcm ... ecg.dcm
+        records.csv   what the hospital knows of the patient; empty: unknown
+
+A study appears in one move when all of it is on the disk, so that a run which
+was killed goes on where it was.
+"""
+
+import concurrent.futures
+import contextlib
+import csv
+import dataclasses
+import errno
+import json
+import math
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from tqdm import tqdm
+
+from echo_jax import simulate
+from echo_jax.data.clinical import CLINICAL, GENETIC
+from echo_jax.data.plan import BuildFailed
+from echo_jax.data.shards import sync, write_text
+from echo_jax.data.unfinished import lock
+from echo_jax.simulate import doppler, flow, heart, rhythm
+from echo_jax.simulate.cohort import RHYTHM
+from echo_jax.simulate.dicom import cine_object, doppler_object, ecg_object
+from echo_jax.simulate.visit import Visit, plan_visit
+
+VERSION = "1.0.0"
+SETTINGS, TRUTH, RECORDS = "settings.json", "truth.csv", "records.csv"
+STUDIES, UNFINISHED = "studies", ".unfinished"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+COLUMNS = tuple(column.name for column in (*CLINICAL, *GENETIC))
+
+
+@dataclass(frozen=True)
+class Hospital:
+  """What a folder is made from.
+
+  Attributes:
+    cohort, seed, patients: who comes.
+    size: rows and columns of a cine within its page.
+    duration_s: of a cine.
+    views, clips: cines of a study.
+  """
+
+  cohort: str = "independent"
+  seed: int = 0
+  patients: int = 200
+  size: int = 336
+  duration_s: float | int = 2.0
+  views: tuple[str, ...] = simulate.VIEWS
+  clips: int = 1
+
+  def settings(self) -> dict[str, Any]:
+    """As JSON has them."""
+    known = dataclasses.asdict(self) | {"version": VERSION}
+    return json.loads(json.dumps(known))
+
+  def studies(self) -> Iterator[simulate.Study]:
+    """Every study of every patient."""
+    for person in range(self.patients):
+      count = simulate.count_studies(self.seed, person, self.cohort)
+      for number in range(count):
+        yield simulate.draw_study(self.seed, person, number, self.cohort)
+
+  def recordings(self, study: simulate.Study) -> tuple[tuple[str, Any], ...]:
+    """(name, what) of the recordings of a study, in their order."""
+    clips = simulate.study_clips(study, self.views, self.clips)
+    return (
+      *((f"cine-{view.lower()}-{clip}", (view, clip)) for view, clip in clips),
+      *((f"doppler-{place}", place) for place in doppler.LOCATIONS),
+      ("ecg", None),
+    )
+
+
+@dataclass(frozen=True)
+class Written:
+  """Counts of a run; they add up."""
+
+  out: Path
+  patients: int
+  new: int
+  kept: int
+  kinds: Mapping[str, int]
+
+  def __str__(self) -> str:
+    files = " + ".join(f"{n} {kind}" for kind, n in self.kinds.items())
+    return (
+      f"{self.out}: {self.patients} patients, {self.new + self.kept} studies = "
+      f"{self.new} written + {self.kept} there before; "
+      f"{sum(self.kinds.values())} DICOM files = {files}"
+    )
+
+
+def place_of(study: simulate.Study) -> str:
+  """Folder of a study below the output."""
+  visit = plan_visit(study)
+  return f"{STUDIES}/{visit.patient_id}/study-{visit.number}"
+
+
+def write_hospital(
+  hospital: Hospital, out: Path, *, workers: int = 1, progress: bool = True
+) -> Written:
+  """Writes what is not there yet.
+
+  Args:
+    hospital: what to write; nothing else may be in the folder.
+    out: the folder.
+    workers: processes; the bytes do not depend on them.
+    progress: show a bar.
+
+  Raises:
+    BuildFailed: the folder holds something else or a study from which files
+      were taken, another run is at work in it, or the disk is full.
+  """
+  out = Path(out)
+  hidden = out / UNFINISHED
+  _check_settings(hospital, out)
+  with contextlib.closing(lock(hidden)):
+    try:
+      with _full_disk_named(out):
+        return _write(hospital, out, hidden, workers, progress)
+    finally:
+      shutil.rmtree(hidden)
+
+
+def _write(hospital, out, hidden, workers, progress) -> Written:
+  write_text(out / SETTINGS, json.dumps(hospital.settings(), indent=2))
+  # Of this process alone: a worker of a killed run may still write.
+  work = hidden / f"{os.getpid()}"
+  to_do, kept = [], 0
+  kinds = {"cines": 0, "Doppler stills": 0, "ECGs": 0}
+  studies = tuple(hospital.studies())
+  for study in studies:
+    names = [name for name, _ in hospital.recordings(study)]
+    for kind, start in zip(kinds, ("cine", "doppler", "ecg"), strict=True):
+      kinds[kind] += sum(name.startswith(start) for name in names)
+    folder = out / place_of(study)
+    if folder.exists():
+      _check_whole(folder, names)
+      kept += 1
+    else:
+      to_do.append(study)
+  bar = tqdm(
+    total=len(studies), initial=kept, desc="simulate", unit="study",
+    disable=not progress,
+  )  # fmt: skip
+  with bar, contextlib.closing(_made(hospital, to_do, work, workers)) as made:
+    for study, folder in made:
+      final = out / place_of(study)
+      final.parent.mkdir(parents=True, exist_ok=True)
+      folder.rename(final)
+      sync(final.parent)
+      bar.update()
+  _write_table(out / TRUTH, [truth_of(study) for study in studies])
+  return Written(out, hospital.patients, len(to_do), kept, kinds)
+
+
+def _made(
+  hospital: Hospital, studies: Sequence[simulate.Study], work: Path,
+  workers: int,
+) -> Iterator[tuple[simulate.Study, Path]]:  # fmt: skip
+  """Studies and the folders that hold them, in order."""
+  make = partial(make_study, hospital, work)
+  if workers == 1 or len(studies) < 2:
+    yield from ((study, make(study)) for study in studies)
+    return
+  spawn = multiprocessing.get_context("spawn")
+  workers = min(workers, len(studies))
+  with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
+    try:
+      yield from zip(studies, pool.map(make, studies), strict=True)
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def make_study(hospital: Hospital, work: Path, study: simulate.Study) -> Path:
+  """Simulates one study; returns its folder below `work`."""
+  visit = plan_visit(study)
+  folder = work / visit.patient_id / f"study-{visit.number}"
+  folder.mkdir(parents=True)
+  for number, (name, what) in enumerate(hospital.recordings(study), 1):
+    made = _make_object(hospital, study, visit, number, name, what)
+    path = folder / f"{name}.dcm"
+    made.save_as(path, enforce_file_format=True)
+    sync(path)
+  _write_table(folder / RECORDS, [records_of(study)])
+  sync(folder)
+  return folder
+
+
+def _make_object(
+  hospital: Hospital, study: simulate.Study, visit: Visit, number: int,
+  name: str, what: Any,
+) -> Dataset:  # fmt: skip
+  """One recording as DICOM."""
+  if name.startswith("cine"):
+    view, clip = what
+    video = simulate.simulate_video(
+      study, size=hospital.size, duration_s=hospital.duration_s, view=view,
+      clip=clip,
+    )  # fmt: skip
+    return cine_object(video, visit, name, number)
+  if name.startswith("doppler"):
+    return doppler_object(_simulate_doppler(study, what), visit, name, number)
+  # It is taken with the first cine, and starts a series of its own.
+  cines = simulate.study_clips(study, hospital.views, hospital.clips)
+  view, clip = cines[0] if cines else ("A4C", 0)
+  ecg = simulate.simulate_ecg(
+    study, video_s=hospital.duration_s, view=view, clip=clip
+  )
+  return ecg_object(ecg, visit, name, 1)
+
+
+def _simulate_doppler(
+  study: simulate.Study, location: str
+) -> doppler.SimulatedDoppler:
+  """A spectrum of this heart through healthy valves."""
+  number = tuple(doppler.LOCATIONS).index(location)
+  rng = study.rng(RHYTHM, 0, 100 + number)
+  preset = next(p for p in doppler.PRESETS if p.name == study.device.name)
+  beats = rhythm.draw_beats(
+    rng, study.heart.rhythm, study.heart.heart_rate_bpm, preset.sweep_s
+  )
+  flows = flow.sample_beats(
+    heart.build_ventricle(study.heart),
+    flow.healthy_valves(study.patient.bsa_m2),
+    beats,
+  )
+  peak = doppler.find_peak_cm_s(location, flows)
+  display = doppler.set_display(location, preset, peak)
+  first = float(beats.r_wave_ms[0])
+  return doppler.simulate_doppler(location, flows, first, preset, display, rng)
+
+
+def records_of(study: simulate.Study) -> dict[str, Any]:
+  """What the hospital has on file; None is unknown."""
+  person = study.patient
+  known = {
+    "age_years": person.age_years, "sex": person.sex,
+    "height_cm": person.height_cm, "weight_kg": person.weight_kg,
+    "heart_rate_bpm": study.heart.heart_rate_bpm,
+  }  # fmt: skip
+  row = {"patient_id": plan_visit(study).patient_id}
+  return row | {name: known.get(name) for name in COLUMNS}
+
+
+def truth_of(study: simulate.Study) -> dict[str, Any]:
+  """What is true of a study; volumes are those of a regular beat."""
+  visit, state, person = plan_visit(study), study.heart, study.patient
+  return {
+    "folder": place_of(study), "patient_id": visit.patient_id,
+    "study_instance_uid": visit.uid("study"), "sex": person.sex,
+    "age_years": person.age_years, "site": person.site,
+    "device": study.device.name, "quality": study.quality,
+    "rhythm": state.rhythm, "heart_rate_bpm": state.heart_rate_bpm,
+    "ef_pct": state.ef_pct, "edv_ml": state.edv_ml, "esv_ml": state.esv_ml,
+    **dataclasses.asdict(simulate.measure_heart(state)),
+  }  # fmt: skip
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+  """A CSV file in one move."""
+  part = path.with_name(f".{path.name}.part")
+  with part.open("w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+  sync(part)
+  part.replace(path)
+
+
+def _cell(value: Any) -> str:
+  """Four digits of a number; an empty cell for what is unknown."""
+  if value is None or (isinstance(value, float) and math.isnan(value)):
+    return ""
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _check_settings(hospital: Hospital, out: Path) -> None:
+  """Refuses a folder of another setting, or of something else."""
+  stated = out / SETTINGS
+  if not stated.exists():
+    if out.exists() and set(os.listdir(out)) - {UNFINISHED}:
+      raise BuildFailed(
+        f"{out} holds other files and no {SETTINGS}; name a new folder"
+      )
+    return
+  before = json.loads(stated.read_text(encoding="utf-8"))
+  changed = [
+    f"{name} {before.get(name)!r}, not {value!r}"
+    for name, value in hospital.settings().items()
+    if before.get(name) != value
+  ]
+  if changed:
+    raise BuildFailed(
+      f"{out} was made with {'; '.join(changed)}; name another folder"
+    )
+
+
+def _check_whole(folder: Path, names: Sequence[str]) -> None:
+  """Refuses a study from which files were taken or to which some came."""
+  wanted = {RECORDS, *(f"{name}.dcm" for name in names)}
+  wrong = sorted(wanted ^ set(os.listdir(folder)))
+  if wrong:
+    raise BuildFailed(
+      f"{folder} is not as it was written: {', '.join(wrong)}; remove that "
+      "folder to have it made again"
+    )
+
+
+@contextlib.contextmanager
+def _full_disk_named(out: Path) -> Iterator[None]:
+  """Says what a full disk means for the folder."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno not in FULL:
+      raise
+    whole = list((out / STUDIES).glob("*/*"))
+    size = sum(file.stat().st_size for one in whole for file in one.iterdir())
+    kept = f"{len(whole)} studies ({size / 2**20:,.0f} MiB) are whole and kept"
+    raise BuildFailed(
+      f"no space left for {out}; {kept}: make room and run the same command "
+      "to go on"
+    ) from error
