@@ -43,7 +43,12 @@ from echo_jax.simulate.visit import Visit, plan_visit
 VERSION = "1.0.0"
 SETTINGS, TRUTH, RECORDS = "settings.json", "truth.csv", "records.csv"
 STUDIES, UNFINISHED = "studies", ".unfinished"
+KINDS = {"cines": "cine", "Doppler stills": "doppler", "ECGs": "ecg"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LIMITS = (
+  ("patients", 1, 100_000), ("seed", 0, 2**63), ("size", 32, 2048),
+  ("duration_s", 0.1, 60), ("clips", 1, 100),
+)  # fmt: skip
 COLUMNS = tuple(column.name for column in (*CLINICAL, *GENETIC))
 
 
@@ -65,6 +70,13 @@ class Hospital:
   duration_s: float | int = 2.0
   views: tuple[str, ...] = simulate.VIEWS
   clips: int = 1
+
+  def __post_init__(self):
+    """Raises ValueError for numbers of which no folder can be made."""
+    for name, low, high in LIMITS:
+      value = getattr(self, name)
+      if not low <= value <= high:
+        raise ValueError(f"{name} is {value:g}, wants {low:g} to {high:g}")
 
   def settings(self) -> dict[str, Any]:
     """As JSON has them."""
@@ -129,36 +141,43 @@ def write_hospital(
       were taken, another run is at work in it, or the disk is full.
   """
   out = Path(out)
-  hidden = out / UNFINISHED
+  # Drawn before anything is written: a view that there is not is refused.
+  names = {
+    study: tuple(name for name, _ in hospital.recordings(study))
+    for study in hospital.studies()
+  }
   _check_settings(hospital, out)
-  with contextlib.closing(lock(hidden)):
+  with contextlib.closing(lock(out / UNFINISHED)):
     try:
       with _full_disk_named(out):
-        return _write(hospital, out, hidden, workers, progress)
+        write_text(out / SETTINGS, json.dumps(hospital.settings(), indent=2))
+        new = _write_studies(hospital, out, names, workers, progress)
+        _write_table(out / TRUTH, [truth_of(study) for study in names])
     finally:
-      shutil.rmtree(hidden)
+      shutil.rmtree(out / UNFINISHED)
+  kinds = {
+    kind: sum(n.startswith(start) for each in names.values() for n in each)
+    for kind, start in KINDS.items()
+  }
+  return Written(out, hospital.patients, new, len(names) - new, kinds)
 
 
-def _write(hospital, out, hidden, workers, progress) -> Written:
-  write_text(out / SETTINGS, json.dumps(hospital.settings(), indent=2))
-  # Of this process alone: a worker of a killed run may still write.
-  work = hidden / f"{os.getpid()}"
-  to_do, kept = [], 0
-  kinds = {"cines": 0, "Doppler stills": 0, "ECGs": 0}
-  studies = tuple(hospital.studies())
-  for study in studies:
-    names = [name for name, _ in hospital.recordings(study)]
-    for kind, start in zip(kinds, ("cine", "doppler", "ecg"), strict=True):
-      kinds[kind] += sum(name.startswith(start) for name in names)
+def _write_studies(hospital, out, names, workers, progress) -> int:
+  """Makes the studies that are not there; returns how many."""
+  to_do = []
+  for study, wanted in names.items():
     folder = out / place_of(study)
     if folder.exists():
-      _check_whole(folder, names)
-      kept += 1
+      _check_whole(folder, wanted)
     else:
       to_do.append(study)
+  # Of this process alone: a worker of a killed run may still write.
+  work = out / UNFINISHED / str(os.getpid())
+  for old in filter(Path.is_dir, work.parent.iterdir()):
+    shutil.rmtree(old)
   bar = tqdm(
-    total=len(studies), initial=kept, desc="simulate", unit="study",
-    disable=not progress,
+    total=len(names), initial=len(names) - len(to_do), desc="simulate",
+    unit="study", disable=not progress,
   )  # fmt: skip
   with bar, contextlib.closing(_made(hospital, to_do, work, workers)) as made:
     for study, folder in made:
@@ -167,8 +186,7 @@ def _write(hospital, out, hidden, workers, progress) -> Written:
       folder.rename(final)
       sync(final.parent)
       bar.update()
-  _write_table(out / TRUTH, [truth_of(study) for study in studies])
-  return Written(out, hospital.patients, len(to_do), kept, kinds)
+  return len(to_do)
 
 
 def _made(

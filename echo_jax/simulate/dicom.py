@@ -183,7 +183,8 @@ def ecg_object(
 def _depth_mm(video: SimulatedVideo) -> float:
   """Depth shown, from the sector's middle; its flanks begin above the face."""
   rows = int(video.sector[:, video.sector.shape[1] // 2].sum())
-  return DEPTH_STEP_MM * round(rows * float(video.spacing_mm[0]) / DEPTH_STEP_MM)
+  steps = rows * float(video.spacing_mm[0]) / DEPTH_STEP_MM
+  return DEPTH_STEP_MM * round(steps)
 
 
 def _channel(lead):
