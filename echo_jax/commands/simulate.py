@@ -15,15 +15,19 @@ Example:
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from data_builders import synthetic_echo
 from echo_jax.cli import UserError
 from echo_jax.commands import build
 from echo_jax.data.hospital import Hospital, write_hospital
+from echo_jax.simulate import Switches
 
 # Options of a build that a folder of DICOM files has no use for.
-TFDS_ONLY = ("name", "codec", "splits", "overwrite", "beam", "beam_option")
+TFDS_ONLY = (
+  "name", "codec", "splits", "label_noise", "overwrite", "beam", "beam_option",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +66,14 @@ def run(args: argparse.Namespace) -> int:
   chosen = {name: getattr(args, name) for name in ("views", "size")}
   if args.views is not None:
     chosen["views"] = tuple(args.views.split(","))
+  faults = {
+    field.name: getattr(args, field.name)
+    for field in dataclasses.fields(Switches)
+  }
   hospital = Hospital(
     cohort=args.cohort, seed=args.seed, patients=args.patients,
-    duration_s=args.duration_s, clips=args.clips,
+    studies=args.studies, duration_s=args.duration_s, clips=args.clips,
+    switches=Switches(**faults),
     **{name: value for name, value in chosen.items() if value is not None},
   )  # fmt: skip
   print(write_hospital(hospital, args.out, workers=args.workers))

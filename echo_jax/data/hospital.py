@@ -35,19 +35,20 @@ from echo_jax.data.clinical import CLINICAL, GENETIC
 from echo_jax.data.plan import BuildFailed
 from echo_jax.data.shards import sync, write_text
 from echo_jax.data.unfinished import lock
-from echo_jax.simulate import doppler, flow, heart, rhythm
-from echo_jax.simulate.cohort import RHYTHM
 from echo_jax.simulate.dicom import cine_object, doppler_object, ecg_object
+from echo_jax.simulate.doppler import LOCATIONS
 from echo_jax.simulate.visit import Visit, plan_visit
 
 VERSION = "1.0.0"
 SETTINGS, TRUTH, RECORDS = "settings.json", "truth.csv", "records.csv"
 STUDIES, UNFINISHED = "studies", ".unfinished"
+WITH_ECG = "cine-a4c-0"
 KINDS = {"cines": "cine", "Doppler stills": "doppler", "ECGs": "ecg"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SWITCHES = simulate.Switches()
 LIMITS = (
-  ("patients", 1, 100_000), ("seed", 0, 2**63), ("size", 32, 2048),
-  ("duration_s", 0.1, 60), ("clips", 1, 100),
+  ("patients", 1, 100_000), ("studies", 1, 100), ("seed", 0, 2**63),
+  ("size", 32, 2048), ("duration_s", 0.1, 60), ("clips", 1, 100),
 )  # fmt: skip
 COLUMNS = tuple(column.name for column in (*CLINICAL, *GENETIC))
 
@@ -58,18 +59,22 @@ class Hospital:
 
   Attributes:
     cohort, seed, patients: who comes.
+    studies: the most that a patient may have; the first are kept.
     size: rows and columns of a cine within its page.
     duration_s: of a cine.
     views, clips: cines of a study.
+    switches: faults of the cohort "referral"; labels have none.
   """
 
   cohort: str = "independent"
   seed: int = 0
   patients: int = 200
+  studies: int = 3
   size: int = 336
   duration_s: float | int = 2.0
   views: tuple[str, ...] = simulate.VIEWS
   clips: int = 1
+  switches: simulate.Switches = NO_SWITCHES
 
   def __post_init__(self):
     """Raises ValueError for numbers of which no folder can be made."""
@@ -83,21 +88,39 @@ class Hospital:
     known = dataclasses.asdict(self) | {"version": VERSION}
     return json.loads(json.dumps(known))
 
-  def studies(self) -> Iterator[simulate.Study]:
+  def all_studies(self) -> Iterator[simulate.Study]:
     """Every study of every patient."""
     for person in range(self.patients):
       count = simulate.count_studies(self.seed, person, self.cohort)
-      for number in range(count):
-        yield simulate.draw_study(self.seed, person, number, self.cohort)
+      for number in range(min(count, self.studies)):
+        yield simulate.draw_study(
+          self.seed, person, number, self.cohort, self.switches
+        )
 
-  def recordings(self, study: simulate.Study) -> tuple[tuple[str, Any], ...]:
-    """(name, what) of the recordings of a study, in their order."""
-    clips = simulate.study_clips(study, self.views, self.clips)
-    return (
-      *((f"cine-{view.lower()}-{clip}", (view, clip)) for view, clip in clips),
-      *((f"doppler-{place}", place) for place in doppler.LOCATIONS),
-      ("ecg", None),
-    )
+
+@dataclass(frozen=True)
+class Task:
+  """One recording: its name, and the view and clip or place that it shows."""
+
+  name: str
+  view: str = ""
+  clip: int = 0
+  location: str = ""
+
+
+def list_recordings(
+  hospital: Hospital, study: simulate.Study
+) -> tuple[Task, ...]:
+  """What is recorded at a study, in order."""
+  clips = simulate.study_clips(study, hospital.views, hospital.clips)
+  spectra, has_ecg = tuple(LOCATIONS), True
+  if study.condition is not None:
+    spectra, has_ecg = study.condition.spectra, study.condition.has_ecg
+  return (
+    *(Task(f"cine-{view.lower()}-{n}", view, n) for view, n in clips),
+    *(Task(f"doppler-{place}", location=place) for place in spectra),
+    *([Task("ecg")] * has_ecg),
+  )
 
 
 @dataclass(frozen=True)
@@ -142,33 +165,34 @@ def write_hospital(
   """
   out = Path(out)
   # Drawn before anything is written: a view that there is not is refused.
-  names = {
-    study: tuple(name for name, _ in hospital.recordings(study))
-    for study in hospital.studies()
-  }
+  planned = [
+    (study, [task.name for task in list_recordings(hospital, study)])
+    for study in hospital.all_studies()
+  ]
   _check_settings(hospital, out)
   with contextlib.closing(lock(out / UNFINISHED)):
     try:
       with _full_disk_named(out):
         write_text(out / SETTINGS, json.dumps(hospital.settings(), indent=2))
-        new = _write_studies(hospital, out, names, workers, progress)
-        _write_table(out / TRUTH, [truth_of(study) for study in names])
+        new = _write_studies(hospital, out, planned, workers, progress)
+        truth = [truth_of(study, hospital.duration_s) for study, _ in planned]
+        _write_table(out / TRUTH, truth)
     finally:
       shutil.rmtree(out / UNFINISHED)
   kinds = {
-    kind: sum(n.startswith(start) for each in names.values() for n in each)
+    kind: sum(name.startswith(start) for _, names in planned for name in names)
     for kind, start in KINDS.items()
   }
-  return Written(out, hospital.patients, new, len(names) - new, kinds)
+  return Written(out, hospital.patients, new, len(planned) - new, kinds)
 
 
-def _write_studies(hospital, out, names, workers, progress) -> int:
+def _write_studies(hospital, out, planned, workers, progress) -> int:
   """Makes the studies that are not there; returns how many."""
   to_do = []
-  for study, wanted in names.items():
+  for study, names in planned:
     folder = out / place_of(study)
     if folder.exists():
-      _check_whole(folder, wanted)
+      _check_whole(folder, names)
     else:
       to_do.append(study)
   # Of this process alone: a worker of a killed run may still write.
@@ -176,7 +200,7 @@ def _write_studies(hospital, out, names, workers, progress) -> int:
   for old in filter(Path.is_dir, work.parent.iterdir()):
     shutil.rmtree(old)
   bar = tqdm(
-    total=len(names), initial=len(names) - len(to_do), desc="simulate",
+    total=len(planned), initial=len(planned) - len(to_do), desc="simulate",
     unit="study", disable=not progress,
   )  # fmt: skip
   with bar, contextlib.closing(_made(hospital, to_do, work, workers)) as made:
@@ -212,9 +236,9 @@ def make_study(hospital: Hospital, work: Path, study: simulate.Study) -> Path:
   visit = plan_visit(study)
   folder = work / visit.patient_id / f"study-{visit.number}"
   folder.mkdir(parents=True)
-  for number, (name, what) in enumerate(hospital.recordings(study), 1):
-    made = _make_object(hospital, study, visit, number, name, what)
-    path = folder / f"{name}.dcm"
+  for number, task in enumerate(list_recordings(hospital, study), start=1):
+    path = folder / f"{task.name}.dcm"
+    made = _record(hospital, study, visit, number, task)
     made.save_as(path, enforce_file_format=True)
     sync(path)
   _write_table(folder / RECORDS, [records_of(study)])
@@ -222,74 +246,59 @@ def make_study(hospital: Hospital, work: Path, study: simulate.Study) -> Path:
   return folder
 
 
-def _make_object(
+def _record(
   hospital: Hospital, study: simulate.Study, visit: Visit, number: int,
-  name: str, what: Any,
+  task: Task,
 ) -> Dataset:  # fmt: skip
   """One recording as DICOM."""
-  if name.startswith("cine"):
-    view, clip = what
+  if task.view:
     video = simulate.simulate_video(
-      study, size=hospital.size, duration_s=hospital.duration_s, view=view,
-      clip=clip,
+      study, size=hospital.size, duration_s=hospital.duration_s,
+      view=task.view, clip=task.clip,
     )  # fmt: skip
-    return cine_object(video, visit, name, number)
-  if name.startswith("doppler"):
-    return doppler_object(_simulate_doppler(study, what), visit, name, number)
-  # It is taken with the first cine, and starts a series of its own.
-  cines = simulate.study_clips(study, hospital.views, hospital.clips)
-  view, clip = cines[0] if cines else ("A4C", 0)
-  ecg = simulate.simulate_ecg(
-    study, video_s=hospital.duration_s, view=view, clip=clip
-  )
-  return ecg_object(ecg, visit, name, 1)
-
-
-def _simulate_doppler(
-  study: simulate.Study, location: str
-) -> doppler.SimulatedDoppler:
-  """A spectrum of this heart through healthy valves."""
-  number = tuple(doppler.LOCATIONS).index(location)
-  rng = study.rng(RHYTHM, 0, 100 + number)
-  preset = next(p for p in doppler.PRESETS if p.name == study.device.name)
-  beats = rhythm.draw_beats(
-    rng, study.heart.rhythm, study.heart.heart_rate_bpm, preset.sweep_s
-  )
-  flows = flow.sample_beats(
-    heart.build_ventricle(study.heart),
-    flow.healthy_valves(study.patient.bsa_m2),
-    beats,
-  )
-  peak = doppler.find_peak_cm_s(location, flows)
-  display = doppler.set_display(location, preset, peak)
-  first = float(beats.r_wave_ms[0])
-  return doppler.simulate_doppler(location, flows, first, preset, display, rng)
+    return cine_object(video, visit, task.name, number)
+  if task.location:
+    spectrum = simulate.simulate_study_doppler(study, task.location)
+    return doppler_object(spectrum, visit, task.name, number)
+  ecg = simulate.simulate_study_ecg(study, video_s=hospital.duration_s)
+  names = [one.name for one in list_recordings(hospital, study)]
+  # It has the beats, so the time, of the first four-chamber cine.
+  beside = names.index(WITH_ECG) + 1 if WITH_ECG in names else number
+  return ecg_object(ecg, visit, task.name, beside)
 
 
 def records_of(study: simulate.Study) -> dict[str, Any]:
   """What the hospital has on file; None is unknown."""
-  person = study.patient
-  known = {
-    "age_years": person.age_years, "sex": person.sex,
-    "height_cm": person.height_cm, "weight_kg": person.weight_kg,
-    "heart_rate_bpm": study.heart.heart_rate_bpm,
-  }  # fmt: skip
-  row = {"patient_id": plan_visit(study).patient_id}
-  return row | {name: known.get(name) for name in COLUMNS}
+  visit = plan_visit(study)
+  if study.condition is not None:
+    known = study.condition.record | study.condition.genes
+  else:
+    known = {name: getattr(visit, name, None) for name in COLUMNS}
+  row = {"patient_id": visit.patient_id}
+  return row | {name: known[name] for name in COLUMNS}
 
 
-def truth_of(study: simulate.Study) -> dict[str, Any]:
-  """What is true of a study; volumes are those of a regular beat."""
-  visit, state, person = plan_visit(study), study.heart, study.patient
-  return {
+def truth_of(study: simulate.Study, video_s: float | int) -> dict[str, Any]:
+  """What is true of a study, by the names of the video record.
+
+  Of a cohort without diseases, disease and outcome are unknown.
+  """
+  visit, condition = plan_visit(study), study.condition
+  truth = dataclasses.asdict(simulate.study_truth(study, video_s))
+  segments = truth.pop("segments")
+  row = {
     "folder": place_of(study), "patient_id": visit.patient_id,
-    "study_instance_uid": visit.uid("study"), "sex": person.sex,
-    "age_years": person.age_years, "site": person.site,
-    "device": study.device.name, "quality": study.quality,
-    "rhythm": state.rhythm, "heart_rate_bpm": state.heart_rate_bpm,
-    "ef_pct": state.ef_pct, "edv_ml": state.edv_ml, "esv_ml": state.esv_ml,
-    **dataclasses.asdict(simulate.measure_heart(state)),
+    "study_instance_uid": visit.uid("study"), "sex": visit.sex,
+    "age_years": visit.age_years, "site": study.patient.site,
+    "device": study.device.name, "acoustic_quality": study.quality,
+    "heart_rate_bpm": visit.heart_rate_bpm,
+    "disease": condition and condition.disease,
+    "study_day": condition and condition.day,
+    "arrhythmic_event_2y": condition and int(condition.event_2y),
   }  # fmt: skip
+  return row | truth | {
+    f"segment_{i:02d}": word for i, word in enumerate(segments, start=1)
+  }
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -304,10 +313,10 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
-  """Four digits of a number; an empty cell for what is unknown."""
+  """Six digits of a number; an empty cell for what is unknown."""
   if value is None or (isinstance(value, float) and math.isnan(value)):
     return ""
-  return f"{value:.4g}" if isinstance(value, float) else str(value)
+  return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _check_settings(hospital: Hospital, out: Path) -> None:

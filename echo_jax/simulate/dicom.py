@@ -259,8 +259,10 @@ def _put_patient(made: Dataset, visit: Visit) -> None:
   made.PatientBirthDate = _date(visit.born)
   made.PatientSex = visit.sex
   made.PatientAge = f"{int(visit.age_years):03d}Y"
-  made.PatientSize = f"{units.m_from_cm(visit.height_cm):.3f}"
-  made.PatientWeight = f"{visit.weight_kg:.1f}"
+  if visit.height_cm is not None:
+    made.PatientSize = f"{units.m_from_cm(visit.height_cm):.3f}"
+  if visit.weight_kg is not None:
+    made.PatientWeight = f"{visit.weight_kg:.1f}"
 
 
 def _date(when: datetime.date) -> str:

@@ -4,12 +4,13 @@ All of it is invented, and shows it: no family is called so, the hospital is a
 "Simulated Hospital".  It is a pure function of the study.
 """
 
+import dataclasses
 import datetime
 from dataclasses import dataclass
 
 from pydicom.uid import UID, generate_uid
 
-from echo_jax.simulate.cohort import Study
+from echo_jax.simulate.person import Study
 
 FAMILIES = (
   "Phantom", "Mockheart", "Simulacra", "Testbeat", "Virtualis", "Pseudovich",
@@ -35,7 +36,8 @@ class Visit:
     patient_id: the same in every study of the person.
     family, given: name.
     born: date of birth.
-    sex, age_years, height_cm, weight_kg, heart_rate_bpm: on that day.
+    sex, age_years, heart_rate_bpm: on that day.
+    height_cm, weight_kg: None where nobody wrote them down.
     hospital, maker, model: where and with what.
     number: of the study, from 1.
     start: when it began.
@@ -48,9 +50,9 @@ class Visit:
   born: datetime.date
   sex: str
   age_years: float
-  height_cm: float
-  weight_kg: float
   heart_rate_bpm: float
+  height_cm: float | None
+  weight_kg: float | None
   hospital: str
   maker: str
   model: str
@@ -72,7 +74,10 @@ def plan_visit(study: Study) -> Visit:
   person = study.patient
   place = f"{person.cohort}-{person.seed}-{person.patient:05d}"
   entry = FIRST_DAY + datetime.timedelta(7 * person.patient % ENTRY_DAYS)
-  day = entry + datetime.timedelta(REPEAT_DAYS * study.study)
+  day, body = REPEAT_DAYS * study.study, dataclasses.asdict(person)
+  if study.condition is not None:
+    day, body = study.condition.day, study.condition.record
+  start = entry + datetime.timedelta(day)
   given = GIVEN[person.sex]
   return Visit(
     patient_id=f"SIM-{place}",
@@ -80,14 +85,14 @@ def plan_visit(study: Study) -> Visit:
     given=given[person.patient // len(FAMILIES) % len(given)],
     born=entry - datetime.timedelta(round(person.age_years * DAYS_A_YEAR)),
     sex=person.sex,
-    age_years=person.age_years,
-    height_cm=person.height_cm,
-    weight_kg=person.weight_kg,
+    age_years=person.age_years + day / DAYS_A_YEAR,
     heart_rate_bpm=study.heart.heart_rate_bpm,
+    height_cm=body["height_cm"],
+    weight_kg=body["weight_kg"],
     hospital=f"Simulated Hospital {person.site.removeprefix('site-')}",
     maker=MAKER,
     model=study.device.name,
     number=study.study + 1,
-    start=datetime.datetime.combine(day, datetime.time(FIRST_HOUR)),
+    start=datetime.datetime.combine(start, datetime.time(FIRST_HOUR)),
     entropy=f"SynthEcho/{place}/{study.study}",
   )
