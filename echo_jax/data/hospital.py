@@ -172,7 +172,7 @@ def write_hospital(
   _check_settings(hospital, out)
   with contextlib.closing(lock(out / UNFINISHED)):
     try:
-      with _full_disk_named(out):
+      with _full_disk_named(out, len(planned)):
         write_text(out / SETTINGS, json.dumps(hospital.settings(), indent=2))
         new = _write_studies(hospital, out, planned, workers, progress)
         truth = [truth_of(study, hospital.duration_s) for study, _ in planned]
@@ -352,7 +352,7 @@ def _check_whole(folder: Path, names: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _full_disk_named(out: Path) -> Iterator[None]:
+def _full_disk_named(out: Path, studies: int) -> Iterator[None]:
   """Says what a full disk means for the folder."""
   try:
     yield
@@ -361,8 +361,8 @@ def _full_disk_named(out: Path) -> Iterator[None]:
       raise
     whole = list((out / STUDIES).glob("*/*"))
     size = sum(file.stat().st_size for one in whole for file in one.iterdir())
-    kept = f"{len(whole)} studies ({size / 2**20:,.0f} MiB) are whole and kept"
     raise BuildFailed(
-      f"no space left for {out}; {kept}: make room and run the same command "
-      "to go on"
+      f"no space left for {out}; {len(whole)} of {studies} studies "
+      f"({size / 2**20:,.0f} MiB) are whole and kept: make room and run the "
+      "same command to go on"
     ) from error
