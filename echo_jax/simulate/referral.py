@@ -69,20 +69,20 @@ class Effect:
 EFFECTS = {
   "none": Effect(),
   "dilated": Effect(
-    ef_pct=-42, edv=0.95, rate_bpm=16, wall_mm=-1.0, sphericity=-0.28,
-    atrium_mm=8, right_mm=5, right_motion=-0.5, long_axis=-0.04, early=0.12,
+    ef_pct=-42.0, edv=0.95, rate_bpm=16.0, wall_mm=-1.0, sphericity=-0.28,
+    atrium_mm=8.0, right_mm=5.0, right_motion=-0.5, long_axis=-0.04, early=0.12,
   ),
   "hypertrophic": Effect(
-    ef_pct=5, edv=-0.12, wall_mm=8.5, atrium_mm=6, long_axis=-0.08,
+    ef_pct=5.0, edv=-0.12, wall_mm=8.5, atrium_mm=6.0, long_axis=-0.08,
     early=-0.15, voltage=0.45,
   ),
   # thick, stiff, small, with low voltage: transthyretin and light chains
   "infiltrative": Effect(
-    ef_pct=-14, edv=-0.2, rate_bpm=12, wall_mm=7.5, atrium_mm=9,
+    ef_pct=-14.0, edv=-0.2, rate_bpm=12.0, wall_mm=7.5, atrium_mm=9.0,
     right_motion=-0.35, long_axis=-0.13, early=0.2, voltage=-0.55,
   ),
   "ischaemic": Effect(
-    edv=0.35, rate_bpm=6, sphericity=-0.1, atrium_mm=4, early=-0.1,
+    edv=0.35, rate_bpm=6.0, sphericity=-0.1, atrium_mm=4.0, early=-0.1,
   ),
   "valvular": Effect(),
 }  # fmt: skip
@@ -141,7 +141,7 @@ def draw_referred_study(
   valves = _draw_valves(person, disease, moment)
   functions = _draw_segments(person, disease, moment)
   state = _draw_heart(person, study, disease, moment, valves, functions)
-  scar = _scar_pct(disease, moment, functions)
+  scar = _scar_pct(disease, moment, state.segment_functions)
   sick = disease != "none"
   wobble = make_rng(seed, patient, study, WINDOW, 1).normal(0, 0.08)
   worse = switches.quality_loss
@@ -157,7 +157,7 @@ def draw_referred_study(
     condition=Condition(
       disease=disease,
       severity=moment.severity,
-      day=round(moment.years * illness.DAYS_PER_YEAR),
+      day=float(round(moment.years * illness.DAYS_PER_YEAR)),
       treated=moment.treated,
       valves=valves,
       scar_pct=scar,
@@ -213,10 +213,10 @@ def _draw_segments(person: Patient, disease: str, moment) -> tuple[str, ...]:
   changed = {}
   for artery in arteries[:many]:
     for number in segments.territory_numbers(str(artery)):
-      if order[number - 1] < 0.45 + 0.5 * moment.severity:
+      if order[number - 1] < 0.4 + 0.4 * moment.severity:
         place = word[number - 1] - 0.25 * (moment.severity - 0.5)
         kind = ("dyskinetic", "akinetic", "hypokinetic")
-        changed[number] = kind[int(place > 0.08) + int(place > 0.5)]
+        changed[number] = kind[int(place > 0.04) + int(place > 0.45)]
   return segments.describe_function(changed)
 
 
@@ -321,9 +321,10 @@ def _within_reach(state: HeartState) -> HeartState:
   """The same heart with an EF that its contracting segments can bring about.
 
   Also in the strong beat after a pause: EF follows from the segments here,
-  not the other way round, so it is lowered until they can.
+  not the other way round, so it is lowered until they can.  Nobody lives with
+  an EF below the cohorts' least: then what stands still moves a little.
   """
-  strong = STRONG_BEAT.get(state.rhythm, 1.0)
+  strong, wanted = STRONG_BEAT.get(state.rhythm, 1.0), state
   while segments.any_abnormal(state.segment_functions):
     ventricle = heart.build_ventricle(state)
     try:
@@ -333,6 +334,12 @@ def _within_reach(state: HeartState) -> HeartState:
       state = dataclasses.replace(state, ef_pct=0.95 * state.ef_pct)
     else:
       break
+  if state.ef_pct < EF_RANGE_PCT[0]:
+    softer = tuple(
+      "normal" if word == "normal" else "hypokinetic"
+      for word in wanted.segment_functions
+    )
+    return _within_reach(dataclasses.replace(wanted, segment_functions=softer))
   return state
 
 
