@@ -68,7 +68,8 @@ LEAD_CODES = dict(
     strict=True,
   )
 )
-SETTINGS_RIGHT = ("device-b",)  # this machine writes its settings there
+# Machines that write their settings there, and the depth in the picture.
+SETTINGS_RIGHT, DEPTH_INSIDE = ("device-b",), ("device-c",)
 
 
 def cine_object(
@@ -84,12 +85,12 @@ def cine_object(
   """
   rows, columns = video.sector.shape
   times = np.round(video.frame_time_ms.astype(np.float64), TIME_DIGITS)
-  depth_mm = _depth_mm(video)
-  rate_hz = units.MS_PER_S / np.diff(times).mean() if len(times) > 1 else 0.0
-  page = lay_out(rows, columns, _words(visit, number, (
-    "Adult echo", f"FR {rate_hz:.0f} Hz",
-    f"Depth {units.cm_from_mm(depth_mm):.1f} cm",
-  )))  # fmt: skip
+  settings = ["Adult echo"]
+  if len(times) > 1:
+    settings += [f"FR {units.MS_PER_S / np.diff(times).mean():.0f} Hz"]
+  if video.device not in DEPTH_INSIDE:
+    settings += [f"Depth {units.cm_from_mm(_depth_mm(video)):.1f} cm"]
+  page = lay_out(rows, columns, _words(visit, number, settings))
   made = _image(UltrasoundMultiFrameImageStorage, visit, name, number, TWO_D)
   _put_frames(made, [page.show(frame) for frame in video.frames])
   made.NumberOfFrames = len(times)
