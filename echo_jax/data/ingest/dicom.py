@@ -121,7 +121,7 @@ def open_dicom(path: Path, pixels: bool = True) -> tuple[Header, FileDataset]:
   dataset = load_dataset(path, pixels)
   header = Header(dataset)
   with quiet():
-    _check_is_ultrasound(header, dataset)
+    check_is_ultrasound(header, dataset)
   return header, dataset
 
 
@@ -203,7 +203,8 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
     logger.setLevel(level)
 
 
-def _check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
+def check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
+  """Raises Rejected for what is not 2-D ultrasound; says what it is."""
   stored = _meta(dataset).text("MediaStorageSOPClassUID")
   if stored == DIRECTORY or header.has("DirectoryRecordSequence"):
     raise Rejected("DICOMDIR: a list of files, not a recording")

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 from scipy.signal import resample_poly
 
+from echo_jax.data.ingest.moment import Moment, moment_of
 from echo_jax.data.ledger import Rejected
 from echo_jax.units import MS_PER_S
 
@@ -29,7 +30,9 @@ CHECKSUM = 2**16
 SUBJECT = re.compile(
   r"^#\s*<?(?:subject|patient)[ _]?id>?\s*:\s*(\S+)", re.MULTILINE | re.I
 )
-# Time and date end the line of the record; a date alone is not allowed.
+SEX = re.compile(r"^#\s*sex\s*:\s*([fm])", re.MULTILINE | re.I)
+AGE = re.compile(r"^#\s*age\s*:\s*(\d{1,3})\b", re.MULTILINE | re.I | re.A)
+# Time and date end the line of the record; a date is not without a time.
 STARTED = re.compile(r"\s(\d+:\d+:\d+)(?:\.\d+)?\s+(\d+/\d+/\d{4})$")
 FORM = "%H:%M:%S %d/%m/%Y"
 LONGEST_LINE = 1000  # the format allows 255; wfdb takes minutes for 70,000
@@ -146,7 +149,8 @@ def signal_files(header: Path) -> tuple[Path, ...]:
     OSError: it cannot be read.
   """
   names = dict.fromkeys(line.split()[0] for line in _lines(header)[1:])
-  return tuple(header.with_name(Path(name).name) for name in names)
+  # Those that lead elsewhere are refused by `read_wfdb`.
+  return tuple(header.parent / name for name in names if "/" not in name)
 
 
 @dataclass(frozen=True)
@@ -155,27 +159,36 @@ class Origin:
 
   Attributes:
     patient: MIMIC-IV-ECG writes `# <subject_id>: 1`; "" if not said.
+    sex: F, M or ""; PTB writes `# sex: female`.
+    age_years: NaN if not said; PTB writes `# age: 81`.
     taken: start of the record; None if its date is not said.
   """
 
   patient: str
-  taken: datetime | None
+  sex: str
+  age_years: float
+  taken: Moment | None
 
 
 def read_origin(header: Path) -> Origin:
-  """Patient and time that a header states.
+  """Person and time that a header states, mostly in its comments.
 
   Raises:
     OSError: it cannot be read.
   """
   text = header.read_text(encoding="ascii", errors="ignore")
-  named = SUBJECT.search(text)
+  named, sex, age = (
+    said[1] if (said := form.search(text)) else ""
+    for form in (SUBJECT, SEX, AGE)
+  )
   start = STARTED.search((_lines(header) or [""])[0])
   try:
-    taken = start and datetime.strptime(" ".join(start.groups()), FORM)
+    time = start and datetime.strptime(" ".join(start.groups()), FORM)
   except ValueError:
-    taken = None
-  return Origin(named[1] if named else "", taken)
+    time = None
+  return Origin(
+    named, sex.upper(), float(age or "nan"), moment_of(time) if time else None
+  )
 
 
 def _check_files(about: object, folder: Path) -> None:

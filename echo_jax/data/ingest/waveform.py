@@ -259,9 +259,7 @@ def _calibration(channel: Header, number: int) -> tuple[float, float]:
   return step_mv, zero_mv
 
 
-def _stated(
-  channel: Header, number: int, keyword: str, absent: float
-) -> float:
+def _stated(channel: Header, number: int, keyword: str, absent: float) -> float:
   """A number of the calibration; `absent` where the header has none.
 
   Raises:
