@@ -21,16 +21,11 @@ from echo_jax.data.ingest.dicom import (
   load_dataset,
   quiet,
 )  # fmt: skip
-from echo_jax.data.ingest.ecg import (
-  ECG,
-  read_origin,
-  read_wfdb,
-  signal_files,
-)  # fmt: skip
+from echo_jax.data.ingest.ecg import read_origin, signal_files
 from echo_jax.data.ingest.header import Header
 from echo_jax.data.ingest.moment import Moment, read_moment
-from echo_jax.data.ingest.reading import sniff
-from echo_jax.data.ingest.waveform import is_waveform, read_waveform
+from echo_jax.data.ingest.reading import is_wfdb, read_ecg, sniff
+from echo_jax.data.ingest.waveform import is_waveform
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.signals import usable_leads
 from echo_jax.data.spectra import refuse_without_scale
@@ -87,6 +82,15 @@ class Piece:
   age_years: float = math.nan
   taken: Moment | None = field(default=None, repr=False)
 
+  @property
+  def is_ultrasound(self) -> bool:
+    """True for a cine or spectrum that is used."""
+    return self.is_found("video") or self.is_found("doppler")
+
+  def is_found(self, modality: str) -> bool:
+    """True if it is used, for this modality."""
+    return self.status == "found" and self.modality == modality
+
   def without(self, status: str, why: str) -> "Piece":
     """The same file, not used."""
     return replace(self, data=None, status=status, text=why)
@@ -127,18 +131,10 @@ def _parts(files: Sequence[File]) -> dict[Path, str]:
   """Signal files, which are read with their header."""
   parts = {}
   for file in files:
-    try:
-      signals = signal_files(file.path) if is_wfdb(file.path) else ()
-    except OSError:  # is said when the header is read
-      continue
-    text = f"holds the signals of the ECG record of {file.name}"
-    parts |= dict.fromkeys(signals, text)
+    if is_wfdb(file.path):
+      text = f"holds the signals of the ECG record of {file.name}"
+      parts |= dict.fromkeys(signal_files(file.path), text)
   return parts
-
-
-def is_wfdb(path: Path) -> bool:
-  """True for the header of a WFDB record, which is known by its name."""
-  return path.suffix == ".hea" and path.is_file()
 
 
 def _copies(files: Sequence[File]) -> dict[Path, str]:
@@ -259,9 +255,8 @@ def _with_ecg(piece: Piece) -> Piece:
   Raises:
     Rejected: as the readers, or no lead of the twelve is usable.
   """
-  path = piece.file.path
   try:
-    ecg: ECG = read_wfdb(path) if is_wfdb(path) else read_waveform(path)
+    ecg = read_ecg(piece.file.path)
     leads, flaws = usable_leads(ecg)
   except Rejected:
     raise

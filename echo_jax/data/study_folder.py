@@ -7,9 +7,8 @@ named by position ("file 3") or pseudonym, and no patient text is quoted; a
 number that is out of its range is.
 """
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,20 @@ from typing import Any
 from echo_jax.data.clinical import CLINICAL, GENETIC, Value
 from echo_jax.data.ingest import Recording
 from echo_jax.data.ingest.dicom import Identity
-from echo_jax.data.ingest.moment import Moment
 from echo_jax.data.ledger import Rejected
-from echo_jax.data.signals import usable_leads
+from echo_jax.data.study_ecg import with_one_ecg
 from echo_jax.data.study_files import NO_PATIENT, File, Piece, read_files
-from echo_jax.data.study_records import Row, checked_values, row_of
-from echo_jax.data.tables import NUMBER
+from echo_jax.data.study_person import (
+  refuse_other_person,
+  refuse_several_studies,
+  the_patient,
+)  # fmt: skip
+from echo_jax.data.study_records import checked_values, row_of
 
 MODALITIES = ("video", "doppler", "ecg", "clinical", "genetic")
 TABLES = {"clinical": CLINICAL, "genetic": GENETIC}
 ECG_WINDOW_H = 24.0  # as data_builders/mimic_iv_echo links an ECG to a study
 MOST_NAMES = 10  # of unused columns are told
-AGES_APART_YEARS = 2.0  # chosen: a birthday between, and one of rounding
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def read_study_folder(
   pieces = with_one_ecg(pieces, ecg_window_h)
   rows, of_tables = _records(pieces, patient)
   video, doppler, ecg = (
-    tuple(Found(p.file, p.data) for p in _used(pieces, name))
+    tuple(Found(p.file, p.data) for p in pieces if p.is_found(name))
     for name in ("video", "doppler", "ecg")
   )
   said = tuple(
@@ -141,10 +142,6 @@ def read_study_folder(
   )  # fmt: skip
   absent = [name for name, there in study.present.items() if not there]
   return replace(study, said=said + tuple(_absence(n, said) for n in absent))
-
-
-def _used(pieces: list[Piece], modality: str) -> list[Piece]:
-  return [p for p in pieces if p.modality == modality and p.status == "found"]
 
 
 def _lines(piece: Piece) -> tuple[Said, ...]:
@@ -167,153 +164,10 @@ def _absence(modality: str, said: tuple[Said, ...]) -> Said:
   return Said(modality, "", "absent", why)
 
 
-def the_patient(pieces: list[Piece]) -> str:
-  """The owner's number of the one patient of all files; "" if none names one.
-
-  A number with an issuer and the same without one are taken for one person.
-
-  Raises:
-    Rejected: several patients; says which files go together.
-  """
-  people: list[tuple[str, str, list[str]]] = []
-  for piece in pieces:
-    if not piece.patient:
-      continue
-    for i, (issuer, number, files) in enumerate(people):
-      if number == piece.patient and (
-        not issuer or not piece.issuer or issuer == piece.issuer
-      ):
-        together = [*files, piece.file.name]
-        people[i] = (issuer or piece.issuer, number, together)
-        break
-    else:
-      people.append((piece.issuer, piece.patient, [piece.file.name]))
-  if len(people) > 1:
-    raise Rejected(
-      f"{len(people)} patients in one study: {_apart(f for *_, f in people)}; "
-      "leave the files of one patient in the folder"
-    )
-  _refuse_two_persons(pieces)
-  return people[0][1] if people else ""
-
-
-def _refuse_two_persons(pieces: list[Piece]) -> None:
-  """Raises Rejected where files differ in sex, or in age by some years."""
-  sexes = [[p.file.name for p in pieces if p.sex == sex] for sex in ("F", "M")]
-  if all(sexes):
-    raise Rejected(
-      f"two persons in one study, by their sex: {_apart(sexes)}; leave the "
-      "files of one patient in the folder"
-    )
-  aged = sorted(
-    (p.age_years, p.file.name) for p in pieces if not math.isnan(p.age_years)
-  )
-  apart = aged[-1][0] - aged[0][0] if aged else 0.0
-  if apart > AGES_APART_YEARS:
-    raise Rejected(
-      f"two persons in one study: {aged[0][1]} and {aged[-1][1]} are "
-      f"{apart:.3g} years of age apart; leave the files of one patient in the "
-      "folder"
-    )
-
-
-def _is_ultrasound(piece: Piece) -> bool:
-  return piece.modality in ("video", "doppler") and piece.status == "found"
-
-
-def _apart(groups: Iterable[list[str]]) -> str:
-  return " | ".join(", ".join(files) for files in groups)
-
-
-def refuse_several_studies(pieces: list[Piece]) -> None:
-  """Raises Rejected for ultrasound of several occasions.
-
-  Several StudyInstanceUIDs of one day are one occasion; the day of each must
-  be known for that.
-  """
-  studies: dict[str, list[Piece]] = {}
-  for piece in pieces:
-    if piece.identity and _is_ultrasound(piece):
-      studies.setdefault(piece.identity.study, []).append(piece)
-  days = {p.taken and p.taken.day for of in studies.values() for p in of}
-  if len(studies) > 1 and (len(days) > 1 or None in days):
-    named = _apart([p.file.name for p in of] for of in studies.values())
-    raise Rejected(
-      f"ultrasound of {len(studies)} studies, not all of one day: {named}; "
-      "pass a folder for each"
-    )
-
-
-def with_one_ecg(pieces: list[Piece], window_h: float | int) -> list[Piece]:
-  """Leaves the ECG nearest in time, else of most leads, else the longest.
-
-  One that is further from the first ultrasound than the window is of another
-  occasion.  Where a time is not known, a known one goes before.
-  """
-  times = [p.taken for p in pieces if _is_ultrasound(p) and p.taken]
-  start = min(times, key=lambda t: (t.day, t.seconds or 0.0), default=None)
-  ecgs = {p.file.name: _ranked(p, start) for p in _used(pieces, "ecg")}
-  near = [e for e in ecgs.values() if not abs(e.after_h) > window_h]
-  best = min(near, key=lambda e: e.rank, default=None)
-  return [
-    _chosen(ecgs[p.file.name], best, window_h) if p.file.name in ecgs else p
-    for p in pieces
-  ]
-
-
-@dataclass(frozen=True)
-class _Ranked:
-  """An ECG with what decides between several; hours NaN if unknown."""
-
-  piece: Piece
-  after_h: float
-  leads: int
-  span_s: float
-
-  @property
-  def rank(self) -> tuple[bool, float, int, float]:
-    unknown = math.isnan(self.after_h)
-    hours = 0.0 if unknown else abs(self.after_h)
-    return unknown, hours, -self.leads, -self.span_s
-
-  @property
-  def words(self) -> str:
-    time = "at an unknown time"
-    if not math.isnan(self.after_h):
-      side = "after" if self.after_h >= 0 else "before"
-      time = f"{abs(self.after_h):.3g} h {side} the first ultrasound"
-    return f"{time}, {self.leads} usable leads, {self.span_s:.4g} s"
-
-
-def _ranked(piece: Piece, start: Moment | None) -> _Ranked:
-  after_h = math.nan
-  if start and piece.taken:
-    after_h = start.hours_to(piece.taken)
-  leads, _ = usable_leads(piece.data)
-  return _Ranked(piece, after_h, len(leads), len(piece.data.mv) / piece.data.hz)
-
-
-def _chosen(ecg: _Ranked, best: _Ranked | None, window_h: float | int) -> Piece:
-  """With when it was taken, or without its data and why."""
-  if abs(ecg.after_h) > window_h:
-    return ecg.piece.without(
-      "refused",
-      f"ECG of another occasion: {ecg.words}; allowed are {window_h:g} h",
-    )
-  if ecg is not best:
-    return ecg.piece.without(
-      "ignored",
-      f"another ECG was taken, {best.piece.file.name} ({best.words}): the "
-      "nearest in time, then of most leads, then the longest, then the first; "
-      f"this one is {ecg.words}",
-    )
-  return replace(ecg.piece, notes=(*ecg.piece.notes, f"ECG {ecg.words}"))
-
-
 def _identity(pieces: list[Piece]) -> Identity | None:
   """Of the first ultrasound that is used, else of any DICOM file."""
   ours = [p for p in pieces if p.identity]
-  first = [p for p in ours if _is_ultrasound(p)] + ours
+  first = [p for p in ours if p.is_ultrasound] + ours
   return first[0].identity if first else None
 
 
@@ -326,7 +180,7 @@ def _records(
   """The checked row of each table, and what is said of each file of records."""
   rows: Rows = {}
   said: dict[str, tuple[Said, ...]] = {}
-  tables = _used(pieces, "records")
+  tables = [p for p in pieces if p.is_found("records")]
   for piece in tables:
     name = piece.file.name
     lines = [Said("records", name, "noted", note) for note in _notes(piece)]
@@ -341,7 +195,7 @@ def _records(
             f"{modality} columns in {', '.join(holding)}: keep one of them"
           )
         row = row_of(piece.data, patient)
-        _refuse_other_person(row, pieces)
+        refuse_other_person(row, pieces)
         values = checked_values(row, table)
       except Rejected as reason:
         lines.append(Said(modality, name, "refused", str(reason)))
@@ -367,22 +221,3 @@ def _notes(piece: Piece) -> list[str]:
   if not piece.data.patients:
     notes.append(NO_PATIENT)
   return notes
-
-
-def _refuse_other_person(row: Row, pieces: list[Piece]) -> None:
-  """Raises Rejected where sex or age are not those of the other files."""
-  sex, age = row.get("sex", ""), row.get("age_years", "")
-  sexes = {p.sex for p in pieces if p.sex}
-  if sex in ("F", "M") and sexes and sex not in sexes:
-    raise Rejected(
-      f"records of another person: sex is {sex}, the other files say "
-      f"{', '.join(sexes)}"
-    )
-  ages = [p.age_years for p in pieces if not math.isnan(p.age_years)]
-  if ages and NUMBER.fullmatch(age):
-    apart = min(abs(float(age) - other) for other in ages)
-    if apart > AGES_APART_YEARS:
-      raise Rejected(
-        f"records of another person: age is {apart:.3g} years from that in the "
-        "other files"
-      )

@@ -143,12 +143,11 @@ def _lines(header: Path) -> list[str]:
 
 
 def signal_files(header: Path) -> tuple[Path, ...]:
-  """The files beside a header that hold its signals.
-
-  Raises:
-    OSError: it cannot be read.
-  """
-  names = dict.fromkeys(line.split()[0] for line in _lines(header)[1:])
+  """The files beside a header that hold its signals; none if it is closed."""
+  try:
+    names = dict.fromkeys(line.split()[0] for line in _lines(header)[1:])
+  except OSError:  # is said when the record is read
+    return ()
   # Those that lead elsewhere are refused by `read_wfdb`.
   return tuple(header.parent / name for name in names if "/" not in name)
 
