@@ -16,11 +16,11 @@ def with_one_ecg(pieces: list[Piece], window_h: float | int) -> list[Piece]:
   """
   times = [p.taken for p in pieces if p.is_ultrasound and p.taken]
   start = min(times, key=lambda t: (t.day, t.seconds or 0.0), default=None)
-  ecgs = {p.file.name: _ranked(p, start) for p in pieces if p.is_found("ecg")}
+  ecgs = {p.file: _ranked(p, start) for p in pieces if p.is_found("ecg")}
   near = [e for e in ecgs.values() if not abs(e.after_h) > window_h]
   best = min(near, key=lambda e: e.rank, default=None)
   return [
-    _chosen(ecgs[p.file.name], best, window_h) if p.file.name in ecgs else p
+    _chosen(ecgs[p.file], best, window_h) if p.file in ecgs else p
     for p in pieces
   ]
 

@@ -27,7 +27,7 @@ from echo_jax.data.ingest.moment import Moment, read_moment
 from echo_jax.data.ingest.reading import is_wfdb, read_ecg, sniff
 from echo_jax.data.ingest.waveform import is_waveform
 from echo_jax.data.ledger import Rejected
-from echo_jax.data.signals import usable_leads
+from echo_jax.data.signals import LEADS, usable_leads
 from echo_jax.data.spectra import refuse_without_scale
 from echo_jax.data.study_records import NoRecords, read_records
 
@@ -250,7 +250,7 @@ def _refuse_spectrum(recording: Recording) -> None:
 
 
 def _with_ecg(piece: Piece) -> Piece:
-  """With leads that can be used, each in millivolts.
+  """With those of the twelve leads that it has, for `prepare_ecg`.
 
   Raises:
     Rejected: as the readers, or no lead of the twelve is usable.
@@ -268,6 +268,9 @@ def _with_ecg(piece: Piece) -> Piece:
     f"ECG, {len(leads)} usable leads ({', '.join(leads)}), "
     f"{len(ecg.mv) / ecg.hz:.4g} s at {ecg.hz:g} Hz"
   )
+  twelve = [i for i, name in enumerate(ecg.leads) if name in LEADS]
+  names = tuple(ecg.leads[i] for i in twelve)
+  ecg = replace(ecg, mv=ecg.mv[:, twelve], leads=names)
   notes = ecg.warnings + flaws
   notes += () if piece.patient else (NO_PATIENT,)
   return replace(piece, status="found", text=what, notes=notes, data=ecg)

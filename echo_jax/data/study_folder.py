@@ -76,6 +76,8 @@ class FoundStudy:
     identity: of the first ultrasound file, else of the ECG: real identifiers,
       for pseudonyms only; None without a DICOM file.
     said: on every file in their order, then on every absent modality.
+    counts: files found (anything of them is used), refused and ignored; they
+      add up to all.
   """
 
   cines: tuple[Found, ...]
@@ -85,6 +87,7 @@ class FoundStudy:
   genetic: Mapping[str, Value] | None
   identity: Identity | None = field(repr=False)
   said: tuple[Said, ...]
+  counts: Mapping[str, int]
 
   @property
   def present(self) -> dict[str, bool]:
@@ -93,15 +96,6 @@ class FoundStudy:
     return {
       name: bool(one) for name, one in zip(MODALITIES, there, strict=True)
     }
-
-  @property
-  def counts(self) -> Counter[str]:
-    """Files by status: found if anything of them is used; adds up to all."""
-    fates: dict[str, str] = {}
-    for one in self.said:
-      if one.file and one.status != "noted" and fates.get(one.file) != "found":
-        fates[one.file] = one.status
-    return Counter(fates.values())
 
 
 def read_study_folder(
@@ -133,15 +127,20 @@ def read_study_folder(
     tuple(Found(p.file, p.data) for p in pieces if p.is_found(name))
     for name in ("video", "doppler", "ecg")
   )
-  said = tuple(
-    line for p in pieces for line in of_tables.get(p.file.name, _lines(p))
-  )
+  by_file = [of_tables.get(p.file, _lines(p)) for p in pieces]
+  said = tuple(line for lines in by_file for line in lines)
   study = FoundStudy(
     video, doppler, ecg[0] if ecg else None, rows.get("clinical"),
     rows.get("genetic"), _identity(pieces), said,
+    Counter(_fate(lines) for lines in by_file),
   )  # fmt: skip
   absent = [name for name, there in study.present.items() if not there]
   return replace(study, said=said + tuple(_absence(n, said) for n in absent))
+
+
+def _fate(lines: tuple[Said, ...]) -> str:
+  statuses = [line.status for line in lines]
+  return next(s for s in ("found", "refused", "ignored") if s in statuses)
 
 
 def _lines(piece: Piece) -> tuple[Said, ...]:
@@ -157,7 +156,11 @@ def _lines(piece: Piece) -> tuple[Said, ...]:
 def _absence(modality: str, said: tuple[Said, ...]) -> Said:
   """Why there is none: no file, or none that could be used."""
   names = (modality, "records") if modality in TABLES else (modality,)
-  lost = [s.file for s in said if s.modality in names and s.file]
+  lost = [
+    s.file
+    for s in said
+    if s.modality in names and s.status in ("refused", "ignored")
+  ]
   why = "no file of it in the folder"
   if lost:
     why = f"nothing usable in {', '.join(dict.fromkeys(lost))}"
@@ -176,10 +179,10 @@ Rows = dict[str, dict[str, Value]]
 
 def _records(
   pieces: list[Piece], patient: str
-) -> tuple[Rows, dict[str, tuple[Said, ...]]]:
+) -> tuple[Rows, dict[File, tuple[Said, ...]]]:
   """The checked row of each table, and what is said of each file of records."""
   rows: Rows = {}
-  said: dict[str, tuple[Said, ...]] = {}
+  said: dict[File, tuple[Said, ...]] = {}
   tables = [p for p in pieces if p.is_found("records")]
   for piece in tables:
     name = piece.file.name
@@ -206,7 +209,7 @@ def _records(
         lines.append(Said(modality, name, "found", text))
       else:
         lines.append(Said(modality, name, "ignored", "all cells are empty"))
-    said[name] = tuple(lines)
+    said[piece.file] = tuple(lines)
   return rows, said
 
 
