@@ -207,9 +207,10 @@ def _with_header(piece: Piece) -> Piece:
       return replace(piece, modality="ecg")
     try:
       check_is_ultrasound(header, dataset)
-    except Rejected as reason:  # of the same patient all the same
-      return replace(piece, text=str(reason))
-    return replace(piece, modality="video")
+    except Rejected as reason:
+      if header.text("SOPClassUID") or header.text("Modality"):
+        return replace(piece, text=str(reason))
+    return replace(piece, modality="video")  # or damaged: refused as such
 
 
 def _with_data(piece: Piece, keep: Keep) -> Piece:
@@ -224,7 +225,9 @@ def _with_data(piece: Piece, keep: Keep) -> Piece:
   recording = read_recording(path)
   if recording.kind in SPECTRA:
     piece = replace(piece, modality="doppler")
-    _refuse_spectrum(recording)
+    fault = _spectrum_fault(recording)
+    if fault:
+      return piece.without("ignored", fault)
   elif recording.kind != "cine":
     raise Ignored(f"kind {recording.kind}: neither B-mode cine nor spectrum")
   what = f"{recording.kind}, {len(recording.frames)} frames"
@@ -236,17 +239,18 @@ def _with_data(piece: Piece, keep: Keep) -> Piece:
   )
 
 
-def _refuse_spectrum(recording: Recording) -> None:
-  """Raises Ignored for a Doppler picture that cannot be measured."""
+def _spectrum_fault(recording: Recording) -> str:
+  """Why a Doppler picture cannot be measured; "" if it can."""
   if recording.doppler is None:
-    raise Ignored(
+    return (
       f"Doppler picture ({recording.kind}) without scales: its header has no "
       "spectral region that fits it"
     )
   try:
     refuse_without_scale(recording.doppler)
   except ValueError as error:
-    raise Ignored(str(error)) from error
+    return str(error)
+  return ""
 
 
 def _with_ecg(piece: Piece) -> Piece:

@@ -62,7 +62,9 @@ def test_factor_and_baseline_may_be_absent(tmp_path):
   np.testing.assert_allclose(ecg.mv[:, 0], [0.5, 1.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+  "syntax", [ExplicitVRBigEndian, ImplicitVRLittleEndian]
+)
 def test_byte_order_is_that_of_the_file(tmp_path, syntax):
   dtype = ">i2" if syntax == ExplicitVRBigEndian else "<i2"
   mv = made_ecg(HZ)[:, 1:2]
@@ -99,7 +101,8 @@ def test_a_channel_without_signal_is_unknown(tmp_path, status):
   leads = [channel("i"), channel("ii", ChannelStatus=["UNZEROED", status])]
   ecg = read(tmp_path, group(made_ecg(HZ)[:, :2], leads))
   assert np.isnan(ecg.mv).all(axis=0).tolist() == [False, True]
-  assert ecg.warnings == (f"ECG channel 2 is {status}: its samples are unknown",)
+  said = f"ECG channel 2 is {status}: its samples are unknown"
+  assert ecg.warnings == (said,)
 
 
 @pytest.mark.parametrize(
