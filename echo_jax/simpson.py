@@ -70,6 +70,17 @@ def measure_discs(
   return Discs(np.array(widths), length)
 
 
+def measure_area_mm2(
+  mask: Bool[np.ndarray, "H W"], spacing_mm: Spacing
+) -> float:
+  """Area of the largest piece of the mask, its holes filled.
+
+  Raises:
+    ValueError: nothing in the mask, or an unusable spacing.
+  """
+  return abs(_area(_outline_px(mask) * _checked(spacing_mm)[::-1]))
+
+
 def single_plane_ml(plane: Discs) -> float:
   """Volume if every disc were a circle: pi/4 * length/n * sum(d d)."""
   return biplane_ml(plane, plane)
