@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy import signal
 
-from echo_jax.simpson import measure_area_mm2, measure_discs
+from echo_jax.simpson import measure_area_and_length
 from echo_jax.units import area_length_ml, ef_pct, s_from_ms
 
 Series = Float[np.ndarray, "t"]
@@ -40,9 +40,10 @@ def cavity_features(
   A single frame sets no extreme: series are medians of three frames.
   """
   seen = masks.any((1, 2))
-  area = _median_of_three(_areas_px(masks, seen))
+  area, length_mm = map(
+    _median_of_three, _measured(masks, seen, np.asarray(spacing_mm, np.float64))
+  )
   mm2 = float(np.prod(spacing_mm))
-  length_mm = _median_of_three(_lengths_mm(masks, seen, spacing_mm))
   low, high = _extremes(area)
   short, long = _extremes(length_mm)
   with np.errstate(divide="ignore", invalid="ignore"):
@@ -79,30 +80,18 @@ def study_features(videos: pd.DataFrame) -> pd.DataFrame:
   return means.dropna(axis=1, how="all")
 
 
-def _areas_px(
-  masks: Bool[np.ndarray, "t H W"], seen: Bool[np.ndarray, "t"]
-) -> Series:
-  """Largest piece of each mask; NaN where there is none."""
-  area = np.full(len(masks), np.nan)
-  for i in np.flatnonzero(seen):
-    area[i] = measure_area_mm2(masks[i], np.ones(2))
-  return area
-
-
-def _lengths_mm(
+def _measured(
   masks: Bool[np.ndarray, "t H W"], seen: Bool[np.ndarray, "t"],
   spacing_mm: Float[np.ndarray, "2"],
-) -> Series:  # fmt: skip
-  """Long axis of each mask; NaN where it has none, as if round."""
-  length = np.full(len(masks), np.nan)
-  if not np.isfinite(spacing_mm).all():
-    return length
+) -> tuple[Series, Series]:  # fmt: skip
+  """Area in pixels and length in mm of each mask; NaN where unknown."""
+  area, length = np.full((2, len(masks)), np.nan)
+  scaled = np.isfinite(spacing_mm).all()
+  scale = spacing_mm if scaled else np.ones(2)
   for i in np.flatnonzero(seen):
-    try:
-      length[i] = measure_discs(masks[i], spacing_mm).length_mm
-    except ValueError:  # as wide as long; it says which, we only need that
-      continue
-  return length
+    mm2, length[i] = measure_area_and_length(masks[i], scale)
+    area[i] = mm2 / np.prod(scale)
+  return area, length if scaled else length * np.nan
 
 
 def _beat_features(share: Series, frame_time_ms: Series) -> dict[str, float]:

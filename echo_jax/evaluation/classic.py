@@ -22,6 +22,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from echo_jax.data.clinical import (
   Column,
@@ -166,13 +167,16 @@ def fit_and_predict(
     [truths_of(targets, row) for row in studies.to_dict("records")]
   )
   split = studies["split"].to_numpy()
-  prediction = np.concatenate(
-    [
-      _predict(target, x, truth[:, place.label], split, candidates)
-      for target, place in zip(targets, layout(targets), strict=True)
-    ],
-    axis=1,
-  )
+  # On so few rows threads cost more than they give, on a busy machine
+  # a hundred times more: each waits for the others in every split of a tree.
+  with threadpool_limits(limits=1):
+    prediction = np.concatenate(
+      [
+        _predict(target, x, truth[:, place.label], split, candidates)
+        for target, place in zip(targets, layout(targets), strict=True)
+      ],
+      axis=1,
+    )
   judged = split != "train"
   about = studies.loc[judged, list(WHO)].assign(
     level="study", item_id=studies["study_id"], start_ms=np.nan
@@ -210,12 +214,16 @@ def _predict(
   columns = []
   for label in range(target.labels):
     name = target.classes[label] if target.kind == "multilabel" else target.name
-    model = _fit_best(name, x, truth[:, label], split, classes, candidates)
+    true = truth[:, label]
+    train = ~np.isnan(true) & (split == "train")
+    # A feature that nobody in training has can teach nothing.
+    told = np.where(np.isfinite(x[train]).any(axis=0), x, 0.0)
+    model = _fit_best(name, told, true, split, classes, candidates)
     if not classes:
-      columns.append(model.predict(x)[:, None])
+      columns.append(model.predict(told)[:, None])
       continue
     count = len(target.classes) if several else 2
-    chance = _chances(model, x, count)
+    chance = _chances(model, told, count)
     columns.append(chance if several else chance[:, 1:])
   return np.concatenate(columns, axis=1)
 
@@ -263,7 +271,7 @@ def _error(
   if not classes:
     return float(np.abs(model.predict(x) - truth).mean())
   place = truth.astype(int)
-  count = max(place.max(), int(max(model.classes_))) + 1
+  count = int(max(*place, *model.classes_)) + 1
   chance = _chances(model, x, count)[np.arange(len(x)), place]
   return float(-np.log(np.maximum(chance, LEAST_CHANCE)).mean())
 
