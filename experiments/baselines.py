@@ -66,7 +66,7 @@ class PixelRecipe:
 
   Attributes:
     size: pixels a side.
-    steps: of the U-Net's training.
+    width, levels, steps: of the U-Net and its training.
     frame_hz: at most so many frames a second are measured; an end-systole is
       then met within half of 1 / frame_hz.
     views: which videos are segmented and measured.
@@ -74,6 +74,8 @@ class PixelRecipe:
   """
 
   size: int = 64
+  width: int = 8
+  levels: int = 3
   steps: int = 300
   frame_hz: float = 30.0
   views: tuple[str, ...] = ("A4C",)
@@ -165,8 +167,9 @@ def train_segmenter(
   """The U-Net of the recipe, in the work directory `run`."""
   settings = {
     "data.dir": str(data_dir), "data.name": name, "data.views": recipe.views,
-    "input.size": recipe.size, "run.steps": recipe.steps,
-    "run.seed": recipe.seed,
+    "input.size": recipe.size, "unet.width": recipe.width,
+    "unet.levels": recipe.levels, "run.steps": recipe.steps,
+    "run.seed": recipe.seed, "optimizer.warmup_steps": recipe.steps // 15,
   } | {f"input.{key}": value for key, value in GREY.items()}  # fmt: skip
   built = experiment.prepare("experiments.segmentation", as_words(settings))
   experiment.run(built, run)

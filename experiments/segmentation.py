@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
   config.data = parts.data_config()
   config.unet = ConfigDict({"width": 8, "levels": 3, "groups": 4})
   config.optimizer = parts.optimizer_config(rate=1e-2)
-  config.optimizer.warmup_steps = 20
+  config.optimizer.warmup_steps = 40
   config.run = parts.run_config(steps=600, batch_size=16)
   config.run.validation_clips = 4
   return config.lock()
@@ -59,6 +59,7 @@ def tiny(config: ConfigDict) -> None:
       "input.size": 32,
       "unet.width": 4,
       "unet.levels": 2,
+      "optimizer.warmup_steps": 2,
       "run.steps": 8,
       "run.batch_size": 4,
     }

@@ -1,5 +1,7 @@
 """The classic pipeline and records from a built data set, and the CNN's run."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -16,8 +18,20 @@ from echo_jax.models.cnn import VideoCNN
 from echo_jax.targets import TARGETS
 from experiments import baselines
 
-RECIPE = baselines.PixelRecipe(size=32, steps=4, frame_hz=12.0)
+RECIPE = baselines.PixelRecipe(
+  size=32, width=4, levels=1, steps=4, frame_hz=12.0
+)
 TARGET = TARGETS["ef_pct"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compiles():
+  """These models are tiny: compiling them well costs more than it gives."""
+  before = jax.config.read("jax_disable_most_optimizations")
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", before)
+  jax.clear_caches()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +82,7 @@ def test_it_goes_on_where_it_was(done, data_dir, monkeypatch):
     np.testing.assert_array_equal(
       table["prediction"], again[name]["prediction"]
     )
-  other = baselines.PixelRecipe(size=32, steps=4, frame_hz=25.0)
+  other = dataclasses.replace(RECIPE, frame_hz=25.0)
   with pytest.raises(ValueError, match="frame_hz.*12"):
     baselines.run_baselines(
       data_dir, "synthetic_echo", workdir, [TARGET], other
