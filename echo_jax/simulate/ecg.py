@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from echo_jax.simulate import rhythm
-from echo_jax.simulate.cohort import ECG, RHYTHM, Study, make_rng
+from echo_jax.simulate.person import ECG, RHYTHM, Study, make_rng
 from echo_jax.simulate.views import VIEWS, beat_stream
 
 Events = Float[np.ndarray, "_ 5"]  # of any number
@@ -337,7 +337,7 @@ def simulate_ecg(
   shape = make_rng(person.seed, person.patient, 0, ECG, 2)
   waves = draw_waves(shape, person.sex, state.wide_qrs_ms)
   samples = math.ceil(duration_s * HZ - 1e-9)
-  dipole = sum_events(place_events(waves, beats), samples, HZ)
+  dipole = state.voltage * sum_events(place_events(waves, beats), samples, HZ)
   if state.rhythm == "atrial_fibrillation":
     dipole += draw_f_waves(study.rng(ECG, 1, clip, number), waves, samples, HZ)
   times = beats.r_wave_ms

@@ -95,6 +95,9 @@ class HeartState:
       a beat after two intervals of mean length.
     wide_qrs_ms: QRS of beats that the left bundle branch does not lead, 130
       and longer (chosen).
+    voltage: size of the ECG's waves over the usual.
+    aortic_opening_share: effective area of the aortic valve over a healthy
+      one's; below 1 the cusps are thick and open less.
   """
 
   anatomy: Anatomy
@@ -108,6 +111,8 @@ class HeartState:
   segment_functions: tuple[str, ...] = ()
   rhythm: str = "sinus"
   wide_qrs_ms: float = 150.0
+  voltage: float = 1.0
+  aortic_opening_share: float = 1.0
 
   @property
   def esv_ml(self) -> float:

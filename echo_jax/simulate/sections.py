@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from echo_jax.simulate import heart, motion, organs, scanner, slab, views
 
 MITRAL_LEVEL, AORTIC_LEVEL, TRICUSPID_LEVEL = 255, 200, 110
+STIFF_SAMPLES = 3  # by so much a closed valve's cusps would be thicker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +111,10 @@ def cavity_mask(
 
 
 def leaflets(section: Section, now: motion.Moment):
-  """[(points [2, 7, 2] in the plane, brightness)] of the valves in sight."""
+  """[(points [2, 7, 2] in the plane, brightness, thickness)] of the valves.
+
+  Thickness is in samples of the polar grid.
+  """
   if section.view == "PSAX":
     return []
   around, ends = section.around, _base_ends_mm(section, now)
@@ -120,16 +124,22 @@ def leaflets(section: Section, now: motion.Moment):
   if section.view in ("A3C", "PLAX"):
     mitral = organs.outflow_mitral_mm(around, ends, pose)
     aortic = organs.aortic_leaflets_mm(around, ends, pose)
-    drawn = [(mitral, MITRAL_LEVEL), (aortic, AORTIC_LEVEL)]
+    stiff = 1 - section.wall.ventricle.state.aortic_opening_share
+    level = round(AORTIC_LEVEL + (255 - AORTIC_LEVEL) * stiff)
+    thick = 1 + round(STIFF_SAMPLES * stiff)
+    drawn = [(mitral, MITRAL_LEVEL, 1), (aortic, level, thick)]
   else:
     left, right = ((end, pose.length_mm) for end in ends)
     share = 0.6 if section.view == "A4C" else 0.5
     mitral = heart.valve_mm(left, right, share, pose.mitral_open)
-    drawn = [(mitral, MITRAL_LEVEL)]
+    drawn = [(mitral, MITRAL_LEVEL, 1)]
     if section.view == "A4C":
       right = heart.tricuspid_leaflets_mm(section.wall.ventricle, pose)
-      drawn.append((right, TRICUSPID_LEVEL))
-  return [(_on_plane(section, now, lines), level) for lines, level in drawn]
+      drawn.append((right, TRICUSPID_LEVEL, 1))
+  return [
+    (_on_plane(section, now, lines), level, thick)
+    for lines, level, thick in drawn
+  ]
 
 
 def _base_ends_mm(section, now) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ from echo_jax.simulate import (
   tissue,
   views,
 )
-from echo_jax.simulate.cohort import PICTURE, RHYTHM, Study
+from echo_jax.simulate.person import PICTURE, RHYTHM, Study
 
 LEAFLET_DB = -17.0
 PAINTERS = ("plane", "slab")  # tissue.py and slab.py
@@ -119,13 +119,15 @@ def make_timeline(
   jitter = np.clip(rng.normal(size=count), -3, 3) * device.frame_jitter_ms
   jitter[0] = 0.0
   time = time + jitter
+  # the cusps' orifice is round: its radius goes with the root of its area
+  widest = math.sqrt(state.aortic_opening_share)
   poses = []
   for now in time.tolist():
     number = int(np.searchsorted(beats.r_wave_ms, now, side="right")) - 1
     since = (now - float(beats.r_wave_ms[number])) / 1000
     share = rhythm.ejected_at(cycles[number], since)
     opening = rhythm.valve_opening(cycles[number], since)
-    aortic = electrics.aortic_opening(cycles[number].phases, since)
+    aortic = widest * electrics.aortic_opening(cycles[number].phases, since)
     poses.append(heart.pose_at(ventricle, share, opening, opening, aortic))
   return Timeline(time, beats, cycles, tuple(poses))
 
@@ -284,8 +286,8 @@ def draw_frame(
   x, w = axes.heart_axes(scene.grid.x_mm, scene.grid.z_mm)
   where = heart.reference_coordinates(scene.ventricle, pose, x, w)
   valves = (
-    (heart.mitral_leaflets_mm(scene.ventricle, pose), 255),
-    (heart.tricuspid_leaflets_mm(scene.ventricle, pose), 110),
+    (heart.mitral_leaflets_mm(scene.ventricle, pose), 255, 1),
+    (heart.tricuspid_leaflets_mm(scene.ventricle, pose), 110, 1),
   )
   return develop(scene, scene.chest.sample(*where), valves, axes, rng)
 
@@ -302,7 +304,8 @@ def develop(
   Args:
     scene: what is fixed.
     field: the tissue's scatterers, overwritten.
-    valves: (points [2, point, 2] on `axes`, brightness) of each valve.
+    valves: (points [2, point, 2] on `axes`, brightness, thickness in samples)
+      of each valve.
     axes: where the heart lies.
     rng: brings blood and noise.
   """
@@ -322,7 +325,7 @@ def _draw_valves(scene, valves, axes):
   canvas = np.zeros((depths, beams), np.uint8)
   face = scene.device.face_radius_mm
   half = math.radians(scene.device.half_angle_deg)
-  for leaflets, level in valves:
+  for leaflets, level, thick in valves:
     x, z = axes.probe_axes(leaflets[..., 0], leaflets[..., 1])
     range_mm = np.hypot(x, z + face) - face
     angle = np.arctan2(x, z + face)
@@ -330,7 +333,7 @@ def _draw_valves(scene, valves, axes):
     depth = range_mm / scene.depth_mm * (depths - 1)
     points = np.rint(np.stack([beam, depth], axis=-1) * 16)  # 4 binary places
     lines = list(points.astype(np.int32))
-    cv2.polylines(canvas, lines, False, level, 1, cv2.LINE_AA, 4)
+    cv2.polylines(canvas, lines, False, level, thick, cv2.LINE_AA, 4)
   return canvas * scene.glint
 
 
@@ -354,11 +357,13 @@ def simulate_video(
     clip: another recording of the same heart: other beats, other speckle.
     view: one of views.VIEWS.
     viewpoint: how the plane misses the textbook's.  By default A4C is exact
-      and the other views have what `draw_viewpoint` gives the clip.
+      (but for the referred) and the other views have what `draw_viewpoint`
+      gives the clip.
     painter: one of `PAINTERS`, "plane" for A4C and "slab" for the other views
-      if not named.  Their pictures of A4C differ at a glance, and "plane"
-      draws neither a viewpoint nor segments that are not normal; where A4C has
-      these, "slab" must be named, and is wanted for the controls too.
+      and for the referred if not named.  Their pictures of A4C differ at a
+      glance, and "plane" draws neither a viewpoint nor segments that are not
+      normal; where A4C has these, "slab" must be named, and is wanted for the
+      controls too.
 
   Raises:
     ValueError: the size, the duration, the view or what the painter is asked
@@ -390,7 +395,9 @@ def _choose_painter(study, view, viewpoint, painter) -> str:
   """The painter asked for, or the view's own; refuses a silent change."""
   if painter not in ("", *PAINTERS):
     raise ValueError(f"painter {painter!r} is none of {', '.join(PAINTERS)}")
-  chosen = painter or ("plane" if view == "A4C" else "slab")
+  # of the referred, some have segments that only one painter draws: so all
+  plane = view == "A4C" and study.condition is None
+  chosen = painter or ("plane" if plane else "slab")
   odd = viewpoint is not None or segments.any_abnormal(
     study.heart.segment_functions
   )
@@ -425,7 +432,7 @@ def _film_plain(study, ventricle, size, clip):
 def _film_view(study, ventricle, size, clip, view, viewpoint):
   """(grid, film): any plane, and any function of the segments."""
   number = views.VIEWS.index(view)
-  if number:
+  if number or study.condition is not None:
     window = views.view_window(study, view, clip)
     study = dataclasses.replace(study, window=window)
     viewpoint = viewpoint or views.draw_viewpoint(study, view, clip)

@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float
 
 from echo_jax.simulate import motion, scanner
-from echo_jax.simulate.cohort import VIEWPOINT, Study
 from echo_jax.simulate.heart import (
   CAP_SHARE,
   TABLE_SIZE,
   Ventricle,
   pose_at,
 )
+from echo_jax.simulate.person import VIEWPOINT, Study
 
 VIEWS = ("A4C", "A2C", "A3C", "PLAX", "PSAX")
 ANGLE_DEG = {"A4C": 0.0, "A2C": 60.0, "A3C": 120.0, "PLAX": 120.0}

@@ -10,7 +10,12 @@ import pytest
 from data_builders import synthetic_echo
 from echo_jax.data import schema
 from echo_jax.data.frames import decode_frame, decode_mask
-from echo_jax.simulate import draw_study, measure_heart, simulate_video
+from echo_jax.simulate import (
+  Switches,
+  draw_study,
+  measure_heart,
+  simulate_video,
+)
 
 
 def _dataset(**changed):
@@ -107,3 +112,69 @@ def test_sizes_are_those_of_the_heart():
   found = measure_heart(draw_study(0, 0, 0, "independent").heart)
   for name in ("lvidd_mm", "lvids_mm", "ivsd_mm", "lvpws_mm"):
     assert record[name] == getattr(found, name)
+
+
+def _referral(**changed):
+  return _dataset(
+    patients=8, size=32, cohort="referral", shares={"train": 1.0}, **changed
+  )
+
+
+def test_a_referred_study_is_one_set_of_labels_over_all_its_recordings():
+  """Cines, spectra and one ECG; a spectrum has its scales and no cavity."""
+  dataset = _referral(views=("A4C", "PLAX"))
+  first = dataset.items[0].facts["patient"], dataset.items[0].facts["study"]
+  of_study = [
+    item for item in dataset.items
+    if (item.facts["patient"], item.facts["study"]) == first
+  ]  # fmt: skip
+  records = [dataset.read(item)[0] for item in of_study]
+  study = draw_study(0, *first, "referral")
+  spectra = [r for r in records if r["doppler_location"]]
+  assert tuple(
+    r["doppler_location"] for r in spectra
+  ) == study.condition.spectra
+  assert all(r["kind"] in ("cw", "pw", "tdi") for r in spectra)
+  assert all(r["doppler_cm_s"] > 0 and r["doppler_ms"] > 0 for r in spectra)
+  for name in (
+    "ef_pct", "as_grade", "disease", "rhythm", "segment_09", "sex",
+    "nt_probnp_pg_ml", "carrier_ttn", "arrhythmic_event_2y",
+  ):  # fmt: skip
+    values = {str(r[name]) for r in records}
+    assert len(values) == 1, name
+  with_ecg = [r for r in records if r["ecg_mv"].size]
+  assert len(with_ecg) == study.condition.has_ecg
+  for r in with_ecg:
+    assert r["ecg_mv"].shape == (5000, 12) and r["view"] == "A4C"
+
+
+def test_what_the_clinic_does_not_know_is_unknown_in_the_record():
+  dataset = _referral()
+  for item in dataset.items:
+    if "location" in item.facts:
+      continue
+    facts = item.facts
+    study = draw_study(0, facts["patient"], facts["study"], "referral")
+    record, _ = dataset.read(item)
+    known = study.condition.record | study.condition.genes
+    for name, value in known.items():
+      if value is None:
+        assert str(record[name]) == str(schema.unknown(name)), name
+      else:
+        assert record[name] == value or record[name] == pytest.approx(value)
+
+
+def test_a_reader_who_errs_changes_labels_and_says_so():
+  plain, noisy = (
+    _referral(switches=Switches(label_noise=noise)) for noise in (0.0, 1.0)
+  )
+  item = plain.items[0]
+  true, read = plain.read(item)[0], noisy.read(item)[0]
+  assert (true["ef_method"], read["ef_method"]) == ("simulated", "reported")
+  assert true["ef_pct"] != read["ef_pct"]
+  assert true["frames"] == read["frames"]
+
+
+def test_the_first_studies_are_kept_where_fewer_are_asked_for():
+  all_of, one = _referral(), _referral(studies=1)
+  assert [i for i in all_of.items if i.facts["study"] == 0] == list(one.items)

@@ -9,8 +9,8 @@ from scipy.signal import welch
 from echo_jax.data.ingest.ecg import ECG as Record
 from echo_jax.data.ingest.ecg import r_peaks_ms
 from echo_jax.simulate import VIEWS, draw_study, ecg, ecg_faults, heart, rhythm
-from echo_jax.simulate.cohort import ECG as COHORT_ECG
-from echo_jax.simulate.cohort import make_rng
+from echo_jax.simulate.person import ECG as COHORT_ECG
+from echo_jax.simulate.person import make_rng
 from echo_jax.simulate.video import make_timeline
 
 HZ = 500.0
