@@ -84,7 +84,7 @@ class StudyMaker:
       arrays |= part.arrays
     read = [n for n in self.contract.modalities if n in ARRAYS]
     example = {
-      **{name: arrays[name] for one in read for name in ARRAYS[one]},
+      **{k: arrays[k] for one in read for k in names_read(one, arrays)},
       "present": np.array([there.get(name, False) for name in MODALITIES]),
       "target": np.asarray(truths_of(self.targets, row), np.float32),
       "study_id": row["study_id"],
@@ -139,6 +139,14 @@ class StudyMaker:
       batch["view"][place] = VIEWS.index(cine["view"])
       batch["video_valid"][place] = True
     return batch
+
+
+def names_read(modality: str, arrays: Mapping[str, Any]) -> tuple[str, ...]:
+  """Arrays that a model reads of a modality: what a frozen encoder gave."""
+  if f"{modality}_tokens" not in arrays:
+    return ARRAYS[modality]
+  valid = ("doppler_valid",) if modality == "doppler" else ()
+  return (f"{modality}_tokens", *valid)
 
 
 def with_video(present: np.ndarray, video_valid: np.ndarray) -> np.ndarray:
@@ -239,6 +247,32 @@ def prepare_signals(
     made.append(signals)
     notes += why
   return stack(made) | {"notes": np.array(notes, str).reshape(-1, 2)}
+
+
+def encode_signals(
+  signals: Batch, modality: str, encode: Callable[[Batch], Any], batch: int = 32
+) -> Batch:
+  """Signals with what a frozen encoder makes of one modality, [N n d].
+
+  Args:
+    signals: of all studies, from `prepare_signals`.
+    modality: "doppler" or "ecg"; its own arrays are left out.
+    encode: arrays of `batch` studies -> tokens.
+  """
+  count = len(signals["doppler_valid"])
+  size = min(batch, count)
+  read = {name: signals[name] for name in ARRAYS[modality]}
+  parts = []
+  for start in tqdm(
+    range(0, count, size), desc=f"{modality} tokens", disable=None
+  ):
+    rows = np.arange(start, start + size) % count  # one shape, one program
+    parts.append(np.asarray(encode({k: v[rows] for k, v in read.items()})))
+  tokens = np.concatenate(parts)[:count].astype(np.float32)
+  kept = {k: v for k, v in signals.items() if k not in ARRAYS[modality]}
+  valid = {k: read[k] for k in names_read(modality, {f"{modality}_tokens": 0})
+           if k in read}  # fmt: skip
+  return kept | valid | {f"{modality}_tokens": tokens}
 
 
 def encode_studies(
