@@ -11,8 +11,8 @@ from pathlib import Path
 from echo_jax import __version__
 
 COMMANDS = (
-  "demo", "build", "inspect", "deid", "leakage", "train", "evaluate", "predict",
-  "score", "bench",
+  "demo", "build", "simulate", "inspect", "deid", "leakage", "train",
+  "evaluate", "predict", "score", "bench",
 )  # fmt: skip
 
 

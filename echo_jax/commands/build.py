@@ -14,7 +14,7 @@ import pkgutil
 from pathlib import Path
 
 import data_builders
-from echo_jax.data.build import build
+from echo_jax.data.build import Dataset, build
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       description=module.__doc__,
       formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    _add_shared(sub)
+    sub.add_argument("--data-dir", type=Path, required=True)
+    add_shared(sub)
     module.add_options(sub)
     sub.set_defaults(make_dataset=module.from_options)
 
 
-def _add_shared(parser: argparse.ArgumentParser) -> None:
-  """What does not depend on the data set."""
-  parser.add_argument("--data-dir", type=Path, required=True)
+def add_shared(parser: argparse.ArgumentParser) -> None:
+  """How to build, whatever the data set."""
   parser.add_argument(
     "--workers", type=_count, default=_cores(), metavar="N",
     help="processes that read (default: one for each core, %(default)s); the "
@@ -70,12 +70,18 @@ def _cores() -> int:
 
 def run(args: argparse.Namespace) -> int:
   """Builds, prints the counts."""
+  return run_build(args.make_dataset(args), args.data_dir, args)
+
+
+def run_build(
+  dataset: Dataset, data_dir: Path, args: argparse.Namespace
+) -> int:
+  """Builds a data set as the options of `add_shared` say."""
   if args.beam_option and not args.beam:
     raise ValueError("--beam-option has no effect without --beam")
   beam = [f"--{option}" for option in args.beam_option] if args.beam else None
   report = build(
-    args.make_dataset(args), args.data_dir, workers=args.workers,
-    overwrite=args.overwrite, beam=beam,
-  )  # fmt: skip
+    dataset, data_dir, workers=args.workers, overwrite=args.overwrite, beam=beam
+  )
   print(report)
   return 0

@@ -1,9 +1,10 @@
-"""Shows what is in DICOM or movie files: times, scale, sector, warnings.
+"""Shows what is in DICOM, movie or ECG files: times, scale, leads, warnings.
 
 Example:
   echo-jax inspect clip.dcm
   echo-jax inspect archive/ward7 --json > ward7.json
   echo-jax inspect clip.dcm --figure clip.png
+  echo-jax inspect ecg.dcm record.hea
 """
 
 import argparse
@@ -20,9 +21,12 @@ import numpy as np
 
 from echo_jax import units
 from echo_jax.cli import UserError
+from echo_jax.commands.inspect_ecg import describe_ecg, ecg_lines
 from echo_jax.data.folders import walk
 from echo_jax.data.ingest import Recording, read_recording
+from echo_jax.data.ingest.ecg import signal_files
 from echo_jax.data.ingest.picture import draw_recording, stack_pictures
+from echo_jax.data.ingest.reading import is_ecg, is_wfdb, read_ecg
 from echo_jax.data.ingest.recording import repeated_frames, why_not_as_is
 from echo_jax.data.ingest.sector import bounding_box
 from echo_jax.data.ledger import Rejected
@@ -40,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )  # fmt: skip
   parser.add_argument(
     "--json", action="store_true",
-    help="a list of objects with the same keys each; unknown is null",
+    help="a list of objects with the same keys for each recording, and others "
+    "for each ECG; unknown is null",
   )  # fmt: skip
   parser.add_argument(
     "--figure", "--picture", type=Path, metavar="OUT.png",
@@ -55,8 +60,12 @@ def run(args: argparse.Namespace) -> int:
   for path in _files(args.files):
     recording = None
     try:
-      recording = read_recording(path)
-      facts.append({"file": str(path)} | describe(recording))
+      if is_ecg(path):
+        about = describe_ecg(read_ecg(path))
+      else:
+        recording = read_recording(path)
+        about = describe(recording)
+      facts.append({"file": str(path)} | about)
     except Rejected as error:
       facts.append({"file": str(path), "error": str(error)})
     except OSError as error:
@@ -77,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
 def _files(paths: list[Path]) -> Iterator[Path]:
   """The files named, and all files in the folders named, in a fixed order.
 
+  Signal files of WFDB records are left to their headers.
+
   Raises:
     UserError: a folder without any file.
   """
@@ -87,7 +98,9 @@ def _files(paths: list[Path]) -> Iterator[Path]:
     inside = list(walk(path))
     if not inside:
       raise UserError(f"{path} is a folder without any file")
-    yield from inside
+    headers = [one for one in inside if is_wfdb(one)]
+    signals = {part for header in headers for part in signal_files(header)}
+    yield from (one for one in inside if one not in signals)
 
 
 def describe(recording: Recording) -> dict[str, Any]:
@@ -179,6 +192,8 @@ def as_text(facts: dict[str, Any]) -> str:
   lines = [facts["file"]]
   if "error" in facts:
     return "\n".join([*lines, _line("error", facts["error"])])
+  if facts["kind"] == "ecg":
+    return "\n".join([*lines, *(_line(*one) for one in ecg_lines(facts))])
   heart_rate = facts["heart_rate_bpm"]
   lines += [
     _line("kind", facts["kind"]),

@@ -24,6 +24,7 @@ from echo_jax.data.clips import (
 )
 from echo_jax.data.contract import (
   InputContract,
+  draw_cavity,
   draw_clip,
   fit_sector,
   fitted_spacing,
@@ -51,12 +52,24 @@ class ClipMaker:
     targets: whose truth goes with it.
     augmentation: of training clips.
     sector: whether the batch has the sector of each clip.
+    cavity: whether it has `lv_mask` [T H W] and `lv_mask_known` of each clip.
+
+  Raises:
+    ValueError: cavities beside an augmentation that would move only frames.
   """
 
   contract: InputContract
   targets: tuple[Target, ...] = ()
   augmentation: Augmentation = Augmentation()
   sector: bool = False
+  cavity: bool = False
+
+  def __post_init__(self) -> None:
+    if self.cavity and self.augmentation.moves:
+      raise ValueError(
+        f"{self.augmentation} moves frames and not the cavity's masks; use "
+        "augmentations of brightness only"
+      )
 
   def windows(self, record: Record) -> Windows:
     """Where clips of this video may lie.
@@ -122,6 +135,9 @@ class ClipMaker:
       example["cohort_name"] = record["cohort_name"]
     if sector:
       example["sector"] = fit_sector(record, contract)
+    if self.cavity:
+      example["lv_mask_known"] = np.bool_(len(record["lv_mask"]) > 0)
+      example["lv_mask"] = draw_cavity(record, clip, contract)
     return example
 
 

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from echo_jax.data.ingest.ecg import FLAT_MV, bridged, rate_ratio, resampled
+from echo_jax.data.ingest.ecg import (
+  ECG,
+  FLAT_MV,
+  bridged,
+  rate_ratio,
+  resampled,
+)  # fmt: skip
 
 LIMB_LEADS = ("i", "ii", "iii", "avr", "avl", "avf")
 LEADS = (*LIMB_LEADS, "v1", "v2", "v3", "v4", "v5", "v6")
@@ -29,6 +35,7 @@ IDENTITIES: tuple[dict[str, float], ...] = (
 IDENTITY_TOLERANCE = 0.2
 OPPOSED = -0.5  # correlation of I with V6, chosen; it is positive as a rule
 LEAST_KNOWN = 0.5  # share of samples that a lead must have
+CHECKED_S = 10.0  # of a recording, the length of a diagnostic ECG
 EDGE_S = 0.2  # read past the end, so that the filter does not see it
 
 
@@ -161,6 +168,29 @@ def prepare_ecg(
     round(span_s * to_hz),
     flaws + ((doubt,) if doubt else ()),
   )
+
+
+def usable_leads(ecg: ECG) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Leads of the first 10 s that a model can use, and what others lack.
+
+  Of leads that are not among the twelve only the positions are told.
+
+  Raises:
+    ValueError: as `prepare_ecg`.
+  """
+  strange = [name for name in ecg.leads if name not in LEADS]
+  prepared = prepare_ecg(
+    ecg.mv, ecg.hz, ecg.leads, to_hz=ecg.hz, span_s=CHECKED_S,
+    leave_out=strange,
+  )  # fmt: skip
+  there = zip(LEADS, prepared.lead_valid, strict=True)
+  flaws = prepared.flaws
+  if strange:
+    places = ", ".join(str(ecg.leads.index(name) + 1) for name in strange)
+    flaws += (
+      f"ECG leads in positions {places} are not among the twelve: not used",
+    )
+  return tuple(name for name, valid in there if valid), flaws
 
 
 def _centred(

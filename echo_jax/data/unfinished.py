@@ -32,7 +32,7 @@ class Unfinished:
     self.whole = self.folder / "whole"
 
   def __enter__(self) -> "Unfinished":
-    self._lock = _lock(self.folder)
+    self._lock = lock(self.folder)
     self._recover()
     return self
 
@@ -117,7 +117,7 @@ class Unfinished:
     shutil.rmtree(self.folder)
 
 
-def _lock(folder: Path) -> TextIO:
+def lock(folder: Path) -> TextIO:
   """Takes the lock of a build; the system frees it when the process ends."""
   while True:
     folder.mkdir(parents=True, exist_ok=True)

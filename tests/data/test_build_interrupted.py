@@ -47,6 +47,18 @@ def full_record(name="t:v", split="train", **changes):
     ecg_mv=((0.5, -0.25), (1, 2), (0, 0)), ecg_hz=500.0, ecg_leads="I,V1",
     ecg_after_video_h=-30.5, doppler_box_px=(1, 2, 30, 40),
     doppler_zero_px=20.5, doppler_cm_s=1.5, doppler_ms=4.25,
+    doppler_location="mitral_pw", ef_beat_pct=(50.5, 48.25), la_ml=61.5,
+    lv_mass_g=180.25, rv_basal_mm=34.5, as_grade="mild", as_vmax_cm_s=270.5,
+    as_mean_mmhg=17.25, as_area_cm2=1.75, as_discordant=0,
+    stroke_index_ml_m2=38.5, mr_grade="none", mr_ml=2.5, rhythm="sinus",
+    disease="valvular", study_day=365.0, arrhythmic_event_2y=1,
+    **{f"segment_{i:02d}": "akinetic" for i in range(1, 18)},
+    systolic_mmhg=128.0, diastolic_mmhg=76.5, diabetes="yes",
+    creatinine_mg_dl=1.25, nt_probnp_pg_ml=820.0, beta_blocker="no",
+    renin_angiotensin_inhibitor="yes", diuretic="no", anticoagulant="yes",
+    polygenic_score_sd=-0.75,
+    **{f"carrier_{gene}": "no" for gene in
+       ("ttn", "lmna", "flnc", "myh7", "mybpc3", "ttr")},
   )  # fmt: skip
   assert set(known) == set(schema.FIELDS)
   return schema.make_record(**(known | changes))

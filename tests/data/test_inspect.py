@@ -6,10 +6,13 @@ import cv2
 import numpy as np
 import pydicom.data
 import pytest
+from made_ecg import HZ, channel, group, twelve, write_ecg, write_wfdb
 from made_files import drawn_clip, region, write_avi, write_dicom
+from made_signals import made_ecg
 from pydicom.examples import get_path
 
 from echo_jax.cli import main
+from echo_jax.data.signals import LEADS
 
 CLIP = drawn_clip(6)
 
@@ -221,3 +224,46 @@ def test_regions_in_the_figure(duplex, tmp_path):
   assert blue[0, 50:300].all() and not blue[120:].any()
   assert pink[239, 50:300].all() and not pink[:120].any()
   assert pink[160, :].all()  # the zero line
+
+
+@pytest.mark.parametrize("dicom", [True, False])
+def test_an_ecg_and_its_faults(tmp_path, dicom, capsys):
+  """I and II have changed names, V1 is flat, V6 is absent."""
+  mv = made_ecg(HZ)[:, :11]
+  mv[:, [0, 1]] = mv[:, [1, 0]]
+  mv[:, 6] = 0.01
+  if dicom:
+    leads = [channel(lead) for lead in LEADS[:11]]
+    path = write_ecg(tmp_path / "ecg", [group(mv, leads)])
+  else:
+    path = write_wfdb(tmp_path, mv=mv, leads=LEADS[:11])
+  assert main(["inspect", str(path)]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[1:5] == [
+    "  kind       ecg",
+    "  rate       250 Hz",
+    "  duration   4 s, 1000 samples",
+    "  leads      11: i, ii, iii, avr, avl, avf, v1, v2, v3, v4, v5",
+  ]
+  assert lines[6:8] == [
+    "  missing    v6 (of the twelve)",
+    "  usable     4 of 12, by the first 10 s",
+  ]
+  warned = "\n".join(lines[8:])
+  assert "  WARNING    ECG lead v1 is flat: 0 mV from lowest" in warned
+  assert "it fits if i and ii are exchanged: limb leads not used" in warned
+
+
+def test_ecgs_of_a_folder(tmp_path, capsys):
+  """Signal files go with their header; what is no ECG stays an error."""
+  (tmp_path / "b").mkdir()
+  write_wfdb(tmp_path / "b", mv=1000 * made_ecg(HZ))
+  write_ecg(tmp_path / "c", [twelve(ChannelSensitivityUnitsSequence=None)])
+  assert main(["inspect", str(tmp_path), "--json"]) == 1
+  refused, large = json.loads(capsys.readouterr().out)
+  assert refused["error"].startswith("ECG without units: channel 1 has no Chan")
+  assert (large["kind"], large["rate_hz"], large["span_s"]) == ("ecg", HZ, 4.0)
+  assert large["usable_leads"] == [] and large["missing_leads"] == []
+  assert "divide by 1000" in large["warnings"][0]
+  span_mv = 1000 * np.ptp(made_ecg(HZ)[:, 1])
+  assert large["range_mv"][1] == pytest.approx(span_mv, rel=1e-3)

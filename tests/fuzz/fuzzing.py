@@ -290,6 +290,8 @@ def _run_damaged(
     _opened.clear()
     if kind == "files":
       ended = _read_file(folder / chosen)
+    elif kind == "study":
+      ended = _read_study(folder)
     else:
       ended = _read_folder(kind, folder, names, rng)
     return ended if str(folder / chosen) in _opened else "not reached"
@@ -328,7 +330,7 @@ def _openers(whole: Path, kind: str) -> Mapping[Path, frozenset[str]]:
   """
   _listen()
   files = [path for path in whole.rglob("*") if path.is_file()]
-  if kind == "files":
+  if kind in ("files", "study"):
     return {path.relative_to(whole): frozenset() for path in files}
   found: dict[Path, set[str]] = {}
 
@@ -356,11 +358,29 @@ def _dataset(kind: str, folder: Path) -> Any:
   return builder.dataset(folder, **options)
 
 
+def _read_study(folder: Path) -> str:
+  from echo_jax.data.ledger import Rejected
+  from echo_jax.data.study_folder import read_study_folder
+
+  try:
+    study = read_study_folder(folder)
+  except Rejected:
+    return "refused"
+  files = [path for path in folder.rglob("*") if path.is_file()]
+  if sum(study.counts.values()) != len(files):
+    raise AssertionError(f"{len(files)} files, but {study.counts}")
+  return "refused" if study.counts["refused"] else "read"
+
+
 def _read_file(path: Path) -> str:
   from echo_jax.data.ingest import read_recording, to_record
+  from echo_jax.data.ingest.reading import is_ecg, read_ecg
   from echo_jax.data.ledger import Rejected
 
   try:
+    if is_ecg(path):
+      read_ecg(path)
+      return "read"
     recording = read_recording(path)
     to_record(
       recording, video_id="f:v", study_id="f:s", patient_id="f:p", split="test"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import stuck
 from fuzzing import Limits, fuzz, mutate
+from made_ecg import twelve, write_ecg, write_wfdb
 from made_files import (
   drawn_clip,
   jpeg,
@@ -27,6 +28,7 @@ from test_echonet_lvh import source as echonet_lvh_source  # noqa: F401
 from test_echonet_pediatric import (
   source as echonet_pediatric_source,  # noqa: F401
 )
+from test_ingest_doppler import drawn_spectrum, spectral
 from test_mimic import source as mimic_iv_echo_source  # noqa: F401
 from test_tmed2 import source as tmed2_source  # noqa: F401
 
@@ -34,7 +36,7 @@ BUILDERS = (
   "acdc", "camus", "echonet_dynamic", "echonet_lvh", "echonet_pediatric",
   "mimic_iv_echo", "tmed2",
 )  # fmt: skip
-KINDS = ("files", "dicom_folder", *BUILDERS)
+KINDS = ("files", "study", "dicom_folder", *BUILDERS)
 SHORT, LONG = 30, 2_500  # cases a kind
 
 
@@ -46,6 +48,7 @@ def seeds(request, tmp_path_factory):
     made = request.getfixturevalue(f"{name}_source")
     shutil.copytree(made, root / name)
   write_files(root / "files")
+  write_study(root / "study")
   (root / "dicom_folder").mkdir()
   shutil.copytree(root / "files", root / "dicom_folder" / "ward")
   return root
@@ -68,8 +71,23 @@ def write_files(folder):
     folder / "jpeg.dcm", [jpeg(frame) for frame in grey], grey.shape,
     "1.2.840.10008.1.2.4.50", regions, **times,
   )  # fmt: skip
+  write_ecg(folder / "ecg.dcm", [twelve()])
   write_avi(folder / "clip.avi", grey)
   write_mp4(folder / "clip.mp4", grey, [0, 20, 45])
+
+
+def write_study(folder):
+  """A cine, a spectrum, two ECGs and records, all small."""
+  folder.mkdir()
+  grey = drawn_clip(2)[:, ::4, ::4].copy()
+  whose = {"PatientID": "4711", "StudyInstanceUID": "1.2.3"}
+  write_dicom(folder / "cine.dcm", grey, [region(x1=60, y1=50)], **whose)
+  write_dicom(folder / "pw.dcm", drawn_spectrum()[None], [spectral()], **whose)
+  write_ecg(folder / "ecg.dcm", [twelve()])
+  write_wfdb(folder, sex="female", age="60")
+  (folder / "records.csv").write_text(
+    "patient_id,age_years,sex,height_cm,carrier_ttn\n4711,60,F,178,no\n"
+  )
 
 
 def check(outcome, kinds, cases):

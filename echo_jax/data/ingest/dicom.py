@@ -73,7 +73,7 @@ def read_dicom(path: Path) -> Recording:
   Raises:
     Rejected: damaged, not ultrasound, without pixels or not decodable.
   """
-  with _quiet():  # values are converted, and complained of, when asked for
+  with quiet():  # values are converted, and complained of, when asked for
     return _read(path)
 
 
@@ -118,7 +118,20 @@ def open_dicom(path: Path, pixels: bool = True) -> tuple[Header, FileDataset]:
   Raises:
     Rejected: not DICOM, damaged, or not 2-D ultrasound.
   """
-  with _quiet() as said:
+  dataset = load_dataset(path, pixels)
+  header = Header(dataset)
+  with quiet():
+    check_is_ultrasound(header, dataset)
+  return header, dataset
+
+
+def load_dataset(path: Path, pixels: bool = True) -> FileDataset:
+  """Any DICOM file, whose values are not converted yet.
+
+  Raises:
+    Rejected: not DICOM, or damaged.
+  """
+  with quiet() as said:
     try:
       _check_deflated(path)
       dataset = pydicom.dcmread(
@@ -134,10 +147,7 @@ def open_dicom(path: Path, pixels: bool = True) -> tuple[Header, FileDataset]:
     raise Rejected(
       "truncated DICOM: the file ends before its pixel data do; copy it again"
     )
-  header = Header(dataset)
-  with _quiet():
-    _check_is_ultrasound(header, dataset)
-  return header, dataset
+  return dataset
 
 
 def _check_deflated(path: Path) -> None:
@@ -180,7 +190,7 @@ def device_name(header: Header) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[list[warnings.WarningMessage]]:
+def quiet() -> Iterator[list[warnings.WarningMessage]]:
   """Keeps pydicom's words off the screen: they may quote patient text."""
   logger = logging.getLogger("pydicom")
   level = logger.level
@@ -193,7 +203,8 @@ def _quiet() -> Iterator[list[warnings.WarningMessage]]:
     logger.setLevel(level)
 
 
-def _check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
+def check_is_ultrasound(header: Header, dataset: FileDataset) -> None:
+  """Raises Rejected for what is not 2-D ultrasound; says what it is."""
   stored = _meta(dataset).text("MediaStorageSOPClassUID")
   if stored == DIRECTORY or header.has("DirectoryRecordSequence"):
     raise Rejected("DICOMDIR: a list of files, not a recording")
@@ -271,7 +282,12 @@ def read_identity(path: Path) -> Identity:
     Rejected: not DICOM, damaged, or not 2-D ultrasound.
   """
   header, _ = open_dicom(path, pixels=False)
-  with _quiet():
+  return identity_in(header)
+
+
+def identity_in(header: Header) -> Identity:
+  """Identifiers of any DICOM object."""
+  with quiet():
     parts = header.text("IssuerOfPatientID"), header.text("PatientID")
     sex = header.text("PatientSex").upper()
     return Identity(

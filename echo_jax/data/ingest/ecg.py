@@ -6,6 +6,7 @@ Axes: S sample, lead, r R wave.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 from scipy.signal import resample_poly
 
+from echo_jax.data.ingest.moment import Moment, moment_of
 from echo_jax.data.ledger import Rejected
 from echo_jax.units import MS_PER_S
 
@@ -25,6 +27,14 @@ FLAT_MV = 0.05  # from lowest to highest; a QRS of "low voltage" has 0.5 mV
 LEAST_S, LEAST_HZ = 2.0, 50.0  # the detector filters at 5 to 20 Hz
 MOST_SAMPLES_PER_BYTE = 64  # of FLAC; more cannot lie in the file
 CHECKSUM = 2**16
+SUBJECT = re.compile(
+  r"^#\s*<?(?:subject|patient)[ _]?id>?\s*:\s*(\S+)", re.MULTILINE | re.I
+)
+SEX = re.compile(r"^#\s*sex\s*:\s*([fm])", re.MULTILINE | re.I)
+AGE = re.compile(r"^#\s*age\s*:\s*(\d{1,3})\b", re.MULTILINE | re.I | re.A)
+# Time and date end the line of the record; a date is not without a time.
+STARTED = re.compile(r"\s(\d+:\d+:\d+)(?:\.\d+)?\s+(\d+/\d+/\d{4})$")
+FORM = "%H:%M:%S %d/%m/%Y"
 LONGEST_LINE = 1000  # the format allows 255; wfdb takes minutes for 70,000
 # What wfdb raises on a record that is damaged or not as the format says.
 RECORD_ERRORS = (
@@ -41,11 +51,13 @@ class ECG:
     mv: float32; NaN where the recorder lost the signal.
     hz: samples a second.
     leads: names in lower case, as PTB writes them: i ii iii avr avl avf v1...
+    warnings: what a user should know; without patient text.
   """
 
   mv: Float32[np.ndarray, "S lead"]
   hz: float
   leads: tuple[str, ...]
+  warnings: tuple[str, ...] = ()
 
 
 def require_wfdb() -> ModuleType:
@@ -128,6 +140,54 @@ def _lines(header: Path) -> list[str]:
   text = header.read_text(encoding="ascii", errors="ignore")
   lines = [line.strip() for line in text.splitlines()]
   return [line for line in lines if line and not line.startswith("#")]
+
+
+def signal_files(header: Path) -> tuple[Path, ...]:
+  """The files beside a header that hold its signals; none if it is closed."""
+  try:
+    names = dict.fromkeys(line.split()[0] for line in _lines(header)[1:])
+  except OSError:  # is said when the record is read
+    return ()
+  # Those that lead elsewhere are refused by `read_wfdb`.
+  return tuple(header.parent / name for name in names if "/" not in name)
+
+
+@dataclass(frozen=True)
+class Origin:
+  """Whose a record is, as the owner wrote it: never to be stored.
+
+  Attributes:
+    patient: MIMIC-IV-ECG writes `# <subject_id>: 1`; "" if not said.
+    sex: F, M or ""; PTB writes `# sex: female`.
+    age_years: NaN if not said; PTB writes `# age: 81`.
+    taken: start of the record; None if its date is not said.
+  """
+
+  patient: str
+  sex: str
+  age_years: float
+  taken: Moment | None
+
+
+def read_origin(header: Path) -> Origin:
+  """Person and time that a header states, mostly in its comments.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  text = header.read_text(encoding="ascii", errors="ignore")
+  named, sex, age = (
+    said[1] if (said := form.search(text)) else ""
+    for form in (SUBJECT, SEX, AGE)
+  )
+  start = STARTED.search((_lines(header) or [""])[0])
+  try:
+    time = start and datetime.strptime(" ".join(start.groups()), FORM)
+  except ValueError:
+    time = None
+  return Origin(
+    named, sex.upper(), float(age or "nan"), moment_of(time) if time else None
+  )
 
 
 def _check_files(about: object, folder: Path) -> None:

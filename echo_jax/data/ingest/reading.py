@@ -3,9 +3,12 @@
 
 from pathlib import Path
 
-from echo_jax.data.ingest.dicom import read_dicom
+from echo_jax.data.ingest.dicom import load_dataset, read_dicom
+from echo_jax.data.ingest.ecg import ECG, read_wfdb
+from echo_jax.data.ingest.header import Header
 from echo_jax.data.ingest.movie import read_movie
 from echo_jax.data.ingest.recording import Recording
+from echo_jax.data.ingest.waveform import is_waveform, read_waveform
 from echo_jax.data.ledger import Rejected
 
 HEAD_BYTES = 132
@@ -23,6 +26,35 @@ def read_recording(path: str | Path) -> Recording:
   if container == "dicom":
     return read_dicom(Path(path))
   return read_movie(Path(path))
+
+
+def read_ecg(path: str | Path) -> ECG:
+  """Reads a WFDB record, by its header, or a DICOM waveform object.
+
+  Raises:
+    Rejected: as `read_wfdb` and `read_waveform`.
+    ValueError: wfdb is not installed.
+    OSError: the file cannot be opened.
+  """
+  return read_wfdb(path) if is_wfdb(path) else read_waveform(path)
+
+
+def is_ecg(path: str | Path) -> bool:
+  """True for what `read_ecg` reads.
+
+  Raises:
+    Rejected: damaged, empty, or no recording at all.
+    OSError: the file cannot be opened.
+  """
+  if is_wfdb(path):
+    return True
+  dicom = sniff(path) == "dicom"
+  return dicom and is_waveform(Header(load_dataset(Path(path), pixels=False)))
+
+
+def is_wfdb(path: str | Path) -> bool:
+  """True for the header of a WFDB record, which is known by its name."""
+  return Path(path).suffix == ".hea" and Path(path).is_file()
 
 
 def sniff(path: str | Path) -> str:
