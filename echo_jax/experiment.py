@@ -456,7 +456,9 @@ def evaluate(
   }  # fmt: skip
   write_report(workdir, rows, estimates, about, split, notes, draw)
   for removed in experiment.missing_at_test:
-    _evaluate_without(removed, experiment, state, workdir, judged, about, seed)
+    _evaluate_without(
+      removed, experiment, state, workdir, tuple(judged), about, seed
+    )
   seen, unseen = (
     mean_embeddings(found[name][1]) for name in (train, validation)
   )

@@ -231,7 +231,8 @@ def build(
   model = make_model(config, contract, count_outputs(targets))
   maker = StudyMaker(contract, targets, scale)
   drawn = StudyMaker(contract, targets, scale, parts.make_augmentation(config))
-  studies = cache(partial(prepare, config, model, maker, source))
+  signals = cache(partial(read_signals, config, model, maker, source))
+  studies = cache(partial(prepare, config, model, maker, source, signals))
 
   def init(key: jax.Array) -> dict:
     example = example_study(contract)
@@ -447,26 +448,41 @@ def measure_scale(
   return StudyScale.measured(standardise_from(targets, truth), source)
 
 
+def read_signals(
+  config: ConfigDict, model: StudyModel, maker: StudyMaker,
+  source: Callable[..., StudySource], split: str, change: Change | None = None,
+) -> Batch:  # fmt: skip
+  """Spectra and ECGs of a split, or what frozen encoders make of them.
+
+  Says what of them is not used.
+  """
+  contract = maker.contract
+  path = _place(
+    config, change, split, "signals", coarsening=contract.coarsening,
+    ecg=[contract.ecg_hz, contract.ecg_span_s, *contract.ecg_leads],
+  )  # fmt: skip
+  studies = source(split, change) if change else source(split)
+  signals = kept(path, lambda: prepare_signals(studies, maker, split))
+  notes = [tuple(note) for note in signals.pop("notes")]
+  rows = studies.index.to_dict("records")
+  notes += [note for row in rows for note in maker.tables(row)[1]]
+  for line in count_notes(notes):
+    print(f"  {split}: {line}")
+  for name in frozen_signals(config):
+    encode = make_encode_signal(config, model, name)
+    signals = encode_signals(signals, name, encode)
+  return signals
+
+
 def prepare(
   config: ConfigDict, model: StudyModel, maker: StudyMaker,
-  source: Callable[..., StudySource], split: str, windows: int,
-  change: Change | None = None,
+  source: Callable[..., StudySource], signals: Callable[..., Batch],
+  split: str, windows: int, change: Change | None = None,
 ) -> PreparedStudies:  # fmt: skip
   """A split whose signals, and features of a frozen encoder, are ready."""
   contract = maker.contract
   studies = source(split, change) if change else source(split)
   place = partial(_place, config, change, split)
-  signals = kept(
-    place(
-      "signals", coarsening=contract.coarsening,
-      ecg=[contract.ecg_hz, contract.ecg_span_s, contract.ecg_leads],
-    ),
-    lambda: prepare_signals(studies, maker, split),
-  )  # fmt: skip
-  notes = [tuple(note) for note in signals.pop("notes")]
-  for name in frozen_signals(config):
-    encode = make_encode_signal(config, model, name)
-    signals = encode_signals(signals, name, encode)
   clips, features = "video" in contract.modalities, None
   if clips and config.video.features == CACHED:
     weights = load_encoder(config, contract)
@@ -482,11 +498,11 @@ def prepare(
         split,
       ),
     )  # fmt: skip
-  ready = PreparedStudies(studies, maker, signals, features, clips)
-  there = ", ".join(f"{name} {n}" for name, n in ready.counts().items())
-  print(f"{config.data.name} {split}: of {len(ready)} studies {there} have it")
-  for line in count_notes([*notes, *ready.notes]):
-    print(f"  {line}")
+  ready = PreparedStudies(
+    studies, maker, signals(split, change), features, clips
+  )
+  there = ", ".join(f"{n} {name}" for name, n in ready.counts().items())
+  print(f"{config.data.name} {split}: of {len(ready)} studies have {there}")
   return ready
 
 

@@ -8,7 +8,7 @@ position.  A batch is a dict: arrays under the record's names plus `video`;
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -141,9 +141,17 @@ class ClipMaker:
     return example
 
 
+@runtime_checkable
+class Draws(Protocol):
+  """Makes an example of training of an element of a source."""
+
+  def drawn(self, record: Any, rng: np.random.Generator) -> Batch:
+    """All that is random comes from `rng`."""
+
+
 def training_batches(
-  source: Sequence[Record],
-  maker: ClipMaker,
+  source: Sequence[Any],
+  maker: Draws,
   *,
   seed: int,
   batch_size: int,
@@ -159,7 +167,8 @@ def training_batches(
   is left out or padded when they do not divide.
 
   Args:
-    source: records, read at random; a `Mixture` has its weights respected.
+    source: records, or whole studies, read at random; a `Mixture` has its
+      weights respected.
     maker: draws the clips.
     seed: with the step number, decides everything.
     batch_size: of the global batch.
@@ -196,7 +205,7 @@ def training_batches(
 
 
 def _drawn_clips(
-  source: Sequence[Record], maker: ClipMaker, seed: int
+  source: Sequence[Any], maker: Draws, seed: int
 ) -> grain.MapDataset:
   """Row after row of training, before it is parted into batches."""
   if isinstance(source, Mixture):
@@ -236,8 +245,8 @@ class _Tag:
 class _Draw:
   """Reads a record by its position and draws a clip from it."""
 
-  source: Sequence[Record]
-  maker: ClipMaker
+  source: Sequence[Any]
+  maker: Draws
 
   def __call__(self, where: Any, rng: np.random.Generator) -> Batch:
     if isinstance(where, tuple):

@@ -72,24 +72,26 @@ class StudyMaker:
       **ecg.arrays, "ecg_present": np.bool_(ecg.present),
     }, [*doppler.notes, *ecg.notes]  # fmt: skip
 
-  def ready(
-    self, row: Mapping[str, Any], signals: Batch
-  ) -> tuple[Batch, Notes]:
+  def tables(self, row: Mapping[str, Any]) -> tuple[Batch, Notes]:
+    """Records and genes of a row of the study index, with `.._present`."""
+    arrays, notes = {}, []
+    for name in TABLES:
+      part = table_of(name, row, self.scale)
+      arrays |= part.arrays | {f"{name}_present": np.bool_(part.present)}
+      notes += part.notes
+    return arrays, notes
+
+  def ready(self, row: Mapping[str, Any], signals: Batch) -> Batch:
     """A study without its clips; `row` is of the study index."""
-    tables = {name: table_of(name, row, self.scale) for name in TABLES}
-    there = {name: part.present for name, part in tables.items()}
-    there |= {name: signals[f"{name}_present"] for name in ("doppler", "ecg")}
-    arrays = dict(signals)
-    for part in tables.values():
-      arrays |= part.arrays
+    arrays = signals | self.tables(row)[0]
+    there = {name: arrays[f"{name}_present"] for name in ARRAYS}
     read = [n for n in self.contract.modalities if n in ARRAYS]
-    example = {
+    return {
       **{k: arrays[k] for one in read for k in names_read(one, arrays)},
       "present": np.array([there.get(name, False) for name in MODALITIES]),
       "target": np.asarray(truths_of(self.targets, row), np.float32),
       "study_id": row["study_id"],
     }
-    return example, [note for part in tables.values() for note in part.notes]
 
   def drawn(self, study: Prepared, rng: np.random.Generator) -> Batch:
     """A study of training: one random, augmented window a cine."""
@@ -187,9 +189,9 @@ class PreparedStudies(Sequence):
     self._draws = clips and features is None
     self.index = source.index
     rows = source.index.to_dict("records")
-    made = [maker.ready(r, row_of(signals, i)) for i, r in enumerate(rows)]
-    self.notes = [note for _, notes in made for note in notes]
-    self._ready = stack([ready for ready, _ in made])
+    self._ready = stack(
+      [maker.ready(row, row_of(signals, i)) for i, row in enumerate(rows)]
+    )
     if clips and features is not None:
       self._ready |= features
       self._ready["present"] = with_video(
