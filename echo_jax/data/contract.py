@@ -8,8 +8,9 @@ Axes: T frame of the clip, H W pixels, c channel.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import jax
@@ -72,9 +73,7 @@ class InputContract:
 
   def hash(self, targets: Sequence[str] = ()) -> str:
     """Short digest of all settings and of what is predicted, in its order."""
-    settings = dataclasses.asdict(self) | {"targets": list(targets)}
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return settings_hash(dataclasses.asdict(self) | {"targets": list(targets)})
 
   @property
   def shape(self) -> tuple[int, int, int, int]:
@@ -94,6 +93,12 @@ class InputContract:
     raise ValueError(
       f"{what} was trained under another input contract: {', '.join(unequal)}"
     )
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+  """Short digest of plain settings, whatever their order."""
+  text = json.dumps(settings, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def draw_clip(
@@ -117,6 +122,16 @@ def draw_clip(
   return frames[where]
 
 
+def draw_cavity(
+  record: Record, clip: ClipFrames, contract: InputContract
+) -> Bool[np.ndarray, "T H W"]:
+  """The ventricle's mask in the frames of a clip; False where it has none."""
+  if not len(record["lv_mask"]):
+    return np.zeros(contract.shape[:3], bool)
+  masks = [decode_mask(record["lv_mask"][i]) for i in clip.index.tolist()]
+  return np.stack([fit_mask(mask, contract.size) for mask in masks])
+
+
 def _sector_of(record: Record) -> Bool[np.ndarray, "H W"]:
   """The stored sector; what is not known is not taken for everything."""
   if not record["sector"]:
@@ -132,8 +147,7 @@ def fit_frame(
   frame: UInt8[np.ndarray, "H W c"], size: int, channels: int
 ) -> UInt8[np.ndarray, "s s d"]:
   """One frame as a square of `size` pixels with 1 or 3 channels."""
-  if frame.shape[-1] != channels:
-    frame = _convert(frame, channels)
+  frame = recoloured(frame, channels)
   rows, columns = frame.shape[:2]
   if (rows, columns) == (size, size):
     return frame
@@ -158,9 +172,12 @@ def fitted_spacing(
   return spacing_mm * np.float32(max(rows, columns) / contract.size)
 
 
-def _convert(
+def recoloured(
   frame: UInt8[np.ndarray, "H W c"], channels: int
 ) -> UInt8[np.ndarray, "H W d"]:
+  """A grey or RGB frame as luminance (1 channel) or as three channels."""
+  if frame.shape[-1] == channels:
+    return frame
   if channels == 3:
     return np.repeat(frame, 3, axis=-1)
   # ITU-R BT.601 weights, as DICOM's YBR_FULL.
@@ -176,8 +193,15 @@ def fit_sector(
   Raises:
     ValueError: it is not known.
   """
-  sector = _sector_of(record).astype(np.uint8)[..., None] * 255
-  return fit_frame(sector, contract.size, 1)[..., 0] > 127
+  return fit_mask(_sector_of(record), contract.size)
+
+
+def fit_mask(
+  mask: Bool[np.ndarray, "H W"], size: int
+) -> Bool[np.ndarray, "s s"]:
+  """A mask in a square of `size` pixels, as `fit_frame` fits its frame."""
+  grey = mask.astype(np.uint8)[..., None] * 255
+  return fit_frame(grey, size, 1)[..., 0] > 127
 
 
 def normalise(
