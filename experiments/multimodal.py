@@ -87,7 +87,7 @@ from experiments import parts
 
 FUSIONS = ("late", "gated", "bottleneck", "cross")
 CACHED, END_TO_END = "cached", "end_to_end"
-SIGNALS = {"doppler": ("doppler", "location"), "ecg": ("ecg",)}  # parameters
+SIGNALS = ("doppler", "ecg")  # their encoders may come frozen
 ENCODER = "^encoder/"
 
 
@@ -362,10 +362,11 @@ def make_model(
   config: ConfigDict, contract: StudyContract, outputs: int
 ) -> StudyModel:
   """The encoders that the modalities need, and the fusion."""
-  trunk = Trunk(**config.trunk)
+  # One each: a module that is handed to two would be one set of weights.
+  trunk = partial(Trunk, **config.trunk)
   columns = {
     name: ClinicalEncoder(
-      trunk, len(number_columns(table)),
+      trunk(), len(number_columns(table)),
       tuple(len(column.categories) for column in category_columns(table)),
     )
     for name, table in TABLES.items()
@@ -373,8 +374,8 @@ def make_model(
   width, heads = config.trunk.width, config.trunk.heads
   encoders = {
     "video": StudyEncoder(len(VIEWS), width, 1, heads),
-    "doppler": DopplerEncoder(trunk, config.doppler.patch),
-    "ecg": ECGEncoder(trunk, config.ecg.hz, config.ecg.patch),
+    "doppler": DopplerEncoder(trunk(), config.doppler.patch),
+    "ecg": ECGEncoder(trunk(), config.ecg.hz, config.ecg.patch),
     **columns,
   }
   ours = {name: encoders[name] for name in contract.modalities}
@@ -558,17 +559,13 @@ def make_encode_signal(
       f"{run} took its {name} encoder from {theirs[name]['init_from']}; name "
       "that run"
     )
-  params = best_params(run)
-  params = {key: params[key] for key in SIGNALS[name]}
 
   @jax.jit
   def encode(params, arrays):
-    tokens, _ = model.apply(
-      {"params": params}, arrays, False, method=f"read_{name}"
-    )
-    return tokens
+    variables = {"params": {name: params}}
+    return model.apply(variables, arrays, method=f"encode_{name}")
 
-  return partial(encode, params)
+  return partial(encode, best_params(run)[name])
 
 
 def make_encode(
