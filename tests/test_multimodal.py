@@ -196,6 +196,45 @@ def test_cached_features_say_what_the_clips_say(finished, words, tmp_path):
   assert len(names) == 2 and "features" in names[0]
 
 
+def test_every_encoder_has_weights_of_its_own(finished):
+  """A trunk that is handed to two encoders would be one set of weights."""
+  params = finished[2].params
+  for name in ("doppler", "ecg", "clinical", "genetic"):
+    assert "trunk" in params[name], name
+
+
+def test_frozen_signals_say_what_the_signals_say(finished, words):
+  """Tokens of frozen encoders, in place of spectra and ECG, with the same
+  weights elsewhere: the same predictions."""
+  built, workdir, state = finished
+  settings = (
+    *words, f"doppler.init_from={workdir}", f"ecg.init_from={workdir}"
+  )
+  frozen = experiment.prepare(MODULE, settings, tiny=True)
+  inner = experiment.initial_state(frozen).params
+  assert not {"doppler", "ecg"} & set(inner)  # nothing of them is trained
+  batch = next(frozen.open_clips("test", 2)[1])
+  assert "doppler_tokens" in batch and "spectrum" not in batch
+  params = {name: state.params[name] for name in inner}
+  found = frozen.predict_step(params, state.aux, arrays_of(batch))[0]
+  wanted = built.predict_step(
+    state.params, state.aux, arrays_of(next(built.open_clips("test", 2)[1]))
+  )[0]
+  np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+  other = (*settings, "ecg.patch=25")
+  with pytest.raises(ValueError, match="another ecg"):
+    next(experiment.prepare(MODULE, other, tiny=True).batches(0))
+
+
+def test_weights_go_by_the_name_of_a_target(words):
+  given = (*words, "weights=('ef_pct:4',)")
+  config = experiment.prepare(MODULE, given, tiny=True).config
+  assert config["weights"] == ("ef_pct:4",)
+  for wrong, why in (("ef_pct", "target:number"), ("eff:2", "no target")):
+    with pytest.raises(ValueError, match=why):
+      experiment.prepare(MODULE, (*words, f"weights=('{wrong}',)"), tiny=True)
+
+
 def test_cached_features_want_an_encoder(words):
   with pytest.raises(ValueError, match="init_from"):
     experiment.prepare(MODULE, (*words, "video.features=cached"), tiny=True)
