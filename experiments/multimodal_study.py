@@ -26,7 +26,7 @@ import numpy as np
 from echo_jax import experiment
 from echo_jax.training.writers import write_whole
 from experiments import multimodal
-from experiments.multimodal_table import write_results
+from experiments.multimodal_table import AS_DRAWN, write_results
 
 DONE = "done.json"
 GUESS_S = 120.0  # an item, before one was measured; chosen
@@ -120,8 +120,25 @@ def run_item(
   experiment.evaluate(
     built, folder, clips=windows, progress=False, draw=False
   )
+  if "data.name" in dict(item.settings):  # the same patients, devices as drawn
+    drawn = [*words, f"data.name={shared['data.name']!r}"]
+    experiment.evaluate(
+      built_for(drawn, folder, tiny), folder, clips=windows, progress=False,
+      draw=False, into=folder / AS_DRAWN,
+    )  # fmt: skip
   spent = {"seconds": time.monotonic() - start}
   write_whole(folder / DONE, json.dumps(spent))
+
+
+def built_for(
+  words: Sequence[str], folder: Path, tiny: bool
+) -> experiment.Experiment:
+  """A trained item, with its own scale, for other settings of the data."""
+  config = multimodal.get_config()
+  if tiny:
+    multimodal.tiny(config)
+  experiment.override(config, words)
+  return multimodal.build(config, experiment.read_record(folder))
 
 
 def signal_encoders(item: Item, workdir: Path) -> dict[str, str]:
