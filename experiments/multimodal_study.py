@@ -71,6 +71,7 @@ def list_items(
 def run_study(
   workdir: Path, shared: Mapping[str, Any], items: Sequence[Item], *,
   minutes: float | int = np.inf, tiny: bool = False, progress: bool = True,
+  baselines: Path | None = None,
 ) -> bool:  # fmt: skip
   """Runs items that are not done, as far as time allows; writes the results.
 
@@ -79,6 +80,7 @@ def run_study(
     shared: settings of all items: data and video encoder.
     minutes: no item is begun that is expected to end later than this.
     tiny: for tests.
+    baselines: work directory of `experiments.baselines`, for the table.
 
   Returns:
     Whether all of them are done.
@@ -98,7 +100,7 @@ def run_study(
     run_item(item, workdir, shared, tiny=tiny, progress=progress)
   done = [item for item in items if item.seconds(workdir) is not None]
   if done:
-    write_results(workdir, done)
+    write_results(workdir, done, baselines)
   print(f"{len(done)} of {len(items)} items are done in {workdir}")
   return len(done) == len(items)
 
@@ -192,6 +194,9 @@ def main() -> int:
   options.add_argument(
     "--init-from", required=True, help="run of the video encoder"
   )
+  options.add_argument(
+    "--baselines", type=Path, help="of experiments.baselines, for the table"
+  )
   options.add_argument("--seeds", type=int, default=len(SEEDS))
   options.add_argument(
     "--minutes", type=float, default=np.inf, help="begin nothing after it"
@@ -208,8 +213,9 @@ def main() -> int:
     "init_from": args.init_from,
   }  # fmt: skip
   done = run_study(
-    args.workdir, shared, items, minutes=args.minutes, tiny=args.tiny
-  )
+    args.workdir, shared, items, minutes=args.minutes, tiny=args.tiny,
+    baselines=args.baselines,
+  )  # fmt: skip
   return 0 if done else 1
 
 

@@ -31,8 +31,13 @@ AS_DRAWN = "devices_as_drawn"  # folder: the confounded, judged on such
 ONE_SIDED = 0.9  # a two-sided interval whose lower end is the 95 % bound
 
 
-def write_results(workdir: Path, done: Sequence[Any]) -> None:
-  """`results.json` and `table.md` of the items that are done."""
+def write_results(
+  workdir: Path, done: Sequence[Any], baselines: Path | None = None
+) -> None:
+  """`results.json` and `table.md` of the items that are done.
+
+  `baselines` holds the tables of `experiments.baselines` on the same data.
+  """
   folders: dict[str, list[Path]] = {}
   for item in done:
     folders.setdefault(item.name, []).append(item.folder(workdir))
@@ -59,9 +64,44 @@ def write_results(workdir: Path, done: Sequence[Any]) -> None:
     "without": removals(folders, targets, margin),
     "confounding": confounding(folders),
   }  # fmt: skip
-  text = json.dumps(plain, indent=1, allow_nan=False)
+  if baselines:
+    plain |= baseline_results(tables_of(folders[JOINT]), baselines, targets)
+  text = json.dumps(plain, indent=None, allow_nan=False)
   write_whole(workdir / "results.json", text + "\n")
   write_whole(workdir / "table.md", format_results(plain))
+
+
+def baseline_results(
+  joint: Sequence[pd.DataFrame], folder: Path, targets: Sequence[str]
+) -> dict[str, Any]:
+  """Scores of each baseline, and the joint model minus it."""
+  tables = {
+    path.stem.replace("_", " "): read_predictions(path)
+    for path in sorted(folder.glob("*.csv"))
+  }
+  agreement = json.loads((folder / "dice.json").read_text())
+  return {
+    "dice": agreement,
+    "baselines": {
+      name: {target: [_score_of(rows, target)] for target in targets}
+      for name, rows in tables.items()
+    },
+    "joint_minus_baseline": {
+      name: {
+        target: paired_rows(
+          joint, [rows], target, score_name(target), names=(JOINT, name)
+        ).to_dict()
+        for target in targets
+      }
+      for name, rows in tables.items()
+    },
+  }
+
+
+def _score_of(rows: pd.DataFrame, target: str) -> dict[str, Any]:
+  found = score(rows, split="test", level="study", targets=[target])
+  wanted = score_name(target)
+  return next(one for one in found if one.name == wanted).to_dict()
 
 
 def score_name(target: str) -> str:
@@ -193,10 +233,17 @@ def format_results(plain: Mapping[str, Any]) -> str:
   head = [f"{target} ({score_name(target)})" for target in targets]
   parts = [
     "## Scores: mean over seeds (each seed)", "",
-    *_table("trained as", head, plain["scores"], targets, _seeds_text), "",
+    *_table(
+      "trained as", head, plain["scores"] | plain.get("baselines", {}),
+      targets, _seeds_text,
+    ), "",
     "95 % intervals of every seed are in results.json.", "",
     "## Joint minus other ways of training, same test patients", "",
-    *_table("other", head, plain["differences"], targets, _interval_text), "",
+    *_table(
+      "other", head,
+      plain["differences"] | plain.get("joint_minus_baseline", {}), targets,
+      _interval_text,
+    ), "",
     "## What removal costs the joint model", "",
     "Difference (one-sided 95 % bound of the loss); **worse** where the bound "
     f"is not below the margin of {plain['margin']:g}.", "",
