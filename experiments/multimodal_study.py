@@ -26,7 +26,11 @@ import numpy as np
 from echo_jax import experiment
 from echo_jax.training.writers import write_whole
 from experiments import multimodal
-from experiments.multimodal_table import AS_DRAWN, write_results
+from experiments.multimodal_table import (
+  AS_DRAWN,
+  REMOVED_FROM,
+  write_results,
+)
 
 DONE = "done.json"
 GUESS_S = 120.0  # an item, before one was measured; chosen
@@ -113,6 +117,7 @@ def run_item(
   start, folder = time.monotonic(), item.folder(workdir)
   settings = {
     "data.cache": str(workdir / "cache"), **shared, **dict(item.settings),
+    **({} if item.name in REMOVED_FROM else {"missing_at_test": ()}),
     **signal_encoders(item, workdir), "run.seed": item.seed,
   }  # fmt: skip
   words = [f"{name}={value!r}" for name, value in settings.items()]

@@ -27,6 +27,7 @@ SCORES = {
   "ordinal": "quadratic_kappa", "multilabel": "mean_auroc",
 }  # fmt: skip
 JOINT = "joint"
+REMOVED_FROM = (JOINT, "no modality dropout")  # judged without modalities
 AS_DRAWN = "devices_as_drawn"  # folder: the confounded, judged on such
 ONE_SIDED = 0.9  # a two-sided interval whose lower end is the 95 % bound
 
@@ -62,7 +63,7 @@ def write_results(
     },
     "differences": differences(folders, targets),
     "without": removals(folders, targets, margin),
-    "confounding": confounding(folders),
+    "confounding": confounding(folders) if "disease" in targets else {},
   }  # fmt: skip
   if baselines:
     plain |= baseline_results(tables_of(folders[JOINT]), baselines, targets)
@@ -161,7 +162,7 @@ def removals(
   below the margin.
   """
   found: dict[str, dict[str, Any]] = {}
-  for way in (JOINT, "no modality dropout"):
+  for way in REMOVED_FROM:
     for name in MODALITIES:
       trained = f"trained without {name}"
       if way not in folders or trained not in folders:
