@@ -195,7 +195,7 @@ def several_classes(n=90):
         dict(
           level="video", item_id=f"v{k}", study_id=f"s{k}",
           patient_id=f"p{k // 2}", site="", device="", view="", split="test",
-          target="as_grade", unit="", truth=float(c == true),
+          target="made_grade", unit="", truth=float(c == true),
           prediction=chance[c], **{"class": name},
         )  # fmt: skip
       )
