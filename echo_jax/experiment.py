@@ -31,9 +31,15 @@ from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
 from echo_jax.data.pipeline import ClipMaker
 from echo_jax.data.schema import Record
+from echo_jax.data.study_batches import without
+from echo_jax.data.study_contract import StudyContract
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.estimate import Estimate
-from echo_jax.evaluation.predict import clip_rows, predict_clips
+from echo_jax.evaluation.predict import (
+  ClipPredictions,
+  clip_rows,
+  predict_clips,
+)
 from echo_jax.evaluation.predictions import collected_notes
 from echo_jax.evaluation.report import (
   Reference,
@@ -57,7 +63,7 @@ RUN_RECORD = "run.json"
 # May change when a run goes on: no number depends on them (where the data lie
 # is not what they are, which their fingerprint says).
 FREE_SETTINGS = (
-  ("data", "dir"), ("data", "threads"), ("data", "workers"),
+  ("data", "dir"), ("data", "threads"), ("data", "workers"), ("data", "cache"),
   ("run", "log_every"), ("run", "tensorboard"),
 )  # fmt: skip
 PACKAGES = (
@@ -72,7 +78,7 @@ class Experiment:
 
   Attributes:
     config: plain settings, kept in the run record.
-    contract: how clips reach the model.
+    contract: how clips, or whole studies, reach the model.
     model: the linen module.
     init: key -> variables.
     warm_start: variables -> variables with weights taken over from elsewhere.
@@ -87,13 +93,17 @@ class Experiment:
     predict_step: of a supervised model, see `make_predict_step`.
     open_clips: (split, clips a video, change=None) -> the split's index and
       its batches, with a control of `data.controls` applied to each record.
+    level: what a row of a batch, and so of the predictions, is: "clip" or
+      "study".
+    missing_at_test: modalities, or several joined by "+", without which a
+      model of studies is judged too.
     source: the experiment file it came from.
     fit_splits: what the model is fitted on, and what it is chosen on.
     seed, average_decay, metric, tensorboard: see `fit` and `make_train_step`.
   """
 
   config: Mapping[str, Any]
-  contract: InputContract
+  contract: InputContract | StudyContract
   model: nn.Module
   init: Callable[[jax.Array], dict[str, Any]]
   objective: Objective
@@ -107,6 +117,8 @@ class Experiment:
   needs_times: bool = True
   predict_step: Callable | None = None
   open_clips: Callable[..., tuple[pd.DataFrame, Iterator]] | None = None
+  level: str = "clip"
+  missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
   fit_splits: tuple[str, str] = ("train", "validation")
@@ -251,7 +263,8 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
     for group, name in FREE_SETTINGS:
       one["config"][group].pop(name, None)
   for part in ("config", "contract", "data", "targets", "scale"):
-    if before[part] != record[part]:
+    # As text, for NaN (a column that nobody has) is not equal to itself.
+    if json.dumps(before[part]) != json.dumps(record[part]):
       raise ValueError(
         f"{workdir} holds another run: its {part} "
         f"{_difference(before[part], record[part])}; use another --workdir, "
@@ -305,7 +318,9 @@ def load_subtree(
     ValueError: trained under another input contract or architecture.
   """
   record = read_record(Path(workdir))
-  contract.refuse_other(InputContract(**record["contract"]), workdir)
+  # That of a model of studies holds the one of its clips.
+  of_clips = record["contract"].get("clip", record["contract"])
+  contract.refuse_other(InputContract(**of_clips), workdir)
   theirs = record["config"].get(name)
   if theirs != dict(settings):
     raise ValueError(
@@ -418,14 +433,8 @@ def evaluate(
     found[name] = index, predict_clips(
       experiment.predict_step, state, batches, name=name, progress=progress
     )
-  rows = pd.concat(
-    [
-      clip_rows(predicted, experiment.targets, index)
-      for name, (index, predicted) in found.items()
-      if name in (validation, split)
-    ],
-    ignore_index=True,
-  )
+  judged = {name: found[name] for name in (split, validation)}
+  rows = _rows_of(experiment, judged)
   with collected_notes() as notes:
     estimates = report_estimates(rows, split, seed)
   about = {
@@ -433,6 +442,8 @@ def evaluate(
     "contract": contract_hash(experiment), "data": list(experiment.data),
   }  # fmt: skip
   write_report(workdir, rows, estimates, about, split, notes)
+  for removed in experiment.missing_at_test:
+    _evaluate_without(removed, experiment, state, workdir, judged, about, seed)
   seen, unseen = (
     mean_embeddings(found[name][1]) for name in (train, validation)
   )
@@ -443,6 +454,42 @@ def evaluate(
     spacing_range(found[train][1]),
   ).save(workdir / "reference.npz")
   return estimates
+
+
+def _rows_of(
+  experiment: Experiment,
+  found: Mapping[str, tuple[pd.DataFrame, ClipPredictions]],
+) -> pd.DataFrame:
+  """Rows of the predictions table, of all splits that were predicted."""
+  tables = [
+    clip_rows(predicted, experiment.targets, index, experiment.level)
+    for index, predicted in found.values()
+  ]
+  return pd.concat(tables, ignore_index=True)
+
+
+def _evaluate_without(
+  removed: str, experiment: Experiment, state: TrainState, workdir: Path,
+  splits: Sequence[str], about: Mapping[str, Any], seed: int,
+) -> None:  # fmt: skip
+  """Judges a model of studies as if modalities had not been recorded.
+
+  Into `without_<removed>`: rows and metrics as in the report.
+  """
+  found = {}
+  for name in splits:
+    index, batches = experiment.open_clips(name, about["clips_per_video"])
+    lacking = (without(batch, removed.split("+")) for batch in batches)
+    found[name] = index, predict_clips(
+      experiment.predict_step, state, lacking, name=f"{name} less {removed}"
+    )
+  rows, split = _rows_of(experiment, found), about["split"]
+  with collected_notes() as notes:
+    estimates = report_estimates(rows, split, seed)
+  write_report(
+    workdir / f"without_{removed}", rows, estimates,
+    {**about, "removed": removed}, split, notes, draw=False,
+  )  # fmt: skip
 
 
 def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
@@ -458,6 +505,8 @@ def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
       "first, which measures intervals and the training domain"
     )
   experiment = rebuild(workdir, with_data=False)
+  if experiment.level != "clip":
+    raise ValueError(f"{workdir} predicts whole studies, not single videos")
   reference = Reference.load(path)
   if reference.contract != contract_hash(experiment):
     raise ValueError(

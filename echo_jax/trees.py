@@ -1,9 +1,11 @@
 """Named leaves of parameter trees: paths, masks by path, counts, averages."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 Tree = Any
 
@@ -29,6 +31,15 @@ def map_named(function: Callable[[str, Any], Any], tree: Tree) -> Tree:
 def count_parameters(tree: Tree) -> int:
   """Number of scalars in a tree of arrays or of shapes."""
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def digest(tree: Tree) -> str:
+  """Short digest of the names and values of a tree of arrays."""
+  found = hashlib.sha256()
+  for name, leaf in named_leaves(tree).items():
+    found.update(f"{name} {leaf.shape} {leaf.dtype}".encode())
+    found.update(np.asarray(leaf).tobytes())
+  return found.hexdigest()[:16]
 
 
 def update_average(average: Tree, tree: Tree, decay: float) -> Tree:

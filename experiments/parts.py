@@ -260,7 +260,7 @@ def _open_one(
   source = VideoSource(find_dataset(Path(data.dir), name), split)
   count = len(source)
   usable, left_out = np.ones(count, bool), []
-  for reason, fits in _conditions(config, source, targets).items():
+  for reason, fits in conditions(config, source, targets).items():
     kept = usable & fits()
     if lost := int(usable.sum() - kept.sum()):
       left_out.append(f"{lost} by {reason}")
@@ -292,7 +292,7 @@ def _open_one(
   return videos
 
 
-def _conditions(
+def conditions(
   config: ConfigDict, source: VideoSource, targets: Sequence[Target]
 ) -> dict[str, Callable[[], np.ndarray]]:
   """What a video must fulfil, by the reason that leaves it out."""

@@ -8,8 +8,9 @@ Axes: T frame of the clip, H W pixels, c channel.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import jax
@@ -72,9 +73,7 @@ class InputContract:
 
   def hash(self, targets: Sequence[str] = ()) -> str:
     """Short digest of all settings and of what is predicted, in its order."""
-    settings = dataclasses.asdict(self) | {"targets": list(targets)}
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return settings_hash(dataclasses.asdict(self) | {"targets": list(targets)})
 
   @property
   def shape(self) -> tuple[int, int, int, int]:
@@ -94,6 +93,12 @@ class InputContract:
     raise ValueError(
       f"{what} was trained under another input contract: {', '.join(unequal)}"
     )
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+  """Short digest of plain settings, whatever their order."""
+  text = json.dumps(settings, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def draw_clip(
@@ -132,8 +137,7 @@ def fit_frame(
   frame: UInt8[np.ndarray, "H W c"], size: int, channels: int
 ) -> UInt8[np.ndarray, "s s d"]:
   """One frame as a square of `size` pixels with 1 or 3 channels."""
-  if frame.shape[-1] != channels:
-    frame = _convert(frame, channels)
+  frame = recoloured(frame, channels)
   rows, columns = frame.shape[:2]
   if (rows, columns) == (size, size):
     return frame
@@ -158,9 +162,12 @@ def fitted_spacing(
   return spacing_mm * np.float32(max(rows, columns) / contract.size)
 
 
-def _convert(
+def recoloured(
   frame: UInt8[np.ndarray, "H W c"], channels: int
 ) -> UInt8[np.ndarray, "H W d"]:
+  """A grey or RGB frame as luminance (1 channel) or as three channels."""
+  if frame.shape[-1] == channels:
+    return frame
   if channels == 3:
     return np.repeat(frame, 3, axis=-1)
   # ITU-R BT.601 weights, as DICOM's YBR_FULL.

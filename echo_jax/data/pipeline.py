@@ -6,7 +6,7 @@ position.  A batch is a dict: arrays under the record's names plus `video`;
 `video_id` is a list of text and stays on the host.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,22 +262,36 @@ def evaluation_batches(
   def load(position: int) -> list[Batch]:
     record = source[int(position)]
     return [
-      maker.at(record, start) | {"row_valid": np.True_}
-      for start in maker.starts(record, clips_per_video)
+      maker.at(record, start) for start in maker.starts(record, clips_per_video)
     ]
 
+  nothing = {"frame_valid": np.zeros(maker.contract.frames, bool)}
+  yield from padded_batches(len(source), load, nothing, batch_size, threads)
+
+
+def padded_batches(
+  count: int,
+  load: Callable[[int], list[Batch]],
+  nothing: Batch,
+  batch_size: int,
+  threads: int = 2,
+) -> Iterator[Batch]:
+  """The rows that `load` gives of each of `count` positions, in order.
+
+  The last batch is filled up with a row that has `nothing` in it; `row_valid`
+  is False there.
+  """
   options = grain.ReadOptions(threads, 2 * threads)
-  videos = grain.MapDataset.range(len(source)).map(load)
+  loaded = grain.MapDataset.range(count).map(lambda place: load(int(place)))
   rows: list[Batch] = []
-  for clips in videos.to_iter_dataset(options):
-    for clip in clips:
-      rows.append(clip)
+  for some in loaded.to_iter_dataset(options):
+    for row in some:
+      rows.append(row | {"row_valid": np.True_})
       if len(rows) == batch_size:
         yield stack(rows)
         rows = []
   if rows:
-    nothing = np.zeros(maker.contract.frames, bool)
-    padding = rows[-1] | {"row_valid": np.False_, "frame_valid": nothing}
+    padding = rows[-1] | nothing | {"row_valid": np.False_}
     yield stack(rows + [padding] * (batch_size - len(rows)))
 
 
@@ -294,6 +308,11 @@ def stack(rows: Sequence[Batch]) -> Batch:
 def arrays_of(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """What goes to the device: everything but text."""
   return {k: v for k, v in batch.items() if isinstance(v, np.ndarray)}
+
+
+def item_ids(batch: Mapping[str, Any]) -> list[str]:
+  """Which video, or which study, each row is of."""
+  return list(batch.get("video_id", batch.get("study_id")))
 
 
 class Subset(Sequence):

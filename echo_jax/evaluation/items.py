@@ -21,6 +21,7 @@ SUM_SLACK = 0.05  # of probabilities that were rounded to two decimals
 class Wide(NamedTuple):
   """One row an item and one column a class; NaN where a label is unknown."""
 
+  item_id: np.ndarray
   patient_id: np.ndarray
   classes: list[str]
   truth: Float[np.ndarray, "n k"]
@@ -99,6 +100,7 @@ def widen(
     raise ValueError(f"{target}: {item} must have truth 1 in exactly one class")
   names = list(classes or wide.columns)
   return Wide(
+    wide.index.get_level_values("item_id").to_numpy(),
     wide.index.get_level_values("patient_id").to_numpy(), names,
     truth[names].to_numpy(), wide[names].to_numpy(),
   )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
@@ -21,6 +22,8 @@ from echo_jax.evaluation.bootstrap import (
   resample,
 )
 from echo_jax.evaluation.estimate import Estimate
+from echo_jax.evaluation.measured import Measured
+from echo_jax.evaluation.score import measure_rows
 
 Seeds = Float[np.ndarray, "s n"]
 
@@ -52,21 +55,80 @@ def paired_difference(
     ValueError: unknown metric, shapes that do not fit, or values not finite.
   """
   truth = np.asarray(truth, np.float64)
-  models = [_seeds(pred, truth) for pred in (pred_a, pred_b)]
-  patient, patients = number_patients(patient_id)
-  if len(patient) != len(truth):
-    raise ValueError(f"{len(patient)} patient ids for {len(truth)} rows")
-  values = [
-    [metric_value(metric, truth, one, threshold) for one in model]
-    for model in models
+  a, b = (
+    [_measured(metric, truth, one, threshold) for one in _seeds(pred, truth)]
+    for pred in (pred_a, pred_b)
+  )
+  if len(np.asarray(patient_id)) != len(truth):
+    raise ValueError(
+      f"{len(np.asarray(patient_id))} patient ids for {len(truth)} rows"
+    )
+  return difference_of(
+    a, b, patient_id, metric, names=names, target=target, protocol=protocol,
+    unit=unit if regression.METRICS.get(metric) else "", seed=seed,
+    resamples=resamples, level=level,
+  )  # fmt: skip
+
+
+def paired_rows(
+  rows_a: Sequence[pd.DataFrame], rows_b: Sequence[pd.DataFrame],
+  target: str, metric: str, *, split: str = "test",
+  names: tuple[str, str] = ("a", "b"), threshold: float | int = 0.5,
+  protocol: str = "", seed: int = 0, resamples: int = 2000,
+  level: float = 0.95,
+) -> Estimate:  # fmt: skip
+  """The same of two models' tables of predictions, for targets of any kind.
+
+  Args:
+    rows_a: tables of one level, one a trained seed; rows_b likewise.  Rows
+      without a truth are left out.
+    target: of which the metric is taken.
+    metric: a name of the metrics of its kind.
+    threshold: of metrics of a binary target that need one.
+    level: of the interval; at 0.9 its lower end is the one-sided 95 % bound.
+
+  Raises:
+    ValueError: the tables judge other items, or hold other truths.
+  """
+  found = [
+    [measure_rows(table, target, split, float(threshold)) for table in tables]
+    for tables in (rows_a, rows_b)
   ]
+  first = found[0][0]
+  for other in (*found[0], *found[1]):
+    if not first.items.equals(other.items):
+      raise ValueError(
+        f"{target}: {names[0]} and {names[1]} judge other items or hold other "
+        "truths of them"
+      )
+  a, b = ([one.measured for one in models] for models in found)
+  if metric not in a[0].values:
+    raise ValueError(
+      f"{target} has no metric {metric!r}; it has {', '.join(a[0].values)}"
+    )
+  unit = first.unit if metric in a[0].in_unit else ""
+  return difference_of(
+    a, b, first.patient_id, metric, names=names, target=target, unit=unit,
+    protocol=protocol, seed=seed, resamples=resamples, level=level,
+  )  # fmt: skip
+
+
+def difference_of(
+  measured_a: Sequence[Measured], measured_b: Sequence[Measured],
+  patient_id: ArrayLike | Sequence[str], metric: str, *,
+  names: tuple[str, str], target: str, unit: str, protocol: str, seed: int,
+  resamples: int, level: float,
+) -> Estimate:  # fmt: skip
+  """Metric of a minus that of b, measured on the same rows, one a seed."""
+  models = (measured_a, measured_b)
+  patient, patients = number_patients(patient_id)
+  values = [[one.values[metric] for one in model] for model in models]
   several = max(map(len, models)) > 1
   found = Estimate(
     name=f"{metric}_difference", target=target,
     value=float(np.mean(values[0]) - np.mean(values[1])), level=level,
     method="percentile bootstrap by patient" + " and seed" * several,
-    seed=seed, patients=patients, rows=len(truth),
-    unit=unit if regression.METRICS.get(metric) else "",
+    seed=seed, patients=patients, rows=len(patient), unit=unit,
     protocol=f"{names[0]} minus {names[1]}, same rows"
     + f"; {protocol}" * bool(protocol),
     by_seed=_by_seed(names, values),
@@ -76,7 +138,7 @@ def paired_difference(
   if patients == 1:
     return replace(found, reason="one patient gives no interval")
   samples = _resample_difference(
-    metric, truth, models, patient, patients, threshold, resamples, seed
+    metric, models, patient, patients, resamples, seed
   )
   low, high = percentile_interval(samples, level)
   return replace(
@@ -112,32 +174,40 @@ def metric_value(
   raise ValueError(f"no metric {metric!r}; there are {', '.join(known)}")
 
 
+def _measured(
+  metric: str, truth: Float[np.ndarray, "n"],
+  prediction: Float[np.ndarray, "n"], threshold: float | int,
+) -> Measured:  # fmt: skip
+  """One metric of one model on numbers or on 0 and 1."""
+  value = metric_value(metric, truth, prediction, threshold)
+  if metric in regression.METRICS:
+    return Measured(
+      {metric: value}, {},
+      lambda patient, counts: regression.resample_regression(
+        truth, prediction, patient, counts
+      ),
+    )  # fmt: skip
+  return Measured(
+    {metric: value}, {},
+    lambda patient, counts: classification.resample_binary(
+      truth, prediction, patient, counts, float(threshold)
+    ),
+  )  # fmt: skip
+
+
 def _resample_difference(
-  metric, truth, models, patient, patients, threshold, resamples, seed
+  metric, models, patient, patients, resamples, seed
 ) -> Samples:
   def statistic(counts):
-    if metric in regression.METRICS:
-      each = [
-        [regression.resample_regression(truth, one, patient, counts)[metric]
-         for one in model]
-        for model in models
-      ]  # fmt: skip
-    else:
-      each = [
-        [classification.resample_binary(
-           truth, one, patient, counts, float(threshold))[metric]
-         for one in model]
-        for model in models
-      ]  # fmt: skip
     return {
-      f"{side} {k}": values
-      for side, model in enumerate(each)
-      for k, values in enumerate(model)
+      f"{side} {k}": one.statistic(patient, counts)[metric]
+      for side, model in enumerate(models)
+      for k, one in enumerate(model)
     }
 
   samples = resample(
     statistic, patients, resamples=resamples, seed=seed,
-    rows=len(truth),
+    rows=len(patient),
   )  # fmt: skip
   rng = np.random.default_rng((seed, 1))
   means = []

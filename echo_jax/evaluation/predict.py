@@ -13,10 +13,10 @@ from flax import linen as nn
 from jaxtyping import Float
 from tqdm import tqdm
 
-from echo_jax.data.pipeline import arrays_of
+from echo_jax.data.pipeline import arrays_of, item_ids
 from echo_jax.evaluation.predictions import check_predictions
 from echo_jax.objectives.outputs import Standardisation, predictions_of
-from echo_jax.objectives.supervised import predict_outputs
+from echo_jax.objectives.supervised import clip_arguments, predict_outputs
 from echo_jax.targets import Target, layout
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import evaluated_params
@@ -28,7 +28,9 @@ class ClipPredictions(NamedTuple):
   """Predictions of N clips in the targets' units, in the clips' order.
 
   Columns of truth and prediction are those of `targets.layout`.  `spacing_mm`
-  is that of the pixels which the model saw, NaN if unknown.
+  is that of the pixels which the model saw, NaN if unknown.  Of batches of
+  studies, `video_id` holds the study of each row, which has no start and no
+  spacing (NaN).
   """
 
   video_id: list[str]
@@ -44,15 +46,17 @@ def make_predict_step(
   normalise: Callable[[jax.Array], jax.Array],
   targets: Sequence[Target],
   scale: Standardisation,
+  arguments: Callable = clip_arguments,
 ) -> Callable:
   """A compiled (params, aux, batch) -> (prediction [b, y], embedding [b, e]).
 
-  Predictions are in the targets' units, or probabilities.
+  Predictions are in the targets' units, or probabilities.  `arguments` is that
+  of `supervised.predict_outputs`.
   """
 
   def predict_step(params, aux, batch):
     (output, features), _ = predict_outputs(
-      model, normalise, params, aux, batch
+      model, normalise, params, aux, batch, arguments=arguments
     )
     return predictions_of(output, targets, scale), features["embedding"]
 
@@ -74,14 +78,15 @@ def predict_clips(
   for batch in tqdm(batches, desc=name, unit="batch", disable=not progress):
     prediction, embedding = predict_step(params, state.aux, arrays_of(batch))
     real = batch["row_valid"]
-    video_id += [v for v, is_real in zip(batch["video_id"], real, strict=True)
+    video_id += [v for v, is_real in zip(item_ids(batch), real, strict=True)
                  if is_real]  # fmt: skip
+    unknown = np.full((len(real), 2), np.nan)
     parts.append(
       tuple(
         np.asarray(part, np.float64)[real]
         for part in (
-          batch["start_ms"], batch["target"], prediction, embedding,
-          batch["spacing_mm"],
+          batch.get("start_ms", unknown[:, 0]), batch["target"], prediction,
+          embedding, batch.get("spacing_mm", unknown),
         )  # fmt: skip
       )
     )
@@ -90,14 +95,16 @@ def predict_clips(
 
 
 def clip_rows(
-  clips: ClipPredictions, targets: Sequence[Target], index: pd.DataFrame
-) -> pd.DataFrame:
+  clips: ClipPredictions, targets: Sequence[Target], index: pd.DataFrame,
+  level: str = "clip",
+) -> pd.DataFrame:  # fmt: skip
   """Clip-level rows of the predictions table, with who and what from `index`.
 
   A target of several classes has one row a class.  `index` has one row a video
-  (see `data.sources.read_index`).
+  (see `data.sources.read_index`), or a study at `level` "study".
   """
-  about = index.set_index("video_id").loc[clips.video_id].reset_index()
+  key = "study_id" if level == "study" else "video_id"
+  about = index.set_index(key).loc[clips.video_id].reset_index()
   names = ("study_id", "patient_id", "site", "device", "view", "split")
   tables = []
   for target, place in zip(targets, layout(targets), strict=True):
@@ -106,7 +113,7 @@ def clip_rows(
     for column, name in enumerate(target.classes or ("",)):
       optional = ("sex", "age_years", "quality", "patient_known")
       table = about[[*names, *optional]].copy()
-      table.insert(0, "level", "clip")
+      table.insert(0, "level", level)
       table.insert(1, "item_id", clips.video_id)
       table["start_ms"] = clips.start_ms
       table["target"], table["unit"] = target.name, target.unit

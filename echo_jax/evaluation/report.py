@@ -51,10 +51,13 @@ def report_estimates(
 ) -> list[Estimate]:
   """Estimates of single clips, of each video's mean, of each study's mean.
 
-  The last only where `study_rows` gives rows.  A target without any truth in
-  the split is left out; see `judged_targets`.
+  The last only where `study_rows` gives rows; rows of whole studies have no
+  other.  A target without any truth in the split is left out; see
+  `judged_targets`.
   """
   how = {"split": split, "seed": seed, "targets": judged_targets(rows, split)}
+  if of_studies(rows):
+    return score(rows, level="study", **how)
   single = score(first_clips(rows), level="clip", **how)
   videos = mean_over_clips(rows)
   found = single + score(videos, level="video", **how)
@@ -62,6 +65,16 @@ def report_estimates(
   return found + (
     [] if studies is None else score(studies, level="study", **how)
   )
+
+
+def of_studies(rows: pd.DataFrame) -> bool:
+  """Whether the rows are of whole studies, which the model read as one."""
+  return set(rows["level"]) == {"study"}
+
+
+def judged_items(rows: pd.DataFrame) -> pd.DataFrame:
+  """What figures and intervals are of: studies, else each video's mean."""
+  return rows if of_studies(rows) else mean_over_clips(rows)
 
 
 def study_rows(videos: pd.DataFrame) -> tuple[pd.DataFrame | None, str]:
@@ -100,18 +113,22 @@ def judged_targets(rows: pd.DataFrame, split: str) -> list[str]:
 def write_report(
   workdir: Path, rows: pd.DataFrame, estimates: Sequence[Estimate],
   about: Mapping[str, Any], split: str, notes: Sequence[str] = (),
+  draw: bool = True,
 ) -> None:  # fmt: skip
-  """Writes predictions, metrics and figures of one evaluation."""
+  """Writes predictions, metrics and, to `draw`, figures of one evaluation."""
+  workdir.mkdir(exist_ok=True)
   write_predictions(workdir / "predictions.csv", rows)
   judged = judged_targets(rows, split)
   unjudged = [name for name in rows["target"].unique() if name not in judged]
   about = {**about, "targets_without_truth": unjudged}
-  videos = mean_over_clips(rows)
-  _, why = study_rows(videos)
+  videos = judged_items(rows)
+  why = "" if of_studies(rows) else study_rows(videos)[1]
   notes = [*notes, *([f"no study level: {why}"] if why else [])]
   metrics = {"about": about, **estimates_to_json(estimates, notes)}
   text = json.dumps(metrics, indent=2, allow_nan=False)
   write_whole(workdir / "metrics.json", text + "\n")
+  if not draw:
+    return
   folder = workdir / "figures"
   folder.mkdir(exist_ok=True)
   videos = videos[(videos["split"] == split) & videos["target"].isin(judged)]
@@ -214,7 +231,7 @@ def fit_intervals(
   coverage: float = 0.95,
 ) -> dict[str, PredictionInterval]:
   """Intervals from validation videos, where there are patients enough."""
-  videos = mean_over_clips(rows[rows["split"] == split])
+  videos = judged_items(rows[rows["split"] == split])
   intervals = {}
   for target in targets:
     of_target = videos["target"] == target.name

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -97,6 +97,55 @@ def score(
       dict(seed=seed, resamples=resamples, method=method),
     )  # fmt: skip
   return estimates
+
+
+class MeasuredRows(NamedTuple):
+  """Metrics of one target on the rows of a table that have a truth.
+
+  `items` has one row an item, in the order of `patient_id` and as they are
+  resampled: its id and true values.
+  """
+
+  measured: Measured
+  patient_id: np.ndarray
+  items: pd.DataFrame
+  unit: str
+
+
+def measure_rows(
+  frame: pd.DataFrame, target: str, split: str, threshold: float
+) -> MeasuredRows:
+  """Values of one target's metrics and how to resample them.
+
+  Raises:
+    ValueError: as `score`; or items of more than one level.
+  """
+  rows = check_predictions(frame[frame.target == target])
+  if rows.level.nunique() > 1:
+    raise ValueError(f"{target}: rows of several levels; choose one before")
+  kind = kind_of(rows, target)
+  _check_range(rows, target, kind)
+  part, _ = with_truth(rows, target, split)
+  part = part.sort_values(["item_id", "start_ms", "class"], kind="stable")
+  unit = _unit(rows, target)
+  if kind not in OF_CLASSES:
+    measured = (
+      measure_regression(part)
+      if kind == "regression"
+      else measure_binary(part, threshold)
+    )
+    items = part[["item_id", "start_ms", "truth"]].reset_index(drop=True)
+    return MeasuredRows(measured, part.patient_id.to_numpy(), items, unit)
+  wide = widen(
+    part, target, classes_of(target), one_true=kind != "multilabel"
+  )
+  measure = {
+    "multiclass": measure_classes, "ordinal": measure_grades,
+    "multilabel": measure_labels,
+  }  # fmt: skip
+  items = pd.DataFrame(wide.truth, columns=wide.classes)
+  items.insert(0, "item_id", wide.item_id)
+  return MeasuredRows(measure[kind](wide), wide.patient_id, items, unit)
 
 
 def kind_of(

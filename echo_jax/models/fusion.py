@@ -184,7 +184,10 @@ class LateFusion(nn.Module):
     )
     each = jnp.where(there[..., None], each, 0.0)
     output = or_nothing(self, masked_mean(each, there), there)
-    return output, {"modality_outputs": each, "output": output}
+    return output, {
+      "modality_outputs": each, "embedding": masked_mean(hidden, there),
+      "output": output,
+    }  # fmt: skip
 
 
 class GatedFusion(nn.Module):

@@ -26,6 +26,10 @@ from echo_jax.objectives.weighting import (
 from echo_jax.targets import Target, layout
 from echo_jax.units import MS_PER_S
 
+Arrays = Mapping[str, jax.Array]
+Normalise = Callable[[jax.Array], jax.Array]
+Arguments = tuple[tuple, dict[str, Any]]
+
 
 def standardise_from(
   targets: Sequence[Target], truth: Float[np.ndarray, "N u"]
@@ -69,23 +73,42 @@ def _never_seen(target: Target, columns: Sequence[np.ndarray]) -> list[str]:
   return [n for k, n in enumerate(target.classes) if k not in columns[0]]
 
 
+def clip_arguments(batch: Arrays, normalise: Normalise) -> Arguments:
+  """What a model of single clips is called with."""
+  return (normalise(batch["video"]),), {
+    "frame_time_s": batch["frame_time_ms"] / MS_PER_S,
+    "frame_index": batch["frame_index"],
+    "frame_valid": batch["frame_valid"],
+  }
+
+
+def study_arguments(batch: Arrays, normalise: Normalise) -> Arguments:
+  """What a model of whole studies is called with."""
+  if "video" in batch:
+    batch = {**batch, "video": normalise(batch["video"])}
+  return (batch,), {}
+
+
 def predict_outputs(
   model: nn.Module,
-  normalise: Callable[[jax.Array], jax.Array],
+  normalise: Normalise,
   params: Any,
   aux: Aux,
-  batch: Mapping[str, jax.Array],
+  batch: Arrays,
   *,
   key: jax.Array | None = None,
   train: bool = False,
+  arguments: Callable[[Arrays, Normalise], Arguments] = clip_arguments,
 ) -> tuple[tuple[Float[Array, "b o"], dict], Mapping[str, Any]]:
-  """(output, features) of a batch, and the collections after it."""
+  """(output, features) of a batch, and the collections after it.
+
+  `arguments` says what a batch is for the model: (args, keywords).
+  """
+  given, named = arguments(batch, normalise)
   (output, features), changed = model.apply(
     {"params": params, **aux.collections},
-    normalise(batch["video"]),
-    frame_time_s=batch["frame_time_ms"] / MS_PER_S,
-    frame_index=batch["frame_index"],
-    frame_valid=batch["frame_valid"],
+    *given,
+    **named,
     train=train,
     rngs=None if key is None else {"dropout": key},
     mutable=list(aux.collections) if train else [],
@@ -95,13 +118,16 @@ def predict_outputs(
 
 def make_supervised(
   model: nn.Module,
-  normalise: Callable[[jax.Array], jax.Array],
+  normalise: Normalise,
   targets: Sequence[Target],
   scale: Standardisation,
   loss: str = "huber",
   weighting: Weighting = ALIKE,
+  arguments: Callable[[Arrays, Normalise], Arguments] = clip_arguments,
 ) -> Objective:
   """Predict `batch["target"]` [b, u] from `batch["video"]` (uint8).
+
+  With `study_arguments`, from all that a batch of studies holds.
 
   The model has `count_outputs(targets)` outputs.  The loss is what `weighting`
   makes of the targets' losses: by default the mean over those of which a label
@@ -123,8 +149,9 @@ def make_supervised(
     train: bool,
   ) -> tuple[jax.Array, tuple[Metrics, Mapping[str, Any]]]:
     (output, _), collections = predict_outputs(
-      model, normalise, params, aux, batch, key=key, train=train
-    )
+      model, normalise, params, aux, batch, key=key, train=train,
+      arguments=arguments,
+    )  # fmt: skip
     each = target_losses(output, batch["target"], targets, scale, loss)
     known = count_known(batch["target"], targets)
     total = weigh(each, known, weighting, params, targets, loss)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from echo_jax.data.pipeline import arrays_of
+from echo_jax.data.pipeline import arrays_of, item_ids
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import TrainStep
@@ -126,7 +126,9 @@ def fit(
 
 
 def clip_names(batch: Mapping[str, Any]) -> list[str]:
-  """Video and start of each clip, as in `set:7 from 350 ms`."""
+  """Video and start of each clip, as in `set:7 from 350 ms`; or the studies."""
+  if "start_ms" not in batch:
+    return item_ids(batch)
   return [
     f"{video_id} from {start:.0f} ms"
     for video_id, start in zip(

@@ -1,6 +1,7 @@
 """The line that takes the gradient, and its companion for validation."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import optax
@@ -27,9 +28,9 @@ def make_train_step(
   """
 
   def train_step(
-    state: TrainState, batch: Arrays
+    seeded: jax.Array, state: TrainState, batch: Arrays
   ) -> tuple[TrainState, Arrays]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    key = jax.random.fold_in(seeded, state.step)
     (loss, (metrics, collections)), gradients = jax.value_and_grad(
       objective, has_aux=True
     )(state.params, state.aux, batch, key, True)
@@ -52,7 +53,9 @@ def make_train_step(
       **metrics,
     }
 
-  return jax.jit(train_step, donate_argnums=0)
+  # An argument, so that runs of several seeds are one compiled program.
+  compiled = jax.jit(train_step, donate_argnums=1)
+  return partial(compiled, jax.random.key(seed))
 
 
 def make_loss_step(objective: Objective, *, seed: int) -> Callable:
