@@ -404,9 +404,12 @@ def rebuild(
 
 def evaluate(
   experiment: Experiment, workdir: Path, *, split: str = "test",
-  clips: int = 4, seed: int = 0, progress: bool = True,
+  clips: int = 4, seed: int = 0, progress: bool = True, draw: bool = True,
 ) -> list[Estimate]:  # fmt: skip
   """Judges the best checkpoint on a split and writes the report.
+
+  A model of studies is judged again as if `missing_at_test` were not there,
+  in folders of their own.  Figures are made if `draw` is set.
 
   Validation is predicted too: thresholds, intervals and the limit of the
   training domain come from it and never from the split that is judged.
@@ -441,7 +444,7 @@ def evaluate(
     "split": split, "clips_per_video": clips, "step": int(state.step),
     "contract": contract_hash(experiment), "data": list(experiment.data),
   }  # fmt: skip
-  write_report(workdir, rows, estimates, about, split, notes)
+  write_report(workdir, rows, estimates, about, split, notes, draw)
   for removed in experiment.missing_at_test:
     _evaluate_without(removed, experiment, state, workdir, judged, about, seed)
   seen, unseen = (

@@ -130,23 +130,32 @@ def _data_config() -> ConfigDict:
 
 def sweep() -> Iterator[dict[str, object]]:
   """Modalities, fusions, dropout and confounding, three seeds each."""
-  for settings in experiments():
+  for settings in arms("referral_confounded").values():
     for seed in range(3):
       yield {**settings, "run.seed": seed}
 
 
-def experiments() -> Iterator[dict[str, object]]:
-  """What is compared, each of one seed; the first is the joint model."""
-  yield {}
+def arms(confounded: str = "") -> dict[str, dict[str, object]]:
+  """What is compared, by name; the joint model and its rival come first.
+
+  `confounded` names a data set in which device and disease are tied.
+  """
+  found: dict[str, dict[str, object]] = {"joint": {}}
   for name in MODALITIES:
-    yield {"modalities": (name,)}
+    found[f"{name} alone"] = {"modalities": (name,)}
   for name in MODALITIES:
-    yield {"modalities": tuple(n for n in MODALITIES if n != name)}
+    others = tuple(one for one in MODALITIES if one != name)
+    found[f"trained without {name}"] = {"modalities": others}
+  found["no modality dropout"] = {"modality_dropout": 0.0}
   for kind in FUSIONS:
-    if kind != "bottleneck":
-      yield {"fusion.kind": kind}
-  yield {"modality_dropout": 0.0}
-  yield {"data.name": "referral_confounded"}
+    if kind != get_config().fusion.kind:
+      found[f"{kind} fusion"] = {"fusion.kind": kind}
+  if confounded:
+    found["confounded"] = {"data.name": confounded}
+    found["video alone, confounded"] = {
+      "data.name": confounded, "modalities": ("video",),
+    }  # fmt: skip
+  return found
 
 
 def tiny(config: ConfigDict) -> None:
@@ -162,6 +171,7 @@ def tiny(config: ConfigDict) -> None:
       "doppler.coarsening": 8,
       "doppler.patch": 4,
       "ecg.leads": ("i", "ii"),
+      "fusion.kind": "gated",
       "trunk.width": 16,
       "trunk.depth": 1,
       "trunk.heads": 2,

@@ -1,0 +1,185 @@
+"""Which modality helps, and what is lost without it: all runs and their table.
+
+Every item is one training of `experiments/multimodal.py` on the features of a
+frozen video encoder, judged with all modalities and without each.  Started
+again it goes on: an item that is done is left alone, one that was killed goes
+on from its last checkpoint.
+
+Example:
+  python -m experiments.multimodal_study --workdir runs/study \\
+    --data-dir data --init-from runs/mae --plan
+  python -m experiments.multimodal_study --workdir runs/study \\
+    --data-dir data --init-from runs/mae --minutes 20
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from echo_jax import experiment
+from echo_jax.training.writers import write_whole
+from experiments import multimodal
+from experiments.multimodal_table import write_results
+
+DONE = "done.json"
+GUESS_S = 120.0  # an item, before one was measured; chosen
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Item:
+  """One training and all that it is judged by.
+
+  Attributes:
+    name: what is tried.
+    settings: of the experiment, beside those that all items share.
+    seed: of the training.
+  """
+
+  name: str
+  settings: tuple[tuple[str, Any], ...]
+  seed: int
+
+  def folder(self, workdir: Path) -> Path:
+    """Its work directory."""
+    return workdir / self.name.replace(" ", "_") / f"seed_{self.seed}"
+
+  def seconds(self, workdir: Path) -> float | None:
+    """How long it took; None if it is not done."""
+    path = self.folder(workdir) / DONE
+    return json.loads(path.read_text())["seconds"] if path.exists() else None
+
+
+def list_items(
+  seeds: Sequence[int] = SEEDS, confounded: str = ""
+) -> tuple[Item, ...]:
+  """What the table needs, the most wanted first."""
+  return tuple(
+    Item(name, tuple(settings.items()), seed)
+    for name, settings in multimodal.arms(confounded).items()
+    for seed in seeds
+  )
+
+
+def run_study(
+  workdir: Path, shared: Mapping[str, Any], items: Sequence[Item], *,
+  minutes: float | int = np.inf, tiny: bool = False, progress: bool = True,
+) -> bool:  # fmt: skip
+  """Runs items that are not done, as far as time allows; writes the results.
+
+  Args:
+    workdir: gets a folder an item, `cache`, `results.json`, `table.md`.
+    shared: settings of all items: data and video encoder.
+    minutes: no item is begun that is expected to end later than this.
+    tiny: for tests.
+
+  Returns:
+    Whether all of them are done.
+  """
+  workdir = Path(workdir)
+  start = time.monotonic()
+  print_plan(workdir, items)
+  # Seeds differ in no line of the program, so only the first compiles it.
+  jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
+  for item in items:
+    spent = (time.monotonic() - start) / 60
+    if item.seconds(workdir) is not None:
+      continue
+    if spent + expected_s(workdir, items) / 60 > minutes:
+      break
+    print(f"== {item.name}, seed {item.seed}", flush=True)
+    run_item(item, workdir, shared, tiny=tiny, progress=progress)
+  done = [item for item in items if item.seconds(workdir) is not None]
+  if done:
+    write_results(workdir, done)
+  print(f"{len(done)} of {len(items)} items are done in {workdir}")
+  return len(done) == len(items)
+
+
+def run_item(
+  item: Item, workdir: Path, shared: Mapping[str, Any], *, tiny: bool,
+  progress: bool,
+) -> None:  # fmt: skip
+  """Trains and judges one; the mark that it is done is written last."""
+  start, folder = time.monotonic(), item.folder(workdir)
+  settings = {
+    "data.cache": str(workdir / "cache"), **shared, **dict(item.settings),
+    "run.seed": item.seed,
+  }  # fmt: skip
+  words = [f"{name}={value!r}" for name, value in settings.items()]
+  built = experiment.prepare("experiments.multimodal", words, tiny=tiny)
+  experiment.run(built, folder, progress=progress)
+  windows = built.config["video"]["windows"]
+  experiment.evaluate(
+    built, folder, clips=windows, progress=False, draw=False
+  )
+  spent = {"seconds": time.monotonic() - start}
+  write_whole(folder / DONE, json.dumps(spent))
+
+
+def expected_s(workdir: Path, items: Sequence[Item]) -> float:
+  """Seconds an item takes, from those that are done."""
+  known = [item.seconds(workdir) for item in items]
+  known = [seconds for seconds in known if seconds is not None]
+  return float(np.mean(known)) if known else GUESS_S
+
+
+def print_plan(workdir: Path, items: Sequence[Item]) -> None:
+  """What will be done and how long it is expected to take."""
+  each = expected_s(workdir, items)
+  left = [item for item in items if item.seconds(workdir) is None]
+  for name in dict.fromkeys(item.name for item in items):
+    seeds = [item for item in items if item.name == name]
+    undone = sum(item in left for item in seeds)
+    print(f"{name}: {len(seeds)} seeds, {undone} to do")
+  print(
+    f"{len(items)} items, {len(left)} to do, about {each:.0f} s each: "
+    f"{len(left) * each / 60:.0f} minutes",
+    flush=True,
+  )
+
+
+def main() -> int:
+  """Plan, run, table; exit code 1 if something is left to do."""
+  options = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  options.add_argument("--workdir", type=Path, required=True)
+  options.add_argument("--data-dir", type=Path, required=True)
+  options.add_argument("--data", default="referral", help="data set")
+  options.add_argument(
+    "--confounded", default="", help="the same with device and disease tied"
+  )
+  options.add_argument(
+    "--init-from", required=True, help="run of the video encoder"
+  )
+  options.add_argument("--seeds", type=int, default=len(SEEDS))
+  options.add_argument(
+    "--minutes", type=float, default=np.inf, help="begin nothing after it"
+  )
+  options.add_argument("--plan", action="store_true", help="print it, no more")
+  options.add_argument("--tiny", action="store_true", help="for a first look")
+  args = options.parse_args()
+  items = list_items(range(args.seeds), args.confounded)
+  if args.plan:
+    print_plan(args.workdir, items)
+    return 0
+  shared = {
+    "data.dir": str(args.data_dir), "data.name": args.data,
+    "init_from": args.init_from,
+  }  # fmt: skip
+  done = run_study(
+    args.workdir, shared, items, minutes=args.minutes, tiny=args.tiny
+  )
+  return 0 if done else 1
+
+
+if __name__ == "__main__":
+  raise SystemExit(main())

@@ -1,0 +1,191 @@
+"""The table of a multimodal study, from the files of its runs and no other.
+
+Scores are such that 1 is the best; a difference is between ways of training,
+over the same patients and over seeds.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from echo_jax import experiment
+from echo_jax.evaluation.estimate import Estimate, estimates_from_json
+from echo_jax.evaluation.paired import paired_rows
+from echo_jax.evaluation.predictions import read_predictions
+from echo_jax.models.multimodal import MODALITIES
+from echo_jax.targets import target_named
+from echo_jax.training.writers import write_whole
+
+# The one metric a kind of target is compared by.
+SCORES = {
+  "regression": "r2", "binary": "auroc", "multiclass": "macro_auroc",
+  "ordinal": "quadratic_kappa", "multilabel": "mean_auroc",
+}  # fmt: skip
+JOINT = "joint"
+ONE_SIDED = 0.9  # a two-sided interval whose lower end is the 95 % bound
+
+
+def write_results(workdir: Path, done: Sequence[Any]) -> None:
+  """`results.json` and `table.md` of the items that are done."""
+  folders: dict[str, list[Path]] = {}
+  for item in done:
+    folders.setdefault(item.name, []).append(item.folder(workdir))
+  record = experiment.read_record(folders[JOINT][0])
+  config = record["config"]
+  margin, targets = config["margin"], config["targets"]
+  plain = {
+    "origin": {
+      name: record[name]
+      for name in ("commit", "echo_jax", "python", "packages", "devices",
+                   "data", "init_from")
+    },
+    "margin": margin,
+    "seconds": {
+      name: [json.loads((one / "done.json").read_text())["seconds"]
+             for one in of]
+      for name, of in folders.items()
+    },
+    "scores": {
+      name: {target: scores_of(of, target) for target in targets}
+      for name, of in folders.items()
+    },
+    "differences": differences(folders, targets),
+    "without": removals(folders, targets, margin),
+  }  # fmt: skip
+  text = json.dumps(plain, indent=1, allow_nan=False)
+  write_whole(workdir / "results.json", text + "\n")
+  write_whole(workdir / "table.md", format_results(plain))
+
+
+def score_name(target: str) -> str:
+  """The metric that a target is compared by."""
+  return SCORES[target_named(target).kind]
+
+
+def scores_of(folders: Sequence[Path], target: str) -> list[dict[str, Any]]:
+  """The score of a target in every seed, as plain Estimates."""
+  found = []
+  for folder in folders:
+    stored = json.loads((folder / "metrics.json").read_text())
+    found += [
+      one.to_dict()
+      for one in estimates_from_json(stored)
+      if one.target == target and one.name == score_name(target)
+    ]
+  return found
+
+
+def tables_of(
+  folders: Sequence[Path], removed: str = ""
+) -> list[pd.DataFrame]:
+  """Predictions of every seed, with all modalities or without some."""
+  inside = f"without_{removed}/" if removed else ""
+  return [
+    read_predictions(folder / f"{inside}predictions.csv") for folder in folders
+  ]
+
+
+def differences(
+  folders: Mapping[str, Sequence[Path]], targets: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+  """Joint minus each other way of training on the same data, by target."""
+  joint = tables_of(folders[JOINT])
+  data = experiment.read_record(folders[JOINT][0])["data"]
+  found: dict[str, dict[str, Any]] = {}
+  for name, of in folders.items():
+    if name == JOINT or experiment.read_record(of[0])["data"] != data:
+      continue
+    other = tables_of(of)
+    found[name] = {
+      target: paired_rows(
+        joint, other, target, score_name(target), names=(JOINT, name)
+      ).to_dict()
+      for target in targets
+    }
+  return found
+
+
+def removals(
+  folders: Mapping[str, Sequence[Path]], targets: Sequence[str], margin: float
+) -> dict[str, dict[str, Any]]:
+  """Joint models without a modality minus models trained without it.
+
+  `no_worse` says whether the one-sided 95 % bound of the loss in score stays
+  below the margin.
+  """
+  found: dict[str, dict[str, Any]] = {}
+  for way in (JOINT, "no modality dropout"):
+    for name in MODALITIES:
+      trained = f"trained without {name}"
+      if way not in folders or trained not in folders:
+        continue
+      pair = tables_of(folders[way], name), tables_of(folders[trained])
+      names = f"{way}, {name} removed at test", trained
+      found[f"{names[0]} minus {names[1]}"] = {
+        target: _judged(
+          paired_rows(
+            *pair, target, score_name(target), names=names, level=ONE_SIDED
+          ),
+          margin,
+        )
+        for target in targets
+      }
+  return found
+
+
+def _judged(difference: Estimate, margin: float) -> dict[str, Any]:
+  bound = -difference.low
+  return difference.to_dict() | {
+    "largest_loss": float(bound) if np.isfinite(bound) else None,
+    "no_worse": bool(bound < margin),
+  }
+
+
+def format_results(plain: Mapping[str, Any]) -> str:
+  """The tables in Markdown."""
+  targets = list(next(iter(plain["scores"].values())))
+  head = [f"{target} ({score_name(target)})" for target in targets]
+  parts = [
+    "## Scores: mean over seeds (each seed)", "",
+    *_table("trained as", head, plain["scores"], targets, _seeds_text), "",
+    "95 % intervals of every seed are in results.json.", "",
+    "## Joint minus other ways of training, same test patients", "",
+    *_table("other", head, plain["differences"], targets, _interval_text), "",
+    "## What removal costs the joint model", "",
+    "Difference (one-sided 95 % bound of the loss); **worse** where the bound "
+    f"is not below the margin of {plain['margin']:g}.", "",
+    *_table("removed", head, plain["without"], targets, _loss_text), "",
+  ]  # fmt: skip
+  return "\n".join(parts)
+
+
+def _table(first, head, rows, targets, text) -> list[str]:
+  lines = [f"| {first} | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+  for name, of in rows.items():
+    cells = " | ".join(text(of[target]) for target in targets)
+    lines.append(f"| {name} | {cells} |")
+  return lines
+
+
+def _number(value: float | None) -> str:
+  return "undefined" if value is None else f"{value:.2f}"
+
+
+def _seeds_text(found: Sequence[Mapping[str, Any]]) -> str:
+  values = [one["value"] for one in found]
+  mean = None if None in values or not values else float(np.mean(values))
+  return f"{_number(mean)} ({', '.join(map(_number, values))})"
+
+
+def _interval_text(one: Mapping[str, Any]) -> str:
+  low, high = _number(one["low"]), _number(one["high"])
+  return f"{_number(one['value'])} ({low} to {high})"
+
+
+def _loss_text(one: Mapping[str, Any]) -> str:
+  said = f"{_number(one['value'])} ({_number(one['largest_loss'])})"
+  return said if one["no_worse"] else f"**worse** {said}"
