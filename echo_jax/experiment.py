@@ -31,8 +31,14 @@ from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
 from echo_jax.data.pipeline import ClipMaker
 from echo_jax.data.schema import Record
-from echo_jax.data.study_batches import without
+from echo_jax.data.study_batches import StudyMaker, without
 from echo_jax.data.study_contract import StudyContract
+from echo_jax.data.study_inputs import (
+  NOTHING_STATED,
+  Stated,
+  StudyInput,
+  StudyReader,
+)
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predict import (
@@ -46,10 +52,13 @@ from echo_jax.evaluation.report import (
   fit_intervals,
   mean_embeddings,
   report_estimates,
+  seen_mixtures,
+  seen_views,
   spacing_range,
   write_report,
 )
 from echo_jax.evaluation.single import Finding, predict_record
+from echo_jax.evaluation.single_study import StudyFinding, predict_study
 from echo_jax.objectives.objective import Objective
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
@@ -454,7 +463,8 @@ def evaluate(
   intervals = fit_intervals(rows, experiment.targets, validation)
   Reference(
     intervals, domain, clips, int(state.step), about["contract"],
-    spacing_range(found[train][1]),
+    spacing_range(found[train][1]), seen_views(found[train][1]),
+    seen_mixtures(found[validation][1], modalities_of(experiment)),
   ).save(workdir / "reference.npz")
   return estimates
 
@@ -495,11 +505,29 @@ def _evaluate_without(
   )  # fmt: skip
 
 
-def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
-  """A function of one video record, from an evaluated run.
+def modalities_of(experiment: Experiment) -> tuple[str, ...]:
+  """What a model of studies reads; none of one of clips."""
+  contract = experiment.contract
+  return contract.modalities if experiment.level == "study" else ()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+  """An evaluated run, ready for single files or studies."""
+
+  experiment: Experiment
+  state: TrainState
+  reference: Reference
+
+
+def load_evaluated(workdir: Path) -> Evaluated:
+  """The weights that were judged, and what a single prediction is judged by.
+
+  Neither the data set nor the run that weights began from need be there.
 
   Raises:
     FileNotFoundError: the run has no checkpoint or was not evaluated.
+    ValueError: it was evaluated under another input contract.
   """
   path = Path(workdir) / "reference.npz"
   if not path.exists():
@@ -508,8 +536,6 @@ def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
       "first, which measures intervals and the training domain"
     )
   experiment = rebuild(workdir, with_data=False)
-  if experiment.level != "clip":
-    raise ValueError(f"{workdir} predicts whole studies, not single videos")
   reference = Reference.load(path)
   if reference.contract != contract_hash(experiment):
     raise ValueError(
@@ -517,17 +543,61 @@ def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
       "again"
     )
   state = load_best(experiment, workdir, reference.step)
+  return Evaluated(experiment, state, reference)
+
+
+def single_predictor(
+  run: Path | Evaluated,
+) -> Callable[[Record], Finding]:
+  """A function of one video record, from an evaluated run or its folder.
+
+  Raises:
+    ValueError: a run whose model reads whole studies; and as `load_evaluated`.
+  """
+  run = run if isinstance(run, Evaluated) else load_evaluated(run)
+  experiment = run.experiment
+  if experiment.level != "clip":
+    raise ValueError("this run predicts whole studies, not single videos")
   maker = ClipMaker(experiment.contract, experiment.targets)
 
   def predict(record: Record) -> Finding:
     if experiment.needs_times and np.isnan(record["frame_time_ms"]).any():
       raise UnknownTimes("frame times are unknown and the model needs them")
     return predict_record(
-      record, maker, experiment.predict_step, state, experiment.targets,
-      reference,
+      record, maker, experiment.predict_step, run.state, experiment.targets,
+      run.reference,
     )  # fmt: skip
 
   return predict
+
+
+def study_predictor(
+  run: Evaluated, stated: Stated = NOTHING_STATED, *, cut: bool = False
+) -> tuple[StudyReader, Callable[[StudyInput, Mapping], StudyFinding]]:
+  """How a run of whole studies reads a folder, and a function of what it read.
+
+  Args:
+    run: see `load_evaluated`.
+    stated, cut: as of `StudyReader`.
+
+  Raises:
+    ValueError: a run whose model reads single clips.
+  """
+  made = run.experiment
+  if made.level != "study":
+    raise ValueError("this run predicts single videos, not whole studies")
+  reader = StudyReader(
+    StudyMaker(made.contract, made.targets, made.scale), run.reference.clips,
+    made.needs_times, stated, cut,
+  )  # fmt: skip
+
+  def predict(study: StudyInput, record: Mapping[str, Any]) -> StudyFinding:
+    return predict_study(
+      study, record, made.predict_step, run.state, made.targets,
+      made.contract.modalities, run.reference,
+    )  # fmt: skip
+
+  return reader, predict
 
 
 def load_module(name: str) -> ModuleType:
