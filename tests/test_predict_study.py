@@ -1,0 +1,309 @@
+"""`echo-jax predict` of whole studies: as evaluated, and from what there is."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echo_jax import experiment
+from echo_jax.cli import main
+from echo_jax.data.build import build
+from tests import made_studies
+from tests.data.made_files import write_dicom
+from tests.made_study_folders import (
+  LEADS,
+  STATED,
+  TESTED,
+  dataset,
+  header_of,
+  write_records,
+  write_samples,
+  write_spectrum,
+  write_study,
+)
+
+SETTINGS = (
+  "data.name=made_studies", "targets=('as_grade', 'ef_pct', 'la_ml')",
+  "ecg.leads=('i', 'v1')", "video.cines=3", "run.steps=3", "missing_at_test=()",
+  "input.span_s=0.6",
+)  # fmt: skip
+WHOLE = 31  # this patient's study has a part of every modality
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """A run on cached features, whose encoder's run is gone."""
+  folder = tmp_path_factory.mktemp("studies")
+  build(dataset(), folder / "data", progress=False)
+  settings = [*SETTINGS, f"data.dir={folder / 'data'}"]
+  first = experiment.prepare("experiments.multimodal", settings, tiny=True)
+  experiment.run(first, folder / "encoder", progress=False)
+  settings += ["video.features=cached", f"init_from={folder / 'encoder'}"]
+  made = experiment.prepare("experiments.multimodal", settings, tiny=True)
+  experiment.run(made, folder / "run", progress=False)
+  experiment.evaluate(
+    made, folder / "run", clips=2, progress=False, draw=False
+  )
+  shutil.rmtree(folder / "encoder")
+  shutil.rmtree(folder / "data")
+  return folder / "run"
+
+
+def predict(run, *folders, out, words=STATED):
+  """(exit code, findings)."""
+  code = main(
+    ["predict", str(run), *map(str, folders), "--out", str(out), *words]
+  )
+  return code, json.loads((out / "findings.json").read_text())
+
+
+def numbers(finding):
+  """All that is predicted, in order."""
+  return [
+    n for v in finding["values"] for n in (v["value"], *v["chances"])
+    if n is not None
+  ]  # fmt: skip
+
+
+def lines(finding, *words):
+  """What is said that holds all of the words."""
+  said = [" ".join(map(str, line.values())) for line in finding["said"]]
+  return [line for line in said if all(word in line for word in words)]
+
+
+@pytest.fixture(scope="module")
+def whole(trained, tmp_path_factory):
+  """A folder with everything, and its finding."""
+  place = tmp_path_factory.mktemp("whole")
+  folder = write_study(place / "in", WHOLE)
+  (folder / "6-outflow_pw").unlink(missing_ok=True)
+  _, (finding,) = predict(trained, folder, out=place / "out")
+  return folder, finding
+
+
+def test_files_are_predicted_as_records_were_evaluated(trained, tmp_path):
+  """Of all test studies, from one folder, with whatever each lacks."""
+  for patient in TESTED:
+    write_study(tmp_path / "in" / f"p{patient}" / "s0", patient)
+  code, found = predict(trained, tmp_path / "in", out=tmp_path / "out")
+  assert code == 0 and len(found) == len(TESTED)
+  rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
+  assert set(rows["level"]) == {"study"} and rows["truth"].isna().all()
+  told = (tmp_path / "out" / "predictions.csv").read_text()
+  assert "secret" not in told and "/in/" not in told
+  want = pd.read_csv(trained / "predictions.csv")
+  want = want[want["split"] == "test"]
+  keys = ["target", "class"]
+  for finding, patient in zip(found, TESTED, strict=True):
+    ours = rows[rows["item_id"] == finding["study_id"]]
+    theirs = want[want["item_id"] == f"made:p{patient}-s0"]
+    both = ours.fillna({"class": ""}).merge(
+      theirs.fillna({"class": ""}), on=keys, how="outer"
+    )
+    assert len(both) == 6  # four grades, two numbers
+    np.testing.assert_allclose(
+      both["prediction_x"], both["prediction_y"], rtol=1e-3, atol=1e-4
+    )
+  names = [" ".join(one["rests_on"]) for one in found]
+  assert names[-2:] == ["doppler ecg clinical genetic",
+                        "video doppler clinical"]  # fmt: skip
+
+
+def test_what_it_rests_on_and_what_is_not_used_is_said(whole):
+  _, finding = whole
+  assert finding["rests_on"] == [
+    "video", "doppler", "ecg", "clinical", "genetic"
+  ]
+  assert lines(finding, "doppler", "annulus_tdi, as was stated")
+  assert finding["notes"] == [] and len(numbers(finding)) == 6
+  inside = finding["domain"] == "within the training domain"
+  assert inside == (finding["values"][1]["low"] is not None)
+
+
+ABSENT = {
+  "video": ("0-A4C", "1-PLAX", "2-A4C"), "ecg": ("ecg",),
+  "doppler": ("3-mitral_pw", "4-annulus_tdi"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("modality", ABSENT)
+def test_an_absent_modality_is_named(modality, whole, trained, tmp_path):
+  folder = shutil.copytree(whole[0], tmp_path / "in")
+  for name in ABSENT[modality]:
+    (folder / name).unlink()
+  code, (finding,) = predict(trained, folder, out=tmp_path / "out")
+  assert code == 0 and modality not in finding["rests_on"]
+  assert lines(finding, modality, "absent", "no file of it in the folder")
+  assert numbers(finding) != pytest.approx(numbers(whole[1]), rel=1e-6)
+
+
+
+def no_units(folder):
+  write_samples(folder / "ecg", mv(), unit=False, **header_of(WHOLE))
+
+
+def mv():
+  (part,) = [p for p in made_studies.parts_of(WHOLE) if "ecg_mv" in p]
+  return part["ecg_mv"]
+
+
+def swapped(folder):
+  names = ("ii", "i", *LEADS[2:])
+  write_samples(folder / "ecg", mv(), names=names, **header_of(WHOLE))
+
+
+def flat(folder):
+  flat = mv().copy()
+  flat[:, LEADS.index("v1")] = 0.01
+  write_samples(folder / "ecg", flat, **header_of(WHOLE))
+
+
+def some_leads(*leads):
+  def write(folder):
+    write_samples(folder / "ecg", mv(), leads=leads, **header_of(WHOLE))
+
+  return write
+
+
+def without(*names):
+  def remove(folder):
+    for name in names:
+      (folder / name).unlink()
+
+  return remove
+
+
+def no_scales(folder):
+  part = made_studies.spectrum(WHOLE, "mitral_pw", ms=float("nan"))
+  write_spectrum(folder / "3-mitral_pw", part, **header_of(WHOLE))
+
+
+def two_frames(folder):
+  """A spectrum of two frames."""
+  from pydicom import dcmread
+
+  path = folder / "3-mitral_pw"
+  made = dcmread(path)
+  picture = np.repeat(made.pixel_array[None], 2, axis=0)
+  write_dicom(
+    path, picture, made.SequenceOfUltrasoundRegions, **header_of(WHOLE)
+  )
+
+
+def metres(folder):
+  write_records(folder, WHOLE, height_cm=1.78)
+
+
+def genes_alone(folder):
+  clinical = dict.fromkeys(
+    ("age_years", "sex", "nt_probnp_pg_ml", "diabetes"), ""
+  )
+  write_records(folder, WHOLE, **clinical)
+
+
+FAULTS = {
+  "ECG without units": (no_units, without("ecg"), 1),
+  "it fits if i and ii are exchanged: limb leads not used": (
+    swapped, some_leads(*LEADS[6:]), 0,
+  ),
+  "ECG lead v1 is flat": (
+    flat, some_leads(*(lead for lead in LEADS if lead != "v1")), 0,
+  ),
+  "without time of a column (ms): not used": (
+    no_scales, without("3-mitral_pw"), 0,
+  ),
+  "spectrum of 2 frames: only a still one": (
+    two_frames, without("3-mitral_pw"), 1,
+  ),
+  "height_cm is 1.78 cm; plausible is 30 to 250 cm.  in m it would be 178": (
+    metres, genes_alone, 1,
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", FAULTS)
+def test_a_bad_part_is_named_and_does_not_count(
+  reason, whole, trained, tmp_path
+):
+  spoil, leave_out, exit_code = FAULTS[reason]
+  found = []
+  for name, change in (("bad", spoil), ("never", leave_out)):
+    folder = shutil.copytree(whole[0], tmp_path / name)
+    change(folder)
+    code, (finding,) = predict(trained, folder, out=tmp_path / f"{name}-out")
+    found.append(finding)
+    assert code == (exit_code if name == "bad" else 0)
+  bad, never = found
+  assert lines(bad, reason) and not lines(never, reason)
+  assert numbers(bad) == numbers(never) and bad["values"] == never["values"]
+  assert bad["rests_on"] == never["rests_on"]
+  assert numbers(bad) != pytest.approx(numbers(whole[1]), rel=1e-6)
+
+
+def test_two_patients_in_one_folder_are_refused(whole, trained, tmp_path):
+  folder = shutil.copytree(whole[0], tmp_path / "in")
+  write_samples(folder / "other", mv(), **header_of(30))
+  code, found = predict(trained, folder, out=tmp_path / "out")
+  assert code == 1 and found == []
+  ledger = (tmp_path / "out" / "ledger.csv").read_text()
+  assert "rejected,2 patients in one study: " in ledger
+  assert "secret" not in ledger
+
+
+def test_a_spectrum_of_unknown_place_is_not_used(whole, trained, tmp_path):
+  folder, _ = whole
+  words = [word for word in STATED if "annulus" not in word]
+  _, (some,) = predict(trained, folder, out=tmp_path / "a", words=words)
+  assert lines(some, "doppler", "ignored", "its header does not say where")
+  other = shutil.copytree(folder, tmp_path / "in")
+  (other / "4-annulus_tdi").unlink()
+  _, (never,) = predict(trained, other, out=tmp_path / "b")
+  assert some["values"] == never["values"]
+
+
+def test_an_unknown_view_is_said_to_be_untrained(whole, trained, tmp_path):
+  words = [word for word in STATED if "PLAX" not in word]
+  _, (finding,) = predict(trained, whole[0], out=tmp_path / "a", words=words)
+  (note,) = finding["notes"]
+  assert note.startswith("view unknown: no cine of training had it")
+
+
+def test_a_volume_without_a_known_scale_is_withheld(whole, trained, tmp_path):
+  from pydicom import dcmread
+
+  folder = shutil.copytree(whole[0], tmp_path / "in")
+  made = dcmread(folder / "0-A4C")
+  for part in made.SequenceOfUltrasoundRegions:
+    part.PhysicalDeltaX = part.PhysicalDeltaY = 0.2
+  made.save_as(folder / "0-A4C")
+  _, (finding,) = predict(trained, folder, out=tmp_path / "out")
+  grade, ef, volume = finding["values"]
+  assert "in training saw 1.00 to 1.00 mm" in volume["withheld"]
+  assert not ef["withheld"] and not grade["withheld"]
+  rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
+  assert "la_ml" not in set(rows["target"])
+
+
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
+    (["--doppler=*pw*"], "is not PATTERN=LOCATION, one of aortic_cw"),
+    (["--doppler=*pw*=aorta"], "'*pw*=aorta' is not PATTERN=LOCATION"),
+    (["--view=*=A9C"], "is not PATTERN=VIEW, one of A4C"),
+  ],
+)
+def test_wrong_words_are_one_line(
+  words, message, whole, trained, tmp_path, capsys
+):
+  out = ["--out", str(tmp_path / "out")]
+  assert main(["predict", str(trained), str(whole[0]), *out, *words]) == 1
+  assert message in capsys.readouterr().err
+
+
+def test_a_file_is_no_study(whole, trained, tmp_path, capsys):
+  path = str(whole[0] / "ecg")
+  out = ["--out", str(tmp_path / "out")]
+  assert main(["predict", str(trained), path, *out]) == 1
+  assert "pass the folder of one" in capsys.readouterr().err
