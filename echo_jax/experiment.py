@@ -336,13 +336,23 @@ def load_subtree(
       f"{workdir} has another {name}: its {name} "
       f"{_difference(theirs, dict(settings))}"
     )
+  return best_params(workdir)[name]
+
+
+def best_params(workdir: str) -> dict[str, Any]:
+  """Weights of the best checkpoint of a run, averaged ones if it has them.
+
+  Raises:
+    FileNotFoundError: no run or no checkpoint there.
+  """
+  record = read_record(Path(workdir))
   folder = Path(workdir) / "checkpoints"
   with Checkpoints(folder, record["metric"]) as checkpoints:
     best = checkpoints.best()
     if best is None:
       raise FileNotFoundError(f"{workdir} has no checkpoint yet")
     state = checkpoints.restore_tree(best)
-  return (state["aux"]["average"] or state["params"])[name]
+  return state["aux"]["average"] or state["params"]
 
 
 def load_best(
@@ -455,7 +465,9 @@ def evaluate(
   }  # fmt: skip
   write_report(workdir, rows, estimates, about, split, notes, draw)
   for removed in experiment.missing_at_test:
-    _evaluate_without(removed, experiment, state, workdir, judged, about, seed)
+    _evaluate_without(
+      removed, experiment, state, workdir, tuple(judged), about, seed
+    )
   seen, unseen = (
     mean_embeddings(found[name][1]) for name in (train, validation)
   )

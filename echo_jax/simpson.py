@@ -29,6 +29,10 @@ Points = Float[np.ndarray, "points 2"]
 Spacing = Float[np.ndarray, "2"]
 
 
+class NoLongAxis(ValueError):
+  """A mask that is as wide as long."""
+
+
 @dataclass(frozen=True)
 class Discs:
   """One plane: diameters from base to apex, and the axis they stand on."""
@@ -68,6 +72,25 @@ def measure_discs(
     for place in places
   ]
   return Discs(np.array(widths), length)
+
+
+def measure_area_and_length(
+  mask: Bool[np.ndarray, "H W"], spacing_mm: Spacing
+) -> tuple[float, float]:
+  """Area in mm2 and long axis in mm of a plane, as the area-length method has.
+
+  Of the largest piece, its holes filled; the base is the blunt end.  The
+  length is NaN where the mask is as wide as long.
+
+  Raises:
+    ValueError: nothing in the mask, or an unusable spacing.
+  """
+  outline = _outline_px(mask) * _checked(spacing_mm)[::-1]
+  try:
+    base, apex = _long_axis(outline, None)
+  except NoLongAxis:
+    return abs(_area(outline)), float("nan")
+  return abs(_area(outline)), float(np.linalg.norm(apex - base))
 
 
 def single_plane_ml(plane: Discs) -> float:
@@ -179,7 +202,7 @@ def _principal_axis(outline: Points) -> tuple[np.ndarray, np.ndarray]:
   (less, more), vectors = np.linalg.eigh(moments)
   elongation = np.sqrt(more / less)
   if elongation < LEAST_ELONGATION:
-    raise ValueError(
+    raise NoLongAxis(
       f"the mask is as wide as long (elongation {elongation:.3f}, least "
       f"{LEAST_ELONGATION}): no long axis"
     )

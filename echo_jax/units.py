@@ -49,6 +49,17 @@ def ml_from_mm3(volume_mm3: Values) -> np.ndarray | np.floating:
   return np.asarray(volume_mm3, np.float64) / 1000.0
 
 
+def area_length_ml(area_mm2: Values, length_mm: Values) -> np.ndarray:
+  """Volume of a ventricle seen in one plane: 8 A^2 / (3 pi L).
+
+  Exact for an ellipsoid of revolution about its length (Dodge et al., Am
+  Heart J 1960; Lang et al., J Am Soc Echocardiogr 2015).
+  """
+  area_mm2 = np.asarray(area_mm2, np.float64)
+  volume_mm3 = 8 * area_mm2**2 / (3 * np.pi * np.asarray(length_mm))
+  return np.asarray(ml_from_mm3(volume_mm3))
+
+
 def ef_pct(edv_ml: Values, esv_ml: Values) -> np.ndarray | np.floating:
   """Ejection fraction in percent: 100 (EDV - ESV) / EDV."""
   edv = np.asarray(edv_ml, np.float64)

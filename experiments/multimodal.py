@@ -3,7 +3,9 @@
 Trained on whole studies, with any of the modalities and any fusion.  A frozen
 video encoder comes from another run, and its features of a few fixed windows
 of each cine are kept in `data.cache`; with `video.features=end_to_end` it is
-trained with the rest, on a random window of each cine a step.
+trained with the rest, on a random window of each cine a step.  Encoders of
+Doppler and ECG are trained with the rest, or taken frozen from runs of this
+experiment that read them (`doppler.init_from`, `ecg.init_from`).
 
 Example:
   echo-jax train experiments/multimodal.py --workdir runs/joint --tiny \\
@@ -14,6 +16,7 @@ Example:
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -38,15 +41,26 @@ from echo_jax.data.study_batches import (
   PreparedStudies,
   StudyMaker,
   count_notes,
+  encode_signals,
   encode_studies,
   example_study,
   kept,
   prepare_signals,
   study_batches,
 )
-from echo_jax.data.study_contract import TABLES, StudyContract, StudyScale
+from echo_jax.data.study_contract import (
+  LOCATIONS,
+  TABLES,
+  StudyContract,
+  StudyScale,
+)
 from echo_jax.evaluation.predict import make_predict_step, validation_losses
-from echo_jax.experiment import Experiment, load_subtree
+from echo_jax.experiment import (
+  Experiment,
+  best_params,
+  load_subtree,
+  read_record,
+)
 from echo_jax.models.clinical import ClinicalEncoder
 from echo_jax.models.doppler import DopplerEncoder
 from echo_jax.models.ecg import ECGEncoder
@@ -72,6 +86,7 @@ from experiments import parts
 
 FUSIONS = ("late", "gated", "bottleneck", "cross")
 CACHED, END_TO_END = "cached", "end_to_end"
+SIGNALS = {"doppler": ("doppler", "location"), "ecg": ("ecg",)}  # parameters
 ENCODER = "^encoder/"
 
 
@@ -80,12 +95,14 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.init_from = ""  # run of the video encoder
   config.targets = (
-    "as_grade", "rhythm", "ef_pct", "disease", "mr_present", "la_ml",
-    "segments_abnormal", "arrhythmic_event_2y",
+    "as_grade", "as_vmax_cm_s", "rhythm", "ef_pct", "disease", "mr_present",
+    "la_ml", "segments_abnormal", "arrhythmic_event_2y",
   )  # fmt: skip
   config.loss = "huber"
   config.weighting = "fixed"  # or "uncertainty"
-  config.weights = ()
+  # The model is chosen by the mean validation loss: what the signals tell
+  # counts for more, or a task that is soon learnt too well ends the others.
+  config.weights = (2, 2, 3, 1, 1, 1, 1, 1, 1)
   config.modalities = MODALITIES
   config.fusion = ConfigDict({"kind": "bottleneck", "depth": 2})
   config.modality_dropout = 0.3
@@ -100,19 +117,20 @@ def get_config() -> ConfigDict:
   config.encoder = parts.encoder_config("Ti")
   config.encoder.update({"width": 128, "depth": 2, "heads": 4})
   config.video = ConfigDict({"features": CACHED, "windows": 2, "cines": 6})
-  config.doppler = ConfigDict({"coarsening": 2, "patch": 16})
+  config.doppler = ConfigDict({"coarsening": 2, "patch": 16, "init_from": ""})
   config.ecg = ConfigDict(
     {
       "hz": 100.0,
-      "span_s": 5.0,
-      "leads": ("i", "ii", "v1", "v2", "v3", "v4", "v5", "v6"),
+      "span_s": 10.0,
+      "leads": ("i", "ii", "v1", "v5"),
       "patch": 50,
+      "init_from": "",
     }
   )
   config.trunk = ConfigDict({"width": 64, "depth": 2, "heads": 4})
   config.optimizer = parts.optimizer_config(rate=1e-3)
   config.optimizer.warmup_steps = 40
-  config.run = parts.run_config(steps=400, batch_size=32)
+  config.run = parts.run_config(steps=800, batch_size=32)
   del config.run["validation_clips"]  # video.windows are
   return config.lock()
 
@@ -136,13 +154,16 @@ def sweep() -> Iterator[dict[str, object]]:
 
 
 def arms(confounded: str = "") -> dict[str, dict[str, object]]:
-  """What is compared, by name; the joint model and its rival come first.
+  """What is compared, by name.
 
+  Runs of one signal come first: others take their frozen encoders from there.
   `confounded` names a data set in which device and disease are tied.
   """
-  found: dict[str, dict[str, object]] = {"joint": {}}
-  for name in MODALITIES:
-    found[f"{name} alone"] = {"modalities": (name,)}
+  alone = {f"{name} alone": {"modalities": (name,)} for name in MODALITIES}
+  found: dict[str, dict[str, object]] = {
+    f"{name} alone": alone[f"{name} alone"] for name in SIGNALS
+  }
+  found |= {"joint": {}, **alone}
   for name in MODALITIES:
     others = tuple(one for one in MODALITIES if one != name)
     found[f"trained without {name}"] = {"modalities": others}
@@ -210,10 +231,16 @@ def build(
   model = make_model(config, contract, count_outputs(targets))
   maker = StudyMaker(contract, targets, scale)
   drawn = StudyMaker(contract, targets, scale, parts.make_augmentation(config))
-  studies = cache(partial(prepare, config, model, maker, source))
+  signals = cache(partial(read_signals, config, model, maker, source))
+  studies = cache(partial(prepare, config, model, maker, source, signals))
 
   def init(key: jax.Array) -> dict:
-    variables = jax.jit(model.init)(key, example_study(contract))
+    example = example_study(contract)
+    for name in frozen_signals(config):
+      count = {"doppler": len(LOCATIONS), "ecg": 1}[name]
+      shape = (1, count, config.trunk.width)
+      example[f"{name}_tokens"] = np.zeros(shape, np.float32)
+    variables = jax.jit(model.init)(key, example)
     params = variables["params"] | weighting.parameters(targets)
     return variables | {"params": params}
 
@@ -421,20 +448,41 @@ def measure_scale(
   return StudyScale.measured(standardise_from(targets, truth), source)
 
 
+def read_signals(
+  config: ConfigDict, model: StudyModel, maker: StudyMaker,
+  source: Callable[..., StudySource], split: str, change: Change | None = None,
+) -> Batch:  # fmt: skip
+  """Spectra and ECGs of a split, or what frozen encoders make of them.
+
+  Says what of them is not used.
+  """
+  contract = maker.contract
+  path = _place(
+    config, change, split, "signals", coarsening=contract.coarsening,
+    ecg=[contract.ecg_hz, contract.ecg_span_s, *contract.ecg_leads],
+  )  # fmt: skip
+  studies = source(split, change) if change else source(split)
+  signals = kept(path, lambda: prepare_signals(studies, maker, split))
+  notes = [tuple(note) for note in signals.pop("notes")]
+  rows = studies.index.to_dict("records")
+  notes += [note for row in rows for note in maker.tables(row)[1]]
+  for line in count_notes(notes):
+    print(f"  {split}: {line}")
+  for name in frozen_signals(config):
+    encode = make_encode_signal(config, model, name)
+    signals = encode_signals(signals, name, encode)
+  return signals
+
+
 def prepare(
   config: ConfigDict, model: StudyModel, maker: StudyMaker,
-  source: Callable[..., StudySource], split: str, windows: int,
-  change: Change | None = None,
+  source: Callable[..., StudySource], signals: Callable[..., Batch],
+  split: str, windows: int, change: Change | None = None,
 ) -> PreparedStudies:  # fmt: skip
   """A split whose signals, and features of a frozen encoder, are ready."""
   contract = maker.contract
   studies = source(split, change) if change else source(split)
   place = partial(_place, config, change, split)
-  signals = kept(
-    place("signals", coarsening=contract.coarsening, ecg=config.ecg.to_dict()),
-    lambda: prepare_signals(studies, maker, split),
-  )
-  notes = [tuple(note) for note in signals.pop("notes")]
   clips, features = "video" in contract.modalities, None
   if clips and config.video.features == CACHED:
     weights = load_encoder(config, contract)
@@ -450,12 +498,54 @@ def prepare(
         split,
       ),
     )  # fmt: skip
-  ready = PreparedStudies(studies, maker, signals, features, clips)
-  there = ", ".join(f"{name} {n}" for name, n in ready.counts().items())
-  print(f"{config.data.name} {split}: of {len(ready)} studies {there} have it")
-  for line in count_notes([*notes, *ready.notes]):
-    print(f"  {line}")
+  ready = PreparedStudies(
+    studies, maker, signals(split, change), features, clips
+  )
+  there = ", ".join(f"{n} {name}" for name, n in ready.counts().items())
+  print(f"{config.data.name} {split}: of {len(ready)} studies have {there}")
   return ready
+
+
+def frozen_signals(config: ConfigDict) -> tuple[str, ...]:
+  """Modalities whose encoder comes frozen from a run of its own."""
+  return tuple(
+    name
+    for name in SIGNALS
+    if name in config.modalities and config[name].init_from
+  )
+
+
+def make_encode_signal(
+  config: ConfigDict, model: StudyModel, name: str
+) -> Callable[[Batch], Any]:
+  """The frozen encoder of a signal as a compiled arrays -> tokens [b n d].
+
+  Raises:
+    ValueError: the run has another encoder, or took its own from elsewhere.
+  """
+  run = config[name].init_from
+  theirs = read_record(Path(run))["config"]
+  for section in (name, "trunk"):
+    ours = {k: v for k, v in config[section].items() if k != "init_from"}
+    other = {k: v for k, v in theirs[section].items() if k != "init_from"}
+    if json.loads(json.dumps(ours)) != other:
+      raise ValueError(f"{run} has another {section}: {other}, here {ours}")
+  if theirs[name]["init_from"]:
+    raise ValueError(
+      f"{run} took its {name} encoder from {theirs[name]['init_from']}; name "
+      "that run"
+    )
+  params = best_params(run)
+  params = {key: params[key] for key in SIGNALS[name]}
+
+  @jax.jit
+  def encode(params, arrays):
+    tokens, _ = model.apply(
+      {"params": params}, arrays, False, method=f"read_{name}"
+    )
+    return tokens
+
+  return partial(encode, params)
 
 
 def make_encode(

@@ -111,7 +111,7 @@ def run_item(
   start, folder = time.monotonic(), item.folder(workdir)
   settings = {
     "data.cache": str(workdir / "cache"), **shared, **dict(item.settings),
-    "run.seed": item.seed,
+    **signal_encoders(item, workdir), "run.seed": item.seed,
   }  # fmt: skip
   words = [f"{name}={value!r}" for name, value in settings.items()]
   built = experiment.prepare("experiments.multimodal", words, tiny=tiny)
@@ -122,6 +122,21 @@ def run_item(
   )
   spent = {"seconds": time.monotonic() - start}
   write_whole(folder / DONE, json.dumps(spent))
+
+
+def signal_encoders(item: Item, workdir: Path) -> dict[str, str]:
+  """Where the item takes its frozen encoders of Doppler and ECG from.
+
+  From the runs of the same seed that read nothing else, which come first.
+  """
+  if item.name in (f"{name} alone" for name in multimodal.SIGNALS):
+    return {}
+  return {
+    f"{name}.init_from": str(
+      Item(f"{name} alone", (), item.seed).folder(workdir)
+    )
+    for name in multimodal.SIGNALS
+  }
 
 
 def expected_s(workdir: Path, items: Sequence[Item]) -> float:

@@ -22,6 +22,7 @@ from echo_jax.data.pipeline import Subset
 from echo_jax.data.schema import KINDS, VIEWS
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.transforms import Augmentation
+from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.heads import MaxPool, MeanPool, Moments
 from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
@@ -55,6 +56,13 @@ def encoder_config(size: str = "B") -> ConfigDict:
   """A VideoViT of a standard size with 2 x 16 x 16 tubelets."""
   shape = SIZES[size]._asdict()
   return ConfigDict(shape | {"patch": 16, "tubelet": 2, "mlp_ratio": 4.0})
+
+
+def cnn_config() -> ConfigDict:
+  """A VideoCNN of three blocks, whose tokens are as wide as 2 x 8 x 8."""
+  return ConfigDict(
+    {"kind": "cnn", "width": 16, "depth": 3, "tubelet": 2, "groups": 4}
+  )
 
 
 def head_config() -> ConfigDict:
@@ -146,18 +154,23 @@ def make_normalise(contract: InputContract):
   return partial(normalise, contract=contract)
 
 
-def make_encoder(config: ConfigDict) -> VideoViT:
-  """The encoder of `config.encoder`, for the contract's token grid."""
-  clip, model = config.input, config.encoder
+def make_encoder(config: ConfigDict) -> VideoViT | VideoCNN:
+  """The encoder of `config.encoder`; a ViT's is for the contract's grid."""
+  clip, settings = config.input, config.encoder.to_dict()
+  shared = {
+    "channels": clip.channels, "dtype": pick(DTYPES, config.run.dtype, "dtype")
+  }  # fmt: skip
+  kind = settings.pop("kind", "vit")
+  if kind == "cnn":
+    return VideoCNN(**settings, **shared)
+  if kind != "vit":
+    raise ValueError(f"no encoder {kind!r}: vit or cnn")
   grid = (
-    clip.frames // model.tubelet,
-    clip.size // model.patch,
-    clip.size // model.patch,
+    clip.frames // settings["tubelet"],
+    clip.size // settings["patch"],
+    clip.size // settings["patch"],
   )
-  return VideoViT(
-    **model, channels=clip.channels, grid=grid,
-    dtype=pick(DTYPES, config.run.dtype, "dtype"),
-  )  # fmt: skip
+  return VideoViT(**settings, grid=grid, **shared)
 
 
 def make_head(config: ConfigDict) -> nn.Module:

@@ -122,6 +122,16 @@ def draw_clip(
   return frames[where]
 
 
+def draw_cavity(
+  record: Record, clip: ClipFrames, contract: InputContract
+) -> Bool[np.ndarray, "T H W"]:
+  """The ventricle's mask in the frames of a clip; False where it has none."""
+  if not len(record["lv_mask"]):
+    return np.zeros(contract.shape[:3], bool)
+  masks = [decode_mask(record["lv_mask"][i]) for i in clip.index.tolist()]
+  return np.stack([fit_mask(mask, contract.size) for mask in masks])
+
+
 def _sector_of(record: Record) -> Bool[np.ndarray, "H W"]:
   """The stored sector; what is not known is not taken for everything."""
   if not record["sector"]:
@@ -183,8 +193,15 @@ def fit_sector(
   Raises:
     ValueError: it is not known.
   """
-  sector = _sector_of(record).astype(np.uint8)[..., None] * 255
-  return fit_frame(sector, contract.size, 1)[..., 0] > 127
+  return fit_mask(_sector_of(record), contract.size)
+
+
+def fit_mask(
+  mask: Bool[np.ndarray, "H W"], size: int
+) -> Bool[np.ndarray, "s s"]:
+  """A mask in a square of `size` pixels, as `fit_frame` fits its frame."""
+  grey = mask.astype(np.uint8)[..., None] * 255
+  return fit_frame(grey, size, 1)[..., 0] > 127
 
 
 def normalise(

@@ -8,7 +8,7 @@ position.  A batch is a dict: arrays under the record's names plus `video`;
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -24,6 +24,7 @@ from echo_jax.data.clips import (
 )
 from echo_jax.data.contract import (
   InputContract,
+  draw_cavity,
   draw_clip,
   fit_sector,
   fitted_spacing,
@@ -51,12 +52,24 @@ class ClipMaker:
     targets: whose truth goes with it.
     augmentation: of training clips.
     sector: whether the batch has the sector of each clip.
+    cavity: whether it has `lv_mask` [T H W] and `lv_mask_known` of each clip.
+
+  Raises:
+    ValueError: cavities beside an augmentation that would move only frames.
   """
 
   contract: InputContract
   targets: tuple[Target, ...] = ()
   augmentation: Augmentation = Augmentation()
   sector: bool = False
+  cavity: bool = False
+
+  def __post_init__(self) -> None:
+    if self.cavity and self.augmentation.moves:
+      raise ValueError(
+        f"{self.augmentation} moves frames and not the cavity's masks; use "
+        "augmentations of brightness only"
+      )
 
   def windows(self, record: Record) -> Windows:
     """Where clips of this video may lie.
@@ -122,12 +135,23 @@ class ClipMaker:
       example["cohort_name"] = record["cohort_name"]
     if sector:
       example["sector"] = fit_sector(record, contract)
+    if self.cavity:
+      example["lv_mask_known"] = np.bool_(len(record["lv_mask"]) > 0)
+      example["lv_mask"] = draw_cavity(record, clip, contract)
     return example
 
 
+@runtime_checkable
+class Draws(Protocol):
+  """Makes an example of training of an element of a source."""
+
+  def drawn(self, record: Any, rng: np.random.Generator) -> Batch:
+    """All that is random comes from `rng`."""
+
+
 def training_batches(
-  source: Sequence[Record],
-  maker: ClipMaker,
+  source: Sequence[Any],
+  maker: Draws,
   *,
   seed: int,
   batch_size: int,
@@ -143,7 +167,8 @@ def training_batches(
   is left out or padded when they do not divide.
 
   Args:
-    source: records, read at random; a `Mixture` has its weights respected.
+    source: records, or whole studies, read at random; a `Mixture` has its
+      weights respected.
     maker: draws the clips.
     seed: with the step number, decides everything.
     batch_size: of the global batch.
@@ -180,7 +205,7 @@ def training_batches(
 
 
 def _drawn_clips(
-  source: Sequence[Record], maker: ClipMaker, seed: int
+  source: Sequence[Any], maker: Draws, seed: int
 ) -> grain.MapDataset:
   """Row after row of training, before it is parted into batches."""
   if isinstance(source, Mixture):
@@ -220,8 +245,8 @@ class _Tag:
 class _Draw:
   """Reads a record by its position and draws a clip from it."""
 
-  source: Sequence[Record]
-  maker: ClipMaker
+  source: Sequence[Any]
+  maker: Draws
 
   def __call__(self, where: Any, rng: np.random.Generator) -> Batch:
     if isinstance(where, tuple):

@@ -72,24 +72,26 @@ class StudyMaker:
       **ecg.arrays, "ecg_present": np.bool_(ecg.present),
     }, [*doppler.notes, *ecg.notes]  # fmt: skip
 
-  def ready(
-    self, row: Mapping[str, Any], signals: Batch
-  ) -> tuple[Batch, Notes]:
+  def tables(self, row: Mapping[str, Any]) -> tuple[Batch, Notes]:
+    """Records and genes of a row of the study index, with `.._present`."""
+    arrays, notes = {}, []
+    for name in TABLES:
+      part = table_of(name, row, self.scale)
+      arrays |= part.arrays | {f"{name}_present": np.bool_(part.present)}
+      notes += part.notes
+    return arrays, notes
+
+  def ready(self, row: Mapping[str, Any], signals: Batch) -> Batch:
     """A study without its clips; `row` is of the study index."""
-    tables = {name: table_of(name, row, self.scale) for name in TABLES}
-    there = {name: part.present for name, part in tables.items()}
-    there |= {name: signals[f"{name}_present"] for name in ("doppler", "ecg")}
-    arrays = dict(signals)
-    for part in tables.values():
-      arrays |= part.arrays
+    arrays = signals | self.tables(row)[0]
+    there = {name: arrays[f"{name}_present"] for name in ARRAYS}
     read = [n for n in self.contract.modalities if n in ARRAYS]
-    example = {
-      **{name: arrays[name] for one in read for name in ARRAYS[one]},
+    return {
+      **{k: arrays[k] for one in read for k in names_read(one, arrays)},
       "present": np.array([there.get(name, False) for name in MODALITIES]),
       "target": np.asarray(truths_of(self.targets, row), np.float32),
       "study_id": row["study_id"],
     }
-    return example, [note for part in tables.values() for note in part.notes]
 
   def drawn(self, study: Prepared, rng: np.random.Generator) -> Batch:
     """A study of training: one random, augmented window a cine."""
@@ -143,6 +145,14 @@ class StudyMaker:
     return batch
 
 
+def names_read(modality: str, arrays: Mapping[str, Any]) -> tuple[str, ...]:
+  """Arrays that a model reads of a modality: what a frozen encoder gave."""
+  if f"{modality}_tokens" not in arrays:
+    return ARRAYS[modality]
+  valid = ("doppler_valid",) if modality == "doppler" else ()
+  return (f"{modality}_tokens", *valid)
+
+
 def with_video(present: np.ndarray, video_valid: np.ndarray) -> np.ndarray:
   """`present` where video is there if a clip is."""
   present = present.copy()
@@ -181,9 +191,9 @@ class PreparedStudies(Sequence):
     self._draws = clips and features is None
     self.index = source.index
     rows = source.index.to_dict("records")
-    made = [maker.ready(r, row_of(signals, i)) for i, r in enumerate(rows)]
-    self.notes = [note for _, notes in made for note in notes]
-    self._ready = stack([ready for ready, _ in made])
+    self._ready = stack(
+      [maker.ready(row, row_of(signals, i)) for i, row in enumerate(rows)]
+    )
     if clips and features is not None:
       self._ready |= features
       self._ready["present"] = with_video(
@@ -241,6 +251,32 @@ def prepare_signals(
     made.append(signals)
     notes += why
   return stack(made) | {"notes": np.array(notes, str).reshape(-1, 2)}
+
+
+def encode_signals(
+  signals: Batch, modality: str, encode: Callable[[Batch], Any], batch: int = 32
+) -> Batch:
+  """Signals with what a frozen encoder makes of one modality, [N n d].
+
+  Args:
+    signals: of all studies, from `prepare_signals`.
+    modality: "doppler" or "ecg"; its own arrays are left out.
+    encode: arrays of `batch` studies -> tokens.
+  """
+  count = len(signals["doppler_valid"])
+  size = min(batch, count)
+  read = {name: signals[name] for name in ARRAYS[modality]}
+  parts = []
+  for start in tqdm(
+    range(0, count, size), desc=f"{modality} tokens", disable=None
+  ):
+    rows = np.arange(start, start + size) % count  # one shape, one program
+    parts.append(np.asarray(encode({k: v[rows] for k, v in read.items()})))
+  tokens = np.concatenate(parts)[:count].astype(np.float32)
+  kept = {k: v for k, v in signals.items() if k not in ARRAYS[modality]}
+  valid = {k: read[k] for k in names_read(modality, {f"{modality}_tokens": 0})
+           if k in read}  # fmt: skip
+  return kept | valid | {f"{modality}_tokens": tokens}
 
 
 def encode_studies(

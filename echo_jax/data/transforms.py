@@ -89,6 +89,14 @@ class Augmentation:
     """Whether something goes along or about the rays of the sector."""
     return bool(self.attenuation_db or self.shadow_db or self.rotation_deg)
 
+  @property
+  def moves(self) -> bool:
+    """Whether a structure may end up elsewhere in the picture."""
+    return bool(
+      self.shift_px or self.flip_horizontal or self.flip_vertical
+      or self.rotation_deg or self.crop or self.crop_aspect
+    )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Draw:

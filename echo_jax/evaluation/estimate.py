@@ -22,6 +22,7 @@ LABELS = {
   "mae_grades": "MAE in grades",
   "mean_auroc": "AUROC, mean over labels",
   "mean_auprc": "AUPRC, mean over labels",
+  "dice": "Dice",
 }  # fmt: skip
 
 

@@ -107,10 +107,11 @@ def paired_rows(
       f"{target} has no metric {metric!r}; it has {', '.join(a[0].values)}"
     )
   unit = first.unit if metric in a[0].in_unit else ""
-  return difference_of(
+  found = difference_of(
     a, b, first.patient_id, metric, names=names, target=target, unit=unit,
     protocol=protocol, seed=seed, resamples=resamples, level=level,
   )  # fmt: skip
+  return replace(found, split=split, without_truth=first.without_truth)
 
 
 def difference_of(

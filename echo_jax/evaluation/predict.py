@@ -114,23 +114,39 @@ def clip_rows(
   (see `data.sources.read_index`), or a study at `level` "study".
   """
   key = "study_id" if level == "study" else "video_id"
-  about = index.set_index(key).loc[clips.video_id].reset_index()
   names = ("study_id", "patient_id", "site", "device", "view", "split")
+  optional = ("sex", "age_years", "quality", "patient_known")
+  about = index.set_index(key).loc[clips.video_id].reset_index()
+  about = about[[*names, *optional]].assign(
+    level=level, item_id=clips.video_id, start_ms=clips.start_ms
+  )
+  return rows_of(about, clips.truth, clips.prediction, targets)
+
+
+def rows_of(
+  about: pd.DataFrame,
+  truth: Float[np.ndarray, "N u"],
+  prediction: Float[np.ndarray, "N y"],
+  targets: Sequence[Target],
+) -> pd.DataFrame:
+  """Rows of the predictions table; a target of several classes has one each.
+
+  Args:
+    about: level, item_id, start_ms (NaN but for clips) and who and what each
+      of the N predictions is of.
+    truth, prediction: columns as in `targets.layout`.
+  """
   tables = []
   for target, place in zip(targets, layout(targets), strict=True):
-    truth = truth_by_class(target, clips.truth[:, place.label])
-    prediction = clips.prediction[:, place.value]
+    true = truth_by_class(target, truth[:, place.label])
+    value = prediction[:, place.value]
     for column, name in enumerate(target.classes or ("",)):
-      optional = ("sex", "age_years", "quality", "patient_known")
-      table = about[[*names, *optional]].copy()
-      table.insert(0, "level", level)
-      table.insert(1, "item_id", clips.video_id)
-      table["start_ms"] = clips.start_ms
-      table["target"], table["unit"] = target.name, target.unit
-      table["truth"] = truth[:, column]
-      table["prediction"] = prediction[:, column]
-      table["class"], table["kind"] = name, target.kind
-      tables.append(table)
+      tables.append(
+        about.assign(
+          **{"class": name, "kind": target.kind}, target=target.name,
+          unit=target.unit, truth=true[:, column], prediction=value[:, column],
+        )
+      )  # fmt: skip
   return check_predictions(pd.concat(tables, ignore_index=True))
 
 

@@ -40,6 +40,7 @@ from echo_jax.evaluation.measured import (
 from echo_jax.evaluation.predictions import (
   PredictionsWarning,
   check_predictions,
+  collected_notes,
   named_by_clip,
 )
 from echo_jax.targets import TARGETS
@@ -110,6 +111,7 @@ class MeasuredRows(NamedTuple):
   patient_id: np.ndarray
   items: pd.DataFrame
   unit: str
+  without_truth: int
 
 
 def measure_rows(
@@ -125,7 +127,8 @@ def measure_rows(
     raise ValueError(f"{target}: rows of several levels; choose one before")
   kind = kind_of(rows, target)
   _check_range(rows, target, kind)
-  part, _ = with_truth(rows, target, split)
+  with collected_notes():  # of rows without a truth, which are counted
+    part, missing = with_truth(rows, target, split)
   part = part.sort_values(["item_id", "start_ms", "class"], kind="stable")
   unit = _unit(rows, target)
   if kind not in OF_CLASSES:
@@ -135,7 +138,8 @@ def measure_rows(
       else measure_binary(part, threshold)
     )
     items = part[["item_id", "start_ms", "truth"]].reset_index(drop=True)
-    return MeasuredRows(measured, part.patient_id.to_numpy(), items, unit)
+    patient_id = part.patient_id.to_numpy()
+    return MeasuredRows(measured, patient_id, items, unit, missing)
   wide = widen(
     part, target, classes_of(target), one_true=kind != "multilabel"
   )
@@ -145,7 +149,9 @@ def measure_rows(
   }  # fmt: skip
   items = pd.DataFrame(wide.truth, columns=wide.classes)
   items.insert(0, "item_id", wide.item_id)
-  return MeasuredRows(measure[kind](wide), wide.patient_id, items, unit)
+  return MeasuredRows(
+    measure[kind](wide), wide.patient_id, items, unit, missing
+  )
 
 
 def kind_of(

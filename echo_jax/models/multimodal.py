@@ -61,6 +61,8 @@ class StudyModel(nn.Module):
   ) -> tuple[Float[Array, "b o"], dict[str, Array]]:
     """Reads of `study`: `present` [b m] over `MODALITIES` and, of video,
     either `clip_features` [b v e] or `video` [b v T H W c] with `frame_valid`.
+    What frozen encoders gave may stand for spectra (`doppler_tokens` [b k d])
+    and ECG (`ecg_tokens` [b 1 d]).
     """
     names = self.fusion.modalities
     places = [MODALITIES.index(name) for name in names]
@@ -117,6 +119,8 @@ class StudyModel(nn.Module):
   def read_doppler(self, study: Arrays, train: bool) -> Tokens:
     """One token a location, with a code that says which."""
     valid = jnp.asarray(study["doppler_valid"])
+    if "doppler_tokens" in study:
+      return jnp.asarray(study["doppler_tokens"]), valid
     b, k = valid.shape
     names = ("spectrum", "spectrum_shown", "velocity_cm_s", "time_ms")
     spectra = (
@@ -130,6 +134,8 @@ class StudyModel(nn.Module):
 
   def read_ecg(self, study: Arrays, train: bool) -> Tokens:
     """One token."""
+    if "ecg_tokens" in study:
+      return jnp.asarray(study["ecg_tokens"]), None
     token, _ = self.ecg(
       study["ecg_mv"], study["lead_valid"], study["sample_valid"],
       lead=self.leads, train=train,

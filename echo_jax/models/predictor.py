@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.tokens import token_valid
 from echo_jax.models.video_vit import VideoViT
 
@@ -18,6 +19,8 @@ PARTS = ("encoder", "head")
 class Predictor(nn.Module):
   """Targets of a clip in standardised units or logits, o = `outputs` numbers.
 
+  `encoder` is VideoViT or VideoCNN: any module with a `token_grid` and called
+  `encoder(video, None, valid, train=)`.
   `head` is any module of `heads`, `stf_net` or `recurrent`.  The last map
   starts at zero, so that an untrained model predicts the training mean of
   every standardised target (and logit 0 of a class).  `hidden_layers` puts
@@ -27,7 +30,7 @@ class Predictor(nn.Module):
   statistics that do not move.
   """
 
-  encoder: VideoViT
+  encoder: VideoViT | VideoCNN
   head: nn.Module
   outputs: int
   hidden_layers: tuple[int, ...] = ()

@@ -1,0 +1,136 @@
+"""Video CNN: residual (2+1)D convolutions, an encoder like VideoViT.
+
+A convolution in the picture, then one over time, as R(2+1)D (Tran et al.,
+CVPR 2018) has them in place of 3-D ones, with group norm (Wu & He 2018) for
+small batches.
+Axes: b clip, T H W frames and pixels, c channel, t h w grid, n token, d width.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from echo_jax.models.tokens import TokenGrid
+
+TUBELETS = (1, 2)  # the kernel over time covers three frames
+
+
+class VideoCNN(nn.Module):
+  """Encoder of a clip: a token is a place of the last feature map.
+
+  Block i has width * 2**i channels and halves rows and columns; the first one
+  steps over time by `tubelet`.  So the grid is that of tubelets of `tubelet`
+  frames and patches of 2**depth pixels, and pooling heads fit.  Frames of
+  tokens that are not valid are as if the clip ended before them, in
+  convolutions, norms and the output (0).
+
+  Raises:
+    ValueError: a clip that does not fit, a `tubelet` other than 1 or 2, or
+      tokens to keep: a convolution sees all of a clip.
+  """
+
+  width: int = 16
+  depth: int = 3
+  tubelet: int = 2
+  channels: int = 1
+  groups: int = 4
+  dtype: DTypeLike = jnp.float32
+
+  @property
+  def patch(self) -> int:
+    """Pixels along one side of a token's place."""
+    return 2**self.depth
+
+  @nn.compact
+  def __call__(
+    self,
+    video: Float[Array | np.ndarray, "b T H W c"],
+    kept: Int[Array | np.ndarray, "b k"] | None = None,
+    valid: Bool[Array | np.ndarray, "b n"] | None = None,
+    *,
+    train: bool = False,
+  ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
+    del train  # no layer here behaves otherwise in training
+    if kept is not None:
+      raise ValueError("a CNN cannot leave tokens out; use VideoViT for that")
+    grid = self.token_grid(video.shape)
+    slices = jnp.ones((len(video), grid.t), bool)
+    if valid is not None:
+      slices = jnp.asarray(valid).reshape(len(video), grid.t, -1).any(axis=-1)
+    real = jnp.repeat(slices, self.tubelet, axis=1)
+    x, features = jnp.asarray(video, self.dtype), {}
+    for i in range(self.depth):
+      block = ResidualBlock(
+        self.width * 2**i, 1 if i else self.tubelet, self.groups, self.dtype,
+        name=f"block_{i}",
+      )  # fmt: skip
+      x = block(x, real)
+      real = slices
+      features[f"block_{i}"] = x
+    tokens = x.reshape(len(x), grid.n, -1)
+    return tokens, {**features, "tokens": tokens}
+
+  def token_grid(self, video_shape: tuple[int, ...]) -> TokenGrid:
+    """The grid of a video [..., T, H, W, c]; refuses what does not fit."""
+    if video_shape[-1] != self.channels:
+      raise ValueError(
+        f"the video has {video_shape[-1]} channels and the encoder was made "
+        f"for {self.channels}; set channels={video_shape[-1]} or convert it"
+      )
+    if self.tubelet not in TUBELETS:
+      raise ValueError(f"tubelet is {self.tubelet}; allowed: {TUBELETS}")
+    return TokenGrid.of(video_shape, self.tubelet, self.patch)
+
+
+class ResidualBlock(nn.Module):
+  """Two (2+1)D convolutions beside a strided 1x1x1 one; halves the picture."""
+
+  width: int
+  time_stride: int
+  groups: int
+  dtype: DTypeLike
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, "b T H W c"], real: Bool[Array, "b T"]
+  ) -> Float[Array, "b t h w d"]:
+    step = self.time_stride
+    after = real[:, ::step]
+    y = self._convolve(x, (1, 3, 3), (1, 2, 2), "space_0", real)
+    y = jax.nn.relu(self._norm(y, "space_norm_0", real))
+    y = self._convolve(y, (3, 1, 1), (step, 1, 1), "time_0", real)
+    y = jax.nn.relu(self._norm(y, "time_norm_0", after))
+    y = self._convolve(y, (1, 3, 3), (1, 1, 1), "space_1", after)
+    y = jax.nn.relu(self._norm(y, "space_norm_1", after))
+    y = self._convolve(y, (3, 1, 1), (1, 1, 1), "time_1", after)
+    y = self._norm(y, "time_norm_1", after)
+    x = self._convolve(x, (1, 1, 1), (step, 2, 2), "skip", real)
+    y = jax.nn.relu(y + self._norm(x, "skip_norm", after))
+    return _only(y, after)
+
+  def _convolve(self, x, kernel, strides, name, real):
+    """Pads alike on both sides, so that a longer clip moves nothing."""
+    return nn.Conv(
+      self.width, kernel, strides, use_bias=False, dtype=self.dtype,
+      padding=[(size // 2, size // 2) for size in kernel], name=name,
+    )(_only(x, real))  # fmt: skip
+
+  def _norm(self, x, name, real):
+    """Group norm with the statistics of the real frames of each clip."""
+    norm = nn.GroupNorm(
+      self.groups, dtype=self.dtype, use_fast_variance=False, name=name
+    )
+    mask = real[:, :, None, None, None]
+    # A clip without any real frame keeps its (black) frames: no 0 / 0.
+    some = mask.any(axis=1, keepdims=True)
+    return norm(x, mask=jnp.broadcast_to(mask | ~some, x.shape))
+
+
+def _only(
+  x: Float[Array, "b T H W d"], real: Bool[Array, "b T"]
+) -> Float[Array, "b T H W d"]:
+  """Frames that are not real become 0."""
+  return x * real[:, :, None, None, None].astype(x.dtype)
