@@ -80,7 +80,8 @@ from echo_jax.objectives.supervised import (
   standardise_from,
   study_arguments,
 )
-from echo_jax.targets import Target, count_outputs
+from echo_jax.objectives.weighting import Weighting
+from echo_jax.targets import Target, count_outputs, target_named
 from echo_jax.training.optimizers import make_adamw
 from experiments import parts
 
@@ -102,7 +103,7 @@ def get_config() -> ConfigDict:
   config.weighting = "fixed"  # or "uncertainty"
   # The model is chosen by the mean validation loss: what the signals tell
   # counts for more, or a task that is soon learnt too well ends the others.
-  config.weights = (2, 2, 3, 1, 1, 1, 1, 1, 1)
+  config.weights = ("as_grade:2", "as_vmax_cm_s:2", "rhythm:3")  # others: 1
   config.modalities = MODALITIES
   config.fusion = ConfigDict({"kind": "bottleneck", "depth": 2})
   config.modality_dropout = 0.3
@@ -214,7 +215,7 @@ def build(
   contract = make_contract(config)
   normalise = parts.make_normalise(contract.clip)
   targets = parts.make_targets(config)
-  weighting = parts.make_weighting(config, targets)
+  weighting = make_weighting(config, targets)
   freeze = frozen_names(config)
   rule = dataclasses.replace(parts.make_adamw_rule(config), freeze=freeze)
   split, run = config.data, config.run
@@ -315,6 +316,28 @@ def make_contract(config: ConfigDict) -> StudyContract:
     config.doppler.coarsening, config.ecg.hz, config.ecg.span_s,
     config.ecg.leads,
   )  # fmt: skip
+
+
+def make_weighting(
+  config: ConfigDict, targets: Sequence[Target]
+) -> Weighting:
+  """How much each target counts; those that are not named in weights, 1.
+
+  Raises:
+    ValueError: an entry that is not "target:number".
+  """
+  named = {}
+  for entry in config.weights:
+    name, _, number = entry.partition(":")
+    if target_named(name) and not number.replace(".", "", 1).isdigit():
+      raise ValueError(f"weights has {entry!r}; want target:number, rhythm:3")
+    named[name] = float(number)
+  weights = tuple(named.get(target.name, 1.0) for target in targets)
+  if config.weighting != "fixed":
+    weights = ()
+  weighting = Weighting(config.weighting, weights)
+  weighting.check(targets)
+  return weighting
 
 
 def missing_of(config: ConfigDict) -> tuple[str, ...]:
