@@ -26,10 +26,11 @@ import pandas as pd
 from flax import linen as nn
 
 import echo_jax
+from echo_jax import trees
 from echo_jax.data import leakage
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
-from echo_jax.data.pipeline import ClipMaker
+from echo_jax.data.pipeline import Batch, ClipMaker
 from echo_jax.data.schema import Record
 from echo_jax.data.study_batches import StudyMaker, without
 from echo_jax.data.study_contract import StudyContract
@@ -104,6 +105,10 @@ class Experiment:
       its batches, with a control of `data.controls` applied to each record.
     level: what a row of a batch, and so of the predictions, is: "clip" or
       "study".
+    frozen: weights that come from other runs and are not among the model's
+      parameters, by name; read when called.
+    encode_signals: signals of studies -> the same with what such weights make
+      of them, as the model takes them.
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
@@ -127,6 +132,8 @@ class Experiment:
   predict_step: Callable | None = None
   open_clips: Callable[..., tuple[pd.DataFrame, Iterator]] | None = None
   level: str = "clip"
+  frozen: Callable[[], Mapping[str, Any]] = dict
+  encode_signals: Callable[[Batch], Batch] = lambda signals: signals
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
@@ -477,6 +484,7 @@ def evaluate(
     intervals, domain, clips, int(state.step), about["contract"],
     spacing_range(found[train][1]), seen_views(found[train][1]),
     seen_mixtures(found[validation][1], modalities_of(experiment)),
+    trees.digest(experiment.frozen()),
   ).save(workdir / "reference.npz")
   return estimates
 
@@ -535,7 +543,8 @@ class Evaluated:
 def load_evaluated(workdir: Path) -> Evaluated:
   """The weights that were judged, and what a single prediction is judged by.
 
-  Neither the data set nor the run that weights began from need be there.
+  Neither the data set nor the run that weights began from need be there; runs
+  of frozen encoders that are not among the model's parameters must.
 
   Raises:
     FileNotFoundError: the run has no checkpoint or was not evaluated.
@@ -553,6 +562,11 @@ def load_evaluated(workdir: Path) -> Evaluated:
     raise ValueError(
       f"{path} is of another input contract; run `echo-jax evaluate {workdir}` "
       "again"
+    )
+  if reference.frozen != trees.digest(experiment.frozen()):
+    raise ValueError(
+      f"{workdir} was evaluated with other frozen encoders than their runs "
+      f"have now; run `echo-jax evaluate {workdir}` again"
     )
   state = load_best(experiment, workdir, reference.step)
   return Evaluated(experiment, state, reference)
@@ -600,7 +614,7 @@ def study_predictor(
     raise ValueError("this run predicts single videos, not whole studies")
   reader = StudyReader(
     StudyMaker(made.contract, made.targets, made.scale), run.reference.clips,
-    made.needs_times, stated, cut,
+    made.needs_times, stated, cut, made.encode_signals,
   )  # fmt: skip
 
   def predict(study: StudyInput, record: Mapping[str, Any]) -> StudyFinding:

@@ -296,6 +296,10 @@ def build(
     predict_step=predict_step,
     open_clips=open_clips,
     level="study",
+    frozen=lambda: {
+      name: signal_weights(config, name) for name in frozen_signals(config)
+    },
+    encode_signals=partial(with_frozen, config, model),
     missing_at_test=missing_of(config),
     pace=parts.make_pace(config),
     fit_splits=(split.train_split, split.validation_split),
@@ -491,6 +495,13 @@ def read_signals(
   notes += [note for row in rows for note in maker.tables(row)[1]]
   for line in count_notes(notes):
     print(f"  {split}: {line}")
+  return with_frozen(config, model, signals)
+
+
+def with_frozen(
+  config: ConfigDict, model: StudyModel, signals: Batch
+) -> Batch:
+  """Signals with what frozen encoders make of them."""
   for name in frozen_signals(config):
     encode = make_encode_signal(config, model, name)
     signals = encode_signals(signals, name, encode)
@@ -538,6 +549,12 @@ def frozen_signals(config: ConfigDict) -> tuple[str, ...]:
   )
 
 
+def signal_weights(config: ConfigDict, name: str) -> dict[str, Any]:
+  """Weights of a frozen encoder of a signal, from its run."""
+  params = best_params(config[name].init_from)
+  return {key: params[key] for key in SIGNALS[name]}
+
+
 def make_encode_signal(
   config: ConfigDict, model: StudyModel, name: str
 ) -> Callable[[Batch], Any]:
@@ -558,8 +575,7 @@ def make_encode_signal(
       f"{run} took its {name} encoder from {theirs[name]['init_from']}; name "
       "that run"
     )
-  params = best_params(run)
-  params = {key: params[key] for key in SIGNALS[name]}
+  params = signal_weights(config, name)
 
   @jax.jit
   def encode(params, arrays):

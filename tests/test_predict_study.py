@@ -1,19 +1,36 @@
 """`echo-jax predict` of whole studies: as evaluated, and from what there is."""
 
+import functools
 import json
 import shutil
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
+from data_builders import synthetic_echo
 from echo_jax import experiment
 from echo_jax.cli import main
 from echo_jax.data.build import build
+from echo_jax.data.hospital import Hospital, write_hospital
+from echo_jax.data.pipeline import stack
+from echo_jax.data.sources import VideoSource, find_dataset
+from echo_jax.data.studies import StudySource
+from echo_jax.data.study_batches import (
+  ARRAYS,
+  PreparedStudies,
+  prepare_signals,
+  without,
+)
+from echo_jax.data.study_inputs import Stated
+from echo_jax.data.study_places import find_studies
+from echo_jax.evaluation.predict import predict_clips
 from tests import made_studies
 from tests.data.made_files import write_dicom
 from tests.made_study_folders import (
   LEADS,
+  LOCATIONS,
   STATED,
   TESTED,
   dataset,
@@ -27,9 +44,22 @@ from tests.made_study_folders import (
 SETTINGS = (
   "data.name=made_studies", "targets=('as_grade', 'ef_pct', 'la_ml')",
   "ecg.leads=('i', 'v1')", "video.cines=3", "run.steps=3", "missing_at_test=()",
+  "weights=()", "trunk.depth=0", "data.threads=0",
   "input.span_s=0.6",
 )  # fmt: skip
 WHOLE = 31  # this patient's study has a part of every modality
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quickly():
+  """Tiny models are not worth compiling well, nor twice for one run."""
+  load, flag = experiment.load_evaluated, "jax_disable_most_optimizations"
+  before = jax.config.read(flag)
+  jax.config.update(flag, True)
+  experiment.load_evaluated = functools.cache(load)
+  yield
+  experiment.load_evaluated = load
+  jax.config.update(flag, before)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +197,7 @@ def some_leads(*leads):
   return write
 
 
-def without(*names):
+def removing(*names):
   def remove(folder):
     for name in names:
       (folder / name).unlink()
@@ -204,7 +234,7 @@ def genes_alone(folder):
 
 
 FAULTS = {
-  "ECG without units": (no_units, without("ecg"), 1),
+  "ECG without units": (no_units, removing("ecg"), 1),
   "it fits if i and ii are exchanged: limb leads not used": (
     swapped, some_leads(*LEADS[6:]), 0,
   ),
@@ -212,10 +242,10 @@ FAULTS = {
     flat, some_leads(*(lead for lead in LEADS if lead != "v1")), 0,
   ),
   "without time of a column (ms): not used": (
-    no_scales, without("3-mitral_pw"), 0,
+    no_scales, removing("3-mitral_pw"), 0,
   ),
   "spectrum of 2 frames: only a still one": (
-    two_frames, without("3-mitral_pw"), 1,
+    two_frames, removing("3-mitral_pw"), 1,
   ),
   "height_cm is 1.78 cm; plausible is 30 to 250 cm.  in m it would be 178": (
     metres, genes_alone, 1,
@@ -307,3 +337,65 @@ def test_a_file_is_no_study(whole, trained, tmp_path, capsys):
   out = ["--out", str(tmp_path / "out")]
   assert main(["predict", str(trained), path, *out]) == 1
   assert "pass the folder of one" in capsys.readouterr().err
+
+
+HOSPITAL = {
+  "cohort": "referral", "patients": 1, "studies": 1, "seed": 4, "size": 64,
+  "duration_s": 0.8, "views": ("A4C", "PLAX"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both(trained, tmp_path_factory):
+  """One simulated study, read from a hospital's folder and from records."""
+  place = tmp_path_factory.mktemp("hospital")
+  write_hospital(Hospital(**HOSPITAL), place / "out", progress=False)
+  made = synthetic_echo.dataset(**HOSPITAL, codec="raw", shares={"test": 1.0})
+  build(made, place / "data", progress=False)
+  run = experiment.load_evaluated(trained)
+  rules = tuple((f"*{name}*", name) for name in LOCATIONS)
+  reader, _ = experiment.study_predictor(run, Stated(rules), cut=True)
+  ((folder,), left) = find_studies(place / "out" / "studies")
+  assert left == []
+  source = StudySource(VideoSource(find_dataset(
+    place / "data", "synthetic_echo"), "test"))  # fmt: skip
+  maker = reader.maker
+  signals = prepare_signals(source, maker, "test")
+  signals.pop("notes")
+  (study,) = PreparedStudies(source, maker, signals)
+  return run, reader.read(folder).example, maker.at(study, reader.windows)
+
+
+def test_a_hospitals_folder_holds_what_the_records_hold(both):
+  """ECG, records and genes exactly; pictures but for the noise of JPEG."""
+  _, folder, records = both
+  assert folder["present"].all() and records["present"].all()
+  for name in ("view", "video_valid", "frame_valid", "doppler_valid"):
+    np.testing.assert_array_equal(folder[name], records[name])
+  for name in (*ARRAYS["ecg"], *ARRAYS["clinical"], *ARRAYS["genetic"]):
+    np.testing.assert_array_equal(folder[name], records[name], name)
+  np.testing.assert_allclose(
+    folder["clip_spacing_mm"], records["clip_spacing_mm"], rtol=1e-5
+  )
+  clips = records["video_valid"]
+  error = folder["video"][clips].astype(int) - records["video"][clips]
+  assert np.abs(error).mean() < 1.5 and np.abs(error).max() < 25  # of 255
+  error = np.abs(folder["spectrum"] - records["spectrum"])
+  assert error.mean() < 0.005 and error.max() < 0.1  # of 1
+
+
+def test_a_hospitals_folder_is_predicted_as_the_records_are(both):
+  run, *examples = both
+
+  def predicted(*missing):
+    rows = [stack([without(e, missing) | {"row_valid": np.True_}])
+            for e in examples]  # fmt: skip
+    step = run.experiment.predict_step
+    found = [predict_clips(step, run.state, iter([row])) for row in rows]
+    return [one.prediction[0] for one in found]
+
+  folder, records = predicted()
+  # Chances, EF in points and ml: of what the noise of JPEG changes.
+  np.testing.assert_allclose(folder, records, rtol=0.01, atol=0.01)
+  np.testing.assert_array_equal(*predicted("video", "doppler"))
+  assert np.abs(predicted("video")[0] - records).max() > 1e-4

@@ -16,9 +16,9 @@ from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.ingest import Recording, to_record
 from echo_jax.data.ingest.recording import cut_to_picture
 from echo_jax.data.ledger import Rejected
-from echo_jax.data.pipeline import Batch
+from echo_jax.data.pipeline import Batch, stack
 from echo_jax.data.schema import SCALARS, Record, unknown
-from echo_jax.data.study_batches import StudyMaker, with_video
+from echo_jax.data.study_batches import StudyMaker, row_of, with_video
 from echo_jax.data.study_contract import KIND_OF, LOCATIONS
 from echo_jax.data.study_files import SPECTRA
 from echo_jax.data.study_folder import (
@@ -86,6 +86,7 @@ class StudyReader:
     stated: by the user.
     cut: whether each cine is cut to its 2D region, for a model that never saw
       a machine's page with its words.
+    encode: what frozen encoders make of the signals of studies [N ...].
   """
 
   maker: StudyMaker
@@ -93,6 +94,7 @@ class StudyReader:
   needs_times: bool = True
   stated: Stated = NOTHING_STATED
   cut: bool = False
+  encode: Callable[[Batch], Batch] = lambda signals: signals
 
   def read(self, folder: Path, name_of: Callable | None = None) -> StudyInput:
     """The inputs of a study; see `read_study_folder`, also for errors."""
@@ -100,14 +102,15 @@ class StudyReader:
     spectra, of_spectra = self._located(found.spectra, folder)
     cines, of_cines = self._viewed(found.cines, folder)
     signals, notes = self.maker.signals(spectra + _ecg(found))
+    signals = row_of(self.encode(stack([signals])), 0)
     row = _row({**(found.clinical or {}), **(found.genetic or {})})
-    example, more = self.maker.ready(row, signals)
+    example = self.maker.ready(row, signals)
     if "video" in self.maker.contract.modalities:
       clips = self.maker.placed(cines, lambda cine: cine["clips"], self.windows)
       example |= clips
       example["present"] = with_video(example["present"], clips["video_valid"])
     there = dict(zip(MODALITIES, example["present"], strict=True))
-    named = [_note(what, why) for what, why in [*notes, *more]]
+    named = [_note(what, why) for what, why in notes]
     said = [*found.said, *of_spectra, *of_cines, *named]
     ours = self.maker.contract.modalities
     said += [line for n in MODALITIES if (line := _fate(n, found, there, ours))]

@@ -36,7 +36,9 @@ from echo_jax.evaluation.score import kind_of, score
 from echo_jax.models.multimodal import MODALITIES
 from echo_jax.targets import Target
 from echo_jax.training.writers import write_whole
+from echo_jax.trees import digest
 
+NOTHING_FROZEN = digest({})
 LABELS = {
   "ef_pct": "Ejection fraction",
   "edv_ml": "End-diastolic volume",
@@ -183,6 +185,7 @@ class Reference:
   highest of the pixels that the model saw in training, NaN if all unknown.
   Of a model of studies: `views` of the cines of training, and `mixtures` of
   modalities ("video+ecg") among the studies that the intervals are of.
+  `frozen` is the digest of weights that other runs hold.
   """
 
   intervals: Mapping[str, PredictionInterval]
@@ -193,6 +196,7 @@ class Reference:
   spacing_mm: tuple[float, float] = (float("nan"), float("nan"))
   views: tuple[str, ...] = ()
   mixtures: tuple[str, ...] = ()
+  frozen: str = NOTHING_FROZEN
 
   def save(self, path: Path) -> None:
     """Writes plain arrays and numbers."""
@@ -206,7 +210,7 @@ class Reference:
       content, intervals=json.dumps(plain), clips=self.clips, step=self.step,
       contract=self.contract, spacing_mm=self.spacing_mm,
       views=np.array(self.views, str), mixtures=np.array(self.mixtures, str),
-      **arrays,
+      frozen=self.frozen, **arrays,
     )  # fmt: skip
     write_whole(path, content.getvalue())
 
@@ -231,12 +235,13 @@ class Reference:
         tuple(arrays[name].tolist()) if name in arrays else ()
         for name in ("views", "mixtures")
       )
+      frozen = str(arrays.get("frozen", NOTHING_FROZEN))
     intervals = {
       name: PredictionInterval(**value) for name, value in plain.items()
     }
     return cls(
       intervals, domain, clips, step, contract, (low_mm, high_mm), views,
-      mixtures,
+      mixtures, frozen,
     )  # fmt: skip
 
 
