@@ -431,8 +431,11 @@ def rebuild(
 def evaluate(
   experiment: Experiment, workdir: Path, *, split: str = "test",
   clips: int = 4, seed: int = 0, progress: bool = True, draw: bool = True,
+  into: Path | None = None,
 ) -> list[Estimate]:  # fmt: skip
   """Judges the best checkpoint on a split and writes the report.
+
+  Into the work directory, if no other folder is named with `into`.
 
   A model of studies is judged again as if `missing_at_test` were not there,
   in folders of their own.  Figures are made if `draw` is set.
@@ -454,6 +457,7 @@ def evaluate(
     )
   train, validation = experiment.fit_splits
   workdir, state = Path(workdir), load_best(experiment, workdir)
+  out = workdir if into is None else Path(into)
   found = {}
   for name in (split, train, validation):  # a wrong name fails at once
     index, batches = experiment.open_clips(name, clips)
@@ -485,7 +489,7 @@ def evaluate(
     spacing_range(found[train][1]), seen_views(found[train][1]),
     seen_mixtures(found[validation][1], modalities_of(experiment)),
     trees.digest(experiment.frozen()),
-  ).save(workdir / "reference.npz")
+  ).save(out / "reference.npz")
   return estimates
 
 
@@ -502,7 +506,7 @@ def _rows_of(
 
 
 def _evaluate_without(
-  removed: str, experiment: Experiment, state: TrainState, workdir: Path,
+  removed: str, experiment: Experiment, state: TrainState, out: Path,
   splits: Sequence[str], about: Mapping[str, Any], seed: int,
 ) -> None:  # fmt: skip
   """Judges a model of studies as if modalities had not been recorded.
@@ -520,7 +524,7 @@ def _evaluate_without(
   with collected_notes() as notes:
     estimates = report_estimates(rows, split, seed)
   write_report(
-    workdir / f"without_{removed}", rows, estimates,
+    out / f"without_{removed}", rows, estimates,
     {**about, "removed": removed}, split, notes, draw=False,
   )  # fmt: skip
 

@@ -94,6 +94,18 @@ def records_rows(
   return fit_and_predict(features, studies, targets, candidates)
 
 
+def filled_rows(
+  index: pd.DataFrame, targets: Sequence[Target], candidates: Candidates
+) -> pd.DataFrame:
+  """Predictions from which cells of records and genes are filled, not from
+  what they say: what a clinic asked for may give away what it found."""
+  table = CLINICAL + GENETIC
+  columns = [column.name for column in table]
+  studies = one_a_study(index, [*columns, *sources_of(targets)])
+  filled = record_features(studies, table).notna().astype(np.float64)
+  return fit_and_predict(filled, studies, targets, candidates)
+
+
 def feature_rows(
   index: pd.DataFrame, features: pd.DataFrame, targets: Sequence[Target],
   candidates: Candidates,
@@ -241,6 +253,7 @@ def run_baselines(
   index = read_index(find_dataset(data_dir, name))
   found, true, agreement = pixel_features(data_dir, name, workdir, recipe)
   rows = {"training mean": feature_rows(index, found, targets, constant)}
+  rows["filled cells (linear)"] = filled_rows(index, targets, linear)
   for kind, candidates in MODELS.items():
     for genes in (False, True):
       what = f"records {'and genes ' if genes else ''}({kind})"

@@ -87,7 +87,7 @@ from experiments import parts
 
 FUSIONS = ("late", "gated", "bottleneck", "cross")
 CACHED, END_TO_END = "cached", "end_to_end"
-SIGNALS = {"doppler": ("doppler", "location"), "ecg": ("ecg",)}  # parameters
+SIGNALS = ("doppler", "ecg")  # their encoders may come frozen
 ENCODER = "^encoder/"
 
 
@@ -131,7 +131,7 @@ def get_config() -> ConfigDict:
   config.trunk = ConfigDict({"width": 64, "depth": 2, "heads": 4})
   config.optimizer = parts.optimizer_config(rate=1e-3)
   config.optimizer.warmup_steps = 40
-  config.run = parts.run_config(steps=800, batch_size=32)
+  config.run = parts.run_config(steps=400, batch_size=32)
   del config.run["validation_clips"]  # video.windows are
   return config.lock()
 
@@ -160,11 +160,14 @@ def arms(confounded: str = "") -> dict[str, dict[str, object]]:
   Runs of one signal come first: others take their frozen encoders from there.
   `confounded` names a data set in which device and disease are tied.
   """
-  alone = {f"{name} alone": {"modalities": (name,)} for name in MODALITIES}
   found: dict[str, dict[str, object]] = {
-    f"{name} alone": alone[f"{name} alone"] for name in SIGNALS
+    # their encoders begin with nothing, so they learn for longer
+    f"{name} alone": {"modalities": (name,), "run.steps": 800}
+    for name in SIGNALS
   }
-  found |= {"joint": {}, **alone}
+  found["joint"] = {}
+  for name in MODALITIES:
+    found.setdefault(f"{name} alone", {"modalities": (name,)})
   for name in MODALITIES:
     others = tuple(one for one in MODALITIES if one != name)
     found[f"trained without {name}"] = {"modalities": others}
@@ -297,7 +300,8 @@ def build(
     open_clips=open_clips,
     level="study",
     frozen=lambda: {
-      name: signal_weights(config, name) for name in frozen_signals(config)
+      name: best_params(config[name].init_from)[name]
+      for name in frozen_signals(config)
     },
     encode_signals=partial(with_frozen, config, model),
     missing_at_test=missing_of(config),
@@ -366,10 +370,11 @@ def make_model(
   config: ConfigDict, contract: StudyContract, outputs: int
 ) -> StudyModel:
   """The encoders that the modalities need, and the fusion."""
-  trunk = Trunk(**config.trunk)
+  # One each: a module that is handed to two would be one set of weights.
+  trunk = partial(Trunk, **config.trunk)
   columns = {
     name: ClinicalEncoder(
-      trunk, len(number_columns(table)),
+      trunk(), len(number_columns(table)),
       tuple(len(column.categories) for column in category_columns(table)),
     )
     for name, table in TABLES.items()
@@ -377,8 +382,8 @@ def make_model(
   width, heads = config.trunk.width, config.trunk.heads
   encoders = {
     "video": StudyEncoder(len(VIEWS), width, 1, heads),
-    "doppler": DopplerEncoder(trunk, config.doppler.patch),
-    "ecg": ECGEncoder(trunk, config.ecg.hz, config.ecg.patch),
+    "doppler": DopplerEncoder(trunk(), config.doppler.patch),
+    "ecg": ECGEncoder(trunk(), config.ecg.hz, config.ecg.patch),
     **columns,
   }
   ours = {name: encoders[name] for name in contract.modalities}
@@ -549,12 +554,6 @@ def frozen_signals(config: ConfigDict) -> tuple[str, ...]:
   )
 
 
-def signal_weights(config: ConfigDict, name: str) -> dict[str, Any]:
-  """Weights of a frozen encoder of a signal, from its run."""
-  params = best_params(config[name].init_from)
-  return {key: params[key] for key in SIGNALS[name]}
-
-
 def make_encode_signal(
   config: ConfigDict, model: StudyModel, name: str
 ) -> Callable[[Batch], Any]:
@@ -575,16 +574,13 @@ def make_encode_signal(
       f"{run} took its {name} encoder from {theirs[name]['init_from']}; name "
       "that run"
     )
-  params = signal_weights(config, name)
 
   @jax.jit
   def encode(params, arrays):
-    tokens, _ = model.apply(
-      {"params": params}, arrays, False, method=f"read_{name}"
-    )
-    return tokens
+    variables = {"params": {name: params}}
+    return model.apply(variables, arrays, method=f"encode_{name}")
 
-  return partial(encode, params)
+  return partial(encode, best_params(run)[name])
 
 
 def make_encode(

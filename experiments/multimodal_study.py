@@ -26,7 +26,11 @@ import numpy as np
 from echo_jax import experiment
 from echo_jax.training.writers import write_whole
 from experiments import multimodal
-from experiments.multimodal_table import write_results
+from experiments.multimodal_table import (
+  AS_DRAWN,
+  REMOVED_FROM,
+  write_results,
+)
 
 DONE = "done.json"
 GUESS_S = 120.0  # an item, before one was measured; chosen
@@ -71,6 +75,7 @@ def list_items(
 def run_study(
   workdir: Path, shared: Mapping[str, Any], items: Sequence[Item], *,
   minutes: float | int = np.inf, tiny: bool = False, progress: bool = True,
+  baselines: Path | None = None,
 ) -> bool:  # fmt: skip
   """Runs items that are not done, as far as time allows; writes the results.
 
@@ -79,6 +84,7 @@ def run_study(
     shared: settings of all items: data and video encoder.
     minutes: no item is begun that is expected to end later than this.
     tiny: for tests.
+    baselines: work directory of `experiments.baselines`, for the table.
 
   Returns:
     Whether all of them are done.
@@ -98,7 +104,7 @@ def run_study(
     run_item(item, workdir, shared, tiny=tiny, progress=progress)
   done = [item for item in items if item.seconds(workdir) is not None]
   if done:
-    write_results(workdir, done)
+    write_results(workdir, done, baselines)
   print(f"{len(done)} of {len(items)} items are done in {workdir}")
   return len(done) == len(items)
 
@@ -111,6 +117,7 @@ def run_item(
   start, folder = time.monotonic(), item.folder(workdir)
   settings = {
     "data.cache": str(workdir / "cache"), **shared, **dict(item.settings),
+    **({} if item.name in REMOVED_FROM else {"missing_at_test": ()}),
     **signal_encoders(item, workdir), "run.seed": item.seed,
   }  # fmt: skip
   words = [f"{name}={value!r}" for name, value in settings.items()]
@@ -120,8 +127,25 @@ def run_item(
   experiment.evaluate(
     built, folder, clips=windows, progress=False, draw=False
   )
+  if "data.name" in dict(item.settings):  # the same patients, devices as drawn
+    drawn = [*words, f"data.name={shared['data.name']!r}"]
+    experiment.evaluate(
+      built_for(drawn, folder, tiny), folder, clips=windows, progress=False,
+      draw=False, into=folder / AS_DRAWN,
+    )  # fmt: skip
   spent = {"seconds": time.monotonic() - start}
   write_whole(folder / DONE, json.dumps(spent))
+
+
+def built_for(
+  words: Sequence[str], folder: Path, tiny: bool
+) -> experiment.Experiment:
+  """A trained item, with its own scale, for other settings of the data."""
+  config = multimodal.get_config()
+  if tiny:
+    multimodal.tiny(config)
+  experiment.override(config, words)
+  return multimodal.build(config, experiment.read_record(folder))
 
 
 def signal_encoders(item: Item, workdir: Path) -> dict[str, str]:
@@ -175,6 +199,9 @@ def main() -> int:
   options.add_argument(
     "--init-from", required=True, help="run of the video encoder"
   )
+  options.add_argument(
+    "--baselines", type=Path, help="of experiments.baselines, for the table"
+  )
   options.add_argument("--seeds", type=int, default=len(SEEDS))
   options.add_argument(
     "--minutes", type=float, default=np.inf, help="begin nothing after it"
@@ -191,8 +218,9 @@ def main() -> int:
     "init_from": args.init_from,
   }  # fmt: skip
   done = run_study(
-    args.workdir, shared, items, minutes=args.minutes, tiny=args.tiny
-  )
+    args.workdir, shared, items, minutes=args.minutes, tiny=args.tiny,
+    baselines=args.baselines,
+  )  # fmt: skip
   return 0 if done else 1
 
 

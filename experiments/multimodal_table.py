@@ -16,6 +16,7 @@ from echo_jax import experiment
 from echo_jax.evaluation.estimate import Estimate, estimates_from_json
 from echo_jax.evaluation.paired import paired_rows
 from echo_jax.evaluation.predictions import read_predictions
+from echo_jax.evaluation.score import score
 from echo_jax.models.multimodal import MODALITIES
 from echo_jax.targets import target_named
 from echo_jax.training.writers import write_whole
@@ -26,11 +27,18 @@ SCORES = {
   "ordinal": "quadratic_kappa", "multilabel": "mean_auroc",
 }  # fmt: skip
 JOINT = "joint"
+REMOVED_FROM = (JOINT, "no modality dropout")  # judged without modalities
+AS_DRAWN = "devices_as_drawn"  # folder: the confounded, judged on such
 ONE_SIDED = 0.9  # a two-sided interval whose lower end is the 95 % bound
 
 
-def write_results(workdir: Path, done: Sequence[Any]) -> None:
-  """`results.json` and `table.md` of the items that are done."""
+def write_results(
+  workdir: Path, done: Sequence[Any], baselines: Path | None = None
+) -> None:
+  """`results.json` and `table.md` of the items that are done.
+
+  `baselines` holds the tables of `experiments.baselines` on the same data.
+  """
   folders: dict[str, list[Path]] = {}
   for item in done:
     folders.setdefault(item.name, []).append(item.folder(workdir))
@@ -55,10 +63,46 @@ def write_results(workdir: Path, done: Sequence[Any]) -> None:
     },
     "differences": differences(folders, targets),
     "without": removals(folders, targets, margin),
+    "confounding": confounding(folders) if "disease" in targets else {},
   }  # fmt: skip
-  text = json.dumps(plain, indent=1, allow_nan=False)
+  if baselines:
+    plain |= baseline_results(tables_of(folders[JOINT]), baselines, targets)
+  text = json.dumps(plain, indent=None, allow_nan=False)
   write_whole(workdir / "results.json", text + "\n")
   write_whole(workdir / "table.md", format_results(plain))
+
+
+def baseline_results(
+  joint: Sequence[pd.DataFrame], folder: Path, targets: Sequence[str]
+) -> dict[str, Any]:
+  """Scores of each baseline, and the joint model minus it."""
+  tables = {
+    path.stem.replace("_", " "): read_predictions(path)
+    for path in sorted(folder.glob("*.csv"))
+  }
+  agreement = json.loads((folder / "dice.json").read_text())
+  return {
+    "dice": agreement,
+    "baselines": {
+      name: {target: [_score_of(rows, target)] for target in targets}
+      for name, rows in tables.items()
+    },
+    "joint_minus_baseline": {
+      name: {
+        target: paired_rows(
+          joint, [rows], target, score_name(target), names=(JOINT, name)
+        ).to_dict()
+        for target in targets
+      }
+      for name, rows in tables.items()
+    },
+  }
+
+
+def _score_of(rows: pd.DataFrame, target: str) -> dict[str, Any]:
+  found = score(rows, split="test", level="study", targets=[target])
+  wanted = score_name(target)
+  return next(one for one in found if one.name == wanted).to_dict()
 
 
 def score_name(target: str) -> str:
@@ -118,7 +162,7 @@ def removals(
   below the margin.
   """
   found: dict[str, dict[str, Any]] = {}
-  for way in (JOINT, "no modality dropout"):
+  for way in REMOVED_FROM:
     for name in MODALITIES:
       trained = f"trained without {name}"
       if way not in folders or trained not in folders:
@@ -137,6 +181,45 @@ def removals(
   return found
 
 
+def confounding(
+  folders: Mapping[str, Sequence[Path]]
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+  """How well "any disease" is told, AUROC, where devices give it away or not.
+
+  Of each way of training: on its own test set, within each device of it, and
+  for runs of the confounded set on the same patients with devices as drawn.
+  """
+  found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+  for name in (JOINT, "video alone", "confounded", "video alone, confounded"):
+    for folder in folders.get(name, ()):
+      of = found.setdefault(name, {})
+      rows = any_disease(read_predictions(folder / "predictions.csv"))
+      parts = {"own test set": rows} | {
+        f"within {device}": rows[rows.device == device]
+        for device in sorted(set(rows.device))
+      }
+      drawn = folder / AS_DRAWN / "predictions.csv"
+      if drawn.exists():
+        parts["devices as drawn"] = any_disease(read_predictions(drawn))
+      for part, table in parts.items():
+        of.setdefault(part, []).append(_auroc(table).to_dict())
+  return found
+
+
+def any_disease(rows: pd.DataFrame) -> pd.DataFrame:
+  """Rows of a binary target made of those of `disease`: 1 is any disease."""
+  rows = rows[(rows.target == "disease") & (rows["class"] == "none")]
+  return rows.assign(
+    target="any_disease", kind="binary", prediction=1 - rows.prediction,
+    truth=1 - rows.truth, **{"class": ""},
+  )  # fmt: skip
+
+
+def _auroc(rows: pd.DataFrame) -> Estimate:
+  found = score(rows, split="test", level="study")
+  return next(one for one in found if one.name == "auroc")
+
+
 def _judged(difference: Estimate, margin: float) -> dict[str, Any]:
   bound = -difference.low
   return difference.to_dict() | {
@@ -151,16 +234,42 @@ def format_results(plain: Mapping[str, Any]) -> str:
   head = [f"{target} ({score_name(target)})" for target in targets]
   parts = [
     "## Scores: mean over seeds (each seed)", "",
-    *_table("trained as", head, plain["scores"], targets, _seeds_text), "",
+    *_table(
+      "trained as", head, plain["scores"] | plain.get("baselines", {}),
+      targets, _seeds_text,
+    ), "",
     "95 % intervals of every seed are in results.json.", "",
     "## Joint minus other ways of training, same test patients", "",
-    *_table("other", head, plain["differences"], targets, _interval_text), "",
+    *_table(
+      "other", head,
+      plain["differences"] | plain.get("joint_minus_baseline", {}), targets,
+      _interval_text,
+    ), "",
     "## What removal costs the joint model", "",
     "Difference (one-sided 95 % bound of the loss); **worse** where the bound "
     f"is not below the margin of {plain['margin']:g}.", "",
     *_table("removed", head, plain["without"], targets, _loss_text), "",
+    *_confounding_lines(plain["confounding"]),
   ]  # fmt: skip
   return "\n".join(parts)
+
+
+def _confounding_lines(
+  rows: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+) -> list[str]:
+  """Section on devices and disease; none without a confounded run."""
+  if "confounded" not in rows:
+    return []
+  parts = sorted({part for of in rows.values() for part in of})
+  blank = [{"value": None}]
+  full = {
+    name: {part: of.get(part, blank) for part in parts}
+    for name, of in rows.items()
+  }
+  return [
+    "## Any disease, AUROC: is it the heart or the device?", "",
+    *_table("trained as", parts, full, parts, _seeds_text), "",
+  ]  # fmt: skip
 
 
 def _table(first, head, rows, targets, text) -> list[str]:

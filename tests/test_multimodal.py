@@ -3,7 +3,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,17 +10,8 @@ import pytest
 
 from echo_jax import experiment, trees
 from echo_jax.data.build import build
-from echo_jax.data.pipeline import Subset, arrays_of
-from echo_jax.data.sources import VideoSource, find_dataset
-from echo_jax.data.studies import StudySource
-from echo_jax.data.study_batches import (
-  ARRAYS,
-  PreparedStudies,
-  StudyMaker,
-  prepare_signals,
-  study_batches,
-  without,
-)
+from echo_jax.data.pipeline import arrays_of
+from echo_jax.data.study_batches import ARRAYS, without
 from echo_jax.evaluation.predict import predict_clips
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.models.multimodal import MODALITIES
@@ -81,12 +71,6 @@ def predicted(finished, batch):
   built, _, state = finished
   found = built.predict_step(state.params, state.aux, arrays_of(batch))
   return np.asarray(found[0])
-
-
-def source_of(words, split="test"):
-  """Records of a split of the made data set."""
-  folder = Path(words[0].removeprefix("data.dir="))
-  return VideoSource(find_dataset(folder, "made_studies"), split)
 
 
 def test_rows_are_of_studies_and_say_what_was_removed(finished):
@@ -167,18 +151,18 @@ def test_what_an_absent_modality_holds_has_no_influence(finished, batch, name):
   np.testing.assert_array_equal(differ, had)
 
 
-def test_removing_at_test_is_a_data_set_without_it(finished, words, batch):
-  built = finished[0]
-  records = source_of(words)
-  kept = np.flatnonzero(records.index["doppler_location"] == "")
-  source = StudySource(Subset(records, kept), most=built.contract.cines)
-  maker = StudyMaker(built.contract, built.targets, built.scale)
-  signals = prepare_signals(source, maker, "test")
-  signals.pop("notes")
-  studies = PreparedStudies(source, maker, signals)
-  assert studies.counts()["doppler"] == 0
-  other = next(study_batches(studies, maker, batch_size=4, windows=2))
+def test_removing_at_test_is_a_data_set_without_it(finished, batch):
+  """To the last bit; the other part of its records is still there."""
+
+  def no_spectrum(record):
+    if not record["doppler_location"]:
+      return record
+    return record | {"doppler_location": "", "kind": "still"}
+
+  _, batches = finished[0].open_clips("test", 2, no_spectrum)
+  other = next(batches)
   assert other["study_id"] == batch["study_id"]
+  assert batch["doppler_valid"].any() and not other["doppler_valid"].any()
   np.testing.assert_array_equal(
     predicted(finished, other), predicted(finished, without(batch, ["doppler"]))
   )
@@ -210,6 +194,45 @@ def test_cached_features_say_what_the_clips_say(finished, words, tmp_path):
     np.testing.assert_allclose(found.prediction, wanted.prediction, rtol=1e-4)
   names = sorted(path.name for path in (tmp_path / "cache").iterdir())
   assert len(names) == 2 and "features" in names[0]
+
+
+def test_every_encoder_has_weights_of_its_own(finished):
+  """A trunk that is handed to two encoders would be one set of weights."""
+  params = finished[2].params
+  for name in ("doppler", "ecg", "clinical", "genetic"):
+    assert "trunk" in params[name], name
+
+
+def test_frozen_signals_say_what_the_signals_say(finished, words):
+  """Tokens of frozen encoders, in place of spectra and ECG, with the same
+  weights elsewhere: the same predictions."""
+  built, workdir, state = finished
+  settings = (
+    *words, f"doppler.init_from={workdir}", f"ecg.init_from={workdir}"
+  )
+  frozen = experiment.prepare(MODULE, settings, tiny=True)
+  inner = experiment.initial_state(frozen).params
+  assert not {"doppler", "ecg"} & set(inner)  # nothing of them is trained
+  batch = next(frozen.open_clips("test", 2)[1])
+  assert "doppler_tokens" in batch and "spectrum" not in batch
+  params = {name: state.params[name] for name in inner}
+  found = frozen.predict_step(params, state.aux, arrays_of(batch))[0]
+  wanted = built.predict_step(
+    state.params, state.aux, arrays_of(next(built.open_clips("test", 2)[1]))
+  )[0]
+  np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+  other = (*settings, "ecg.patch=25")
+  with pytest.raises(ValueError, match="another ecg"):
+    next(experiment.prepare(MODULE, other, tiny=True).batches(0))
+
+
+def test_weights_go_by_the_name_of_a_target(words):
+  given = (*words, "weights=('ef_pct:4',)")
+  config = experiment.prepare(MODULE, given, tiny=True).config
+  assert config["weights"] == ("ef_pct:4",)
+  for wrong, why in (("ef_pct", "target:number"), ("eff:2", "no target")):
+    with pytest.raises(ValueError, match=why):
+      experiment.prepare(MODULE, (*words, f"weights=('{wrong}',)"), tiny=True)
 
 
 def test_cached_features_want_an_encoder(words):

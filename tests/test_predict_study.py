@@ -5,6 +5,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from data_builders import synthetic_echo
 from echo_jax import experiment
 from echo_jax.cli import main
+from echo_jax.data import leakage
 from echo_jax.data.build import build
 from echo_jax.data.hospital import Hospital, write_hospital
 from echo_jax.data.pipeline import stack
@@ -26,6 +28,7 @@ from echo_jax.data.study_batches import (
 from echo_jax.data.study_inputs import Stated
 from echo_jax.data.study_places import find_studies
 from echo_jax.evaluation.predict import predict_clips
+from echo_jax.training.checkpoint import Checkpoints
 from tests import made_studies
 from tests.data.made_files import write_dicom
 from tests.made_study_folders import (
@@ -62,17 +65,33 @@ def quickly():
   jax.config.update(flag, before)
 
 
+def keep_untrained(made, workdir):
+  """A run as training leaves it, with weights drawn instead: no compiling."""
+  workdir.mkdir()
+  people = leakage.check_run(made.config, made.open_clips, None)
+  experiment.keep_record(made, workdir)
+  leakage.write_people(workdir / leakage.PATIENTS, people)
+  state = experiment.initial_state(made)
+  rng = np.random.default_rng(1)
+  params = jax.tree.map(
+    lambda x: x + 0.2 * rng.normal(size=x.shape).astype(x.dtype), state.params
+  )
+  with Checkpoints(workdir / "checkpoints", made.metric) as checkpoints:
+    state = state.replace(step=jnp.array(3), params=params)
+    checkpoints.save(state, {made.metric: 1.0})
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def evaluated(tmp_path_factory):
   """A run on cached features, whose encoder's run is gone."""
   folder = tmp_path_factory.mktemp("studies")
   build(dataset(), folder / "data", progress=False)
   settings = [*SETTINGS, f"data.dir={folder / 'data'}"]
   first = experiment.prepare("experiments.multimodal", settings, tiny=True)
-  experiment.run(first, folder / "encoder", progress=False)
+  keep_untrained(first, folder / "encoder")
   settings += ["video.features=cached", f"init_from={folder / 'encoder'}"]
   made = experiment.prepare("experiments.multimodal", settings, tiny=True)
-  experiment.run(made, folder / "run", progress=False)
+  keep_untrained(made, folder / "run")
   experiment.evaluate(
     made, folder / "run", clips=2, progress=False, draw=False
   )
@@ -104,26 +123,26 @@ def lines(finding, *words):
 
 
 @pytest.fixture(scope="module")
-def whole(trained, tmp_path_factory):
+def whole(evaluated, tmp_path_factory):
   """A folder with everything, and its finding."""
   place = tmp_path_factory.mktemp("whole")
   folder = write_study(place / "in", WHOLE)
   (folder / "6-outflow_pw").unlink(missing_ok=True)
-  _, (finding,) = predict(trained, folder, out=place / "out")
+  _, (finding,) = predict(evaluated, folder, out=place / "out")
   return folder, finding
 
 
-def test_files_are_predicted_as_records_were_evaluated(trained, tmp_path):
+def test_files_are_predicted_as_records_were_evaluated(evaluated, tmp_path):
   """Of all test studies, from one folder, with whatever each lacks."""
   for patient in TESTED:
     write_study(tmp_path / "in" / f"p{patient}" / "s0", patient)
-  code, found = predict(trained, tmp_path / "in", out=tmp_path / "out")
+  code, found = predict(evaluated, tmp_path / "in", out=tmp_path / "out")
   assert code == 0 and len(found) == len(TESTED)
   rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
   assert set(rows["level"]) == {"study"} and rows["truth"].isna().all()
   told = (tmp_path / "out" / "predictions.csv").read_text()
   assert "secret" not in told and "/in/" not in told
-  want = pd.read_csv(trained / "predictions.csv")
+  want = pd.read_csv(evaluated / "predictions.csv")
   want = want[want["split"] == "test"]
   keys = ["target", "class"]
   for finding, patient in zip(found, TESTED, strict=True):
@@ -159,11 +178,11 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("modality", ABSENT)
-def test_an_absent_modality_is_named(modality, whole, trained, tmp_path):
+def test_an_absent_modality_is_named(modality, whole, evaluated, tmp_path):
   folder = shutil.copytree(whole[0], tmp_path / "in")
   for name in ABSENT[modality]:
     (folder / name).unlink()
-  code, (finding,) = predict(trained, folder, out=tmp_path / "out")
+  code, (finding,) = predict(evaluated, folder, out=tmp_path / "out")
   assert code == 0 and modality not in finding["rests_on"]
   assert lines(finding, modality, "absent", "no file of it in the folder")
   assert numbers(finding) != pytest.approx(numbers(whole[1]), rel=1e-6)
@@ -255,14 +274,14 @@ FAULTS = {
 
 @pytest.mark.parametrize("reason", FAULTS)
 def test_a_bad_part_is_named_and_does_not_count(
-  reason, whole, trained, tmp_path
+  reason, whole, evaluated, tmp_path
 ):
   spoil, leave_out, exit_code = FAULTS[reason]
   found = []
   for name, change in (("bad", spoil), ("never", leave_out)):
     folder = shutil.copytree(whole[0], tmp_path / name)
     change(folder)
-    code, (finding,) = predict(trained, folder, out=tmp_path / f"{name}-out")
+    code, (finding,) = predict(evaluated, folder, out=tmp_path / f"{name}-out")
     found.append(finding)
     assert code == (exit_code if name == "bad" else 0)
   bad, never = found
@@ -272,35 +291,35 @@ def test_a_bad_part_is_named_and_does_not_count(
   assert numbers(bad) != pytest.approx(numbers(whole[1]), rel=1e-6)
 
 
-def test_two_patients_in_one_folder_are_refused(whole, trained, tmp_path):
+def test_two_patients_in_one_folder_are_refused(whole, evaluated, tmp_path):
   folder = shutil.copytree(whole[0], tmp_path / "in")
   write_samples(folder / "other", mv(), **header_of(30))
-  code, found = predict(trained, folder, out=tmp_path / "out")
+  code, found = predict(evaluated, folder, out=tmp_path / "out")
   assert code == 1 and found == []
   ledger = (tmp_path / "out" / "ledger.csv").read_text()
   assert "rejected,2 patients in one study: " in ledger
   assert "secret" not in ledger
 
 
-def test_a_spectrum_of_unknown_place_is_not_used(whole, trained, tmp_path):
+def test_a_spectrum_of_unknown_place_is_not_used(whole, evaluated, tmp_path):
   folder, _ = whole
   words = [word for word in STATED if "annulus" not in word]
-  _, (some,) = predict(trained, folder, out=tmp_path / "a", words=words)
+  _, (some,) = predict(evaluated, folder, out=tmp_path / "a", words=words)
   assert lines(some, "doppler", "ignored", "its header does not say where")
   other = shutil.copytree(folder, tmp_path / "in")
   (other / "4-annulus_tdi").unlink()
-  _, (never,) = predict(trained, other, out=tmp_path / "b")
+  _, (never,) = predict(evaluated, other, out=tmp_path / "b")
   assert some["values"] == never["values"]
 
 
-def test_an_unknown_view_is_said_to_be_untrained(whole, trained, tmp_path):
+def test_an_unknown_view_is_said_to_be_untrained(whole, evaluated, tmp_path):
   words = [word for word in STATED if "PLAX" not in word]
-  _, (finding,) = predict(trained, whole[0], out=tmp_path / "a", words=words)
+  _, (finding,) = predict(evaluated, whole[0], out=tmp_path / "a", words=words)
   (note,) = finding["notes"]
   assert note.startswith("view unknown: no cine of training had it")
 
 
-def test_a_volume_without_a_known_scale_is_withheld(whole, trained, tmp_path):
+def test_a_volume_without_a_known_scale_is_withheld(whole, evaluated, tmp_path):
   from pydicom import dcmread
 
   folder = shutil.copytree(whole[0], tmp_path / "in")
@@ -308,7 +327,7 @@ def test_a_volume_without_a_known_scale_is_withheld(whole, trained, tmp_path):
   for part in made.SequenceOfUltrasoundRegions:
     part.PhysicalDeltaX = part.PhysicalDeltaY = 0.2
   made.save_as(folder / "0-A4C")
-  _, (finding,) = predict(trained, folder, out=tmp_path / "out")
+  _, (finding,) = predict(evaluated, folder, out=tmp_path / "out")
   grade, ef, volume = finding["values"]
   assert "in training saw 1.00 to 1.00 mm" in volume["withheld"]
   assert not ef["withheld"] and not grade["withheld"]
@@ -325,17 +344,17 @@ def test_a_volume_without_a_known_scale_is_withheld(whole, trained, tmp_path):
   ],
 )
 def test_wrong_words_are_one_line(
-  words, message, whole, trained, tmp_path, capsys
+  words, message, whole, evaluated, tmp_path, capsys
 ):
   out = ["--out", str(tmp_path / "out")]
-  assert main(["predict", str(trained), str(whole[0]), *out, *words]) == 1
+  assert main(["predict", str(evaluated), str(whole[0]), *out, *words]) == 1
   assert message in capsys.readouterr().err
 
 
-def test_a_file_is_no_study(whole, trained, tmp_path, capsys):
+def test_a_file_is_no_study(whole, evaluated, tmp_path, capsys):
   path = str(whole[0] / "ecg")
   out = ["--out", str(tmp_path / "out")]
-  assert main(["predict", str(trained), path, *out]) == 1
+  assert main(["predict", str(evaluated), path, *out]) == 1
   assert "pass the folder of one" in capsys.readouterr().err
 
 
@@ -346,13 +365,13 @@ HOSPITAL = {
 
 
 @pytest.fixture(scope="module")
-def both(trained, tmp_path_factory):
+def both(evaluated, tmp_path_factory):
   """One simulated study, read from a hospital's folder and from records."""
   place = tmp_path_factory.mktemp("hospital")
   write_hospital(Hospital(**HOSPITAL), place / "out", progress=False)
   made = synthetic_echo.dataset(**HOSPITAL, codec="raw", shares={"test": 1.0})
   build(made, place / "data", progress=False)
-  run = experiment.load_evaluated(trained)
+  run = experiment.load_evaluated(evaluated)
   rules = tuple((f"*{name}*", name) for name in LOCATIONS)
   reader, _ = experiment.study_predictor(run, Stated(rules), cut=True)
   ((folder,), left) = find_studies(place / "out" / "studies")

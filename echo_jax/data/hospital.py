@@ -39,7 +39,7 @@ from echo_jax.simulate.dicom import cine_object, doppler_object, ecg_object
 from echo_jax.simulate.doppler import LOCATIONS
 from echo_jax.simulate.visit import Visit, plan_visit
 
-VERSION = "1.0.0"
+VERSION = "1.0.1"
 SETTINGS, TRUTH, RECORDS = "settings.json", "truth.csv", "records.csv"
 STUDIES, UNFINISHED = "studies", ".unfinished"
 WITH_ECG = "cine-a4c-0"

@@ -109,7 +109,7 @@ class StudyReader:
       clips = self.maker.placed(cines, lambda cine: cine["clips"], self.windows)
       example |= clips
       example["present"] = with_video(example["present"], clips["video_valid"])
-    there = dict(zip(MODALITIES, example["present"], strict=True))
+    there = dict(zip(MODALITIES, example["present"].tolist(), strict=True))
     named = [_note(what, why) for what, why in notes]
     said = [*found.said, *of_spectra, *of_cines, *named]
     ours = self.maker.contract.modalities

@@ -116,31 +116,41 @@ class StudyModel(nn.Module):
     )
     return token[:, None], None
 
-  def read_doppler(self, study: Arrays, train: bool) -> Tokens:
-    """One token a location, with a code that says which."""
-    valid = jnp.asarray(study["doppler_valid"])
-    if "doppler_tokens" in study:
-      return jnp.asarray(study["doppler_tokens"]), valid
-    b, k = valid.shape
+  def encode_doppler(self, study: Arrays) -> Float[Array, "b k d"]:
+    """One token a location: what is cached of a frozen encoder."""
+    b, k = study["doppler_valid"].shape
     names = ("spectrum", "spectrum_shown", "velocity_cm_s", "time_ms")
     spectra = (
       study[name].reshape(b * k, *study[name].shape[2:]) for name in names
     )
-    token, _ = self.doppler(
-      *spectra, study["doppler_kind"].reshape(-1), train=train
-    )
-    code = Codes(k, token.shape[-1], name="location")(jnp.arange(k))
-    return token.reshape(b, k, -1) + code, valid
+    token, _ = self.doppler(*spectra, study["doppler_kind"].reshape(-1))
+    return token.reshape(b, k, -1)
+
+  def encode_ecg(self, study: Arrays) -> Float[Array, "b 1 d"]:
+    """One token: what is cached of a frozen encoder."""
+    token, _ = self.ecg(
+      study["ecg_mv"], study["lead_valid"], study["sample_valid"],
+      lead=self.leads,
+    )  # fmt: skip
+    return token[:, None]
+
+  def read_doppler(self, study: Arrays, train: bool) -> Tokens:
+    """One token a location, with a code that says which."""
+    del train  # no layer of the signals' encoders behaves otherwise in training
+    valid = jnp.asarray(study["doppler_valid"])
+    given = "doppler_tokens" in study
+    tokens = study["doppler_tokens"] if given else self.encode_doppler(study)
+    k, width = tokens.shape[1:]
+    code = Codes(k, width, name="location")(jnp.arange(k))
+    return jnp.asarray(tokens) + code, valid
 
   def read_ecg(self, study: Arrays, train: bool) -> Tokens:
     """One token."""
-    if "ecg_tokens" in study:
-      return jnp.asarray(study["ecg_tokens"]), None
-    token, _ = self.ecg(
-      study["ecg_mv"], study["lead_valid"], study["sample_valid"],
-      lead=self.leads, train=train,
-    )  # fmt: skip
-    return token[:, None], None
+    del train
+    given = "ecg_tokens" in study
+    return jnp.asarray(
+      study["ecg_tokens"] if given else self.encode_ecg(study)
+    ), None
 
   def read_clinical(self, study: Arrays, train: bool) -> Tokens:
     """One token."""

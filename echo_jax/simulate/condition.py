@@ -15,12 +15,14 @@ class Condition:
 
   Attributes:
     disease: one of `DISEASES`; what the patient has, of any severity.
-    severity: 0 to 1, falls where treatment helps.
+    severity: 0 to 1, falls where treatment helps; 0 in health.  Of valvular
+      disease only the leak follows it: the aortic valve narrows by itself.
     day: since the patient's first study.
     treated: whether treatment that changes the heart has begun.
     valves: openings and what leaks; the truth behind flow and grades.
     scar_pct: share of the LV muscle that is scar.
-    event_2y: whether a ventricular arrhythmia comes within two years.
+    event_2y: whether a ventricular arrhythmia comes within two years; drawn
+      for each study alone, so those of one patient may contradict.
     record: clinical columns as known to the clinic, None where not (see
       `data.clinical.CLINICAL` for names and units).
     genes: genetic columns as known, None where not tested.
@@ -49,10 +51,12 @@ class Switches:
   of two cohorts that differ in switches are the same people.
 
   Attributes:
-    device_confounding: chance that a diseased patient is put on device-c and
-      a healthy one on device-a, instead of the device drawn.
-    site_shift: 0 to 1; site-3 has only device-c, and windows poorer by 0.3
-      times this.
+    device_confounding: chance, at each study, that a diseased patient is put
+      on device-c and a healthy one on device-a, instead of the device drawn.
+    site_shift: 0 to 1; chance that a study of site-3 is made on device-c
+      instead, and, times 0.3, by how much its windows are poorer.  Both
+      devices hang on one draw: a device_confounding as high as this leaves
+      only the windows.
     quality_loss: taken off every patient's quality, 0 to 1.
     label_noise: spread of the reader in units of `truth.READER_SPREAD`.
   """

@@ -40,7 +40,9 @@ FRAME_TIME_VECTOR = 0x00181065
 PICTURE, SPECTRUM = 1, 3
 TISSUE, PULSED, CONTINUOUS = 1, 3, 4
 CENTIMETRES, SECONDS, CM_PER_S = 3, 4, 7
-VELOCITY_FLAG = 0b100  # the scale of a spectrum is velocity, not frequency
+# C.8.5.5.1.3: nothing is protected, and a spectrum's scale is velocity; with
+# bit 2 it would be frequency.
+FLAGS = 0
 # Fourth value of ImageType (C.8.5.6.1.1).
 TWO_D, CW_MODE, PW_MODE = "0001", "0004", "0008"
 # Data type, mode, words.  DICOM has no data type for tissue Doppler: it is
@@ -135,7 +137,6 @@ def doppler_object(
     page, doppler.box_px, (SPECTRUM, data_type), (SECONDS, CM_PER_S),
     (float(units.s_from_ms(doppler.ms)), -doppler.cm_s),
   )  # fmt: skip
-  region.RegionFlags = VELOCITY_FLAG
   region.ReferencePixelX0 = 0
   region.ReferencePixelY0 = round(doppler.zero_px) - y0
   region.ReferencePixelPhysicalValueX = 0.0
@@ -310,7 +311,7 @@ def _region(page: Page, box, kind, unit, step) -> Dataset:
   """One region; `box` counts from the corner of the page's picture."""
   region = Dataset()
   region.RegionSpatialFormat, region.RegionDataType = kind
-  region.RegionFlags = 0
+  region.RegionFlags = FLAGS
   region.RegionLocationMinX0 = page.x0 + box[0]
   region.RegionLocationMinY0 = page.y0 + box[1]
   region.RegionLocationMaxX1 = page.x0 + box[2]

@@ -108,7 +108,7 @@ def follow_course(
   first study in seven of ten with dilated or ischaemic disease, and takes 0.1
   to 0.35 off within a year: where severity costs 42 points of EF, that is 4
   to 15.  (Beta-blockers alone raised EF by 29 % of itself: Lechat et al.
-  1998.)  The healthy have 0.
+  1998.)  What is treated grows by 0.3 of its pace.  The healthy have 0.
   """
   rng = make_rng(seed, patient, 0, COURSE)
   first, pace = rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.1)

@@ -4,9 +4,10 @@ Aortic stenosis after Baumgartner et al. 2017 (EACVI/ASE), mitral regurgitation
 after Zoghbi et al. 2017 (ASE).
 
 Known limit: the guideline's 35 ml/m2 is meant for stroke volumes by Doppler,
-while the cohorts have the volumes of 2-D echo, and a heart has one stroke
-volume here.  Of the clinic-like hearts with an EF above 55 % and healthy
-valves the median stroke index is 31 ml/m2, and 71 % come out as `low_flow`.
+while all cohorts but the referral have the volumes of 2-D echo, and a heart has
+one stroke volume here.  Of the clinic-like hearts with an EF above 55 % and
+healthy valves the median stroke index is 31 ml/m2, and 71 % come out as
+`low_flow`.
 Narrow their valve, and area and jet disagree in 35 % at 0.6 cm2, 56 % at 0.7,
 76 % at 0.8 and 87 % at 0.9: low-flow, low-gradient stenosis is far more
 frequent than in life.  Neither share says anything about a clinic.

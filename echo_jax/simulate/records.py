@@ -1,15 +1,18 @@
 """What the clinic knows of a patient: numbers, drugs, genes, and the gaps.
 
-Columns and units are those of `data.clinical`.  Nothing is missing at random:
-a natriuretic peptide is asked for where the heart seems to fail, genes in
-young cardiomyopathy, a jet where the valve looks stiff.  All levels and
-chances are chosen, so that they order as they do in a clinic.
+Columns and units are those of `data.clinical`.  What costs money is missing
+not at random: a natriuretic peptide is asked for where the heart seems to
+fail, creatinine and a jet where the patient seems ill, genes in young
+cardiomyopathy; a polygenic score goes by site.  Body size, pressure, rate,
+diabetes, drugs, the other spectra and the ECG have gaps at random.  All levels
+and chances are chosen, so that they order as they do in a clinic.
 """
 
 import math
 
 import numpy as np
 
+from echo_jax.simulate.disease import DAYS_PER_YEAR
 from echo_jax.simulate.person import Study, make_rng
 
 RECORD, ORDERED, TAKEN = 37, 38, 39  # streams
@@ -25,7 +28,7 @@ def write_down(study: Study, background) -> dict:
   """
   truth = _true_record(study, background)
   chance = _chances(study)
-  rng = _rng(study, ORDERED)
+  rng = study.rng(ORDERED)
   drawn = dict(zip(truth, rng.random(len(truth)), strict=True))
   record = {
     name: value if drawn[name] < chance.get(name, 1.0) else None
@@ -36,10 +39,6 @@ def write_down(study: Study, background) -> dict:
     "genes": _known_genes(study, background),
     **_taken(study),
   }
-
-
-def _rng(study: Study, stream: int) -> np.random.Generator:
-  return study.rng(stream)
 
 
 def _yes(flag) -> str:
@@ -57,11 +56,11 @@ def suspicion(study: Study) -> float:
 
 def _true_record(study: Study, background) -> dict:
   """Every clinical column as it is."""
-  rng = _rng(study, RECORD)
+  rng = study.rng(RECORD)
   normal = rng.normal(size=5).tolist()
   uniform = rng.random(4).tolist()
   person, state, condition = study.patient, study.heart, study.condition
-  years = person.age_years + condition.day / 365.25
+  years = person.age_years + condition.day / DAYS_PER_YEAR
   failing = max(0.0, 55 - state.ef_pct) / 35
   stiff = max(0.0, 1.5 - condition.valves.aortic_area_cm2)
   flutters = state.rhythm == "atrial_fibrillation"
@@ -120,7 +119,8 @@ def _known_genes(study: Study, background) -> dict:
   """Panel and polygenic score, None where nobody looked.
 
   The panel is ordered as one: all genes are known or none.  Carriers were not
-  known to be such when it was ordered.
+  known to be such when it was ordered, but a cardiomyopathy was: that there is
+  a panel tells of the disease, whatever it found.
   """
   person = study.patient
   rng = make_rng(person.seed, person.patient, 0, ORDERED, 1)
@@ -141,7 +141,7 @@ def _known_genes(study: Study, background) -> dict:
 
 def _taken(study: Study) -> dict:
   """Spectra and ECG that were recorded at this study."""
-  rng = _rng(study, TAKEN)
+  rng = study.rng(TAKEN)
   worry = suspicion(study)
   chance = {
     "aortic_cw": 0.75 + 0.23 * worry,

@@ -360,7 +360,8 @@ def _draw_event(
   with fibrosis of the mid-wall, after EF was allowed for; van Rijsingen et
   al. 2012 for LMNA); these sizes are chosen: e^0.9 = 2.5 for every 10 % of
   scar, e^0.35 = 1.4 for every 10 points of EF below 50, e^0.8 for ectopy, e^1.6
-  = 5 for the genes, upon 3 % in two years.
+  = 5 for the genes, upon 3 % in two years, to at most 93 %.  Each study of a
+  patient is drawn for itself.
   """
   log_hazard = (
     math.log(0.03)

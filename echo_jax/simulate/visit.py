@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID, generate_uid
 
+from echo_jax.simulate.disease import DAYS_PER_YEAR
 from echo_jax.simulate.person import Study
 
 FAMILIES = (
@@ -25,7 +26,6 @@ FIRST_DAY = datetime.date(2020, 1, 6)  # a Monday; chosen
 ENTRY_DAYS = 364  # the patients of a cohort first come within a year
 REPEAT_DAYS = 14  # between studies of the cohorts that do not age patients
 FIRST_HOUR = 10
-DAYS_A_YEAR = 365.25
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def plan_visit(study: Study) -> Visit:
     patient_id=f"SIM-{place}",
     family=FAMILIES[person.patient % len(FAMILIES)],
     given=given[person.patient // len(FAMILIES) % len(given)],
-    born=entry - datetime.timedelta(round(person.age_years * DAYS_A_YEAR)),
+    born=entry - datetime.timedelta(round(person.age_years * DAYS_PER_YEAR)),
     sex=person.sex,
-    age_years=person.age_years + day / DAYS_A_YEAR,
+    age_years=person.age_years + day / DAYS_PER_YEAR,
     heart_rate_bpm=study.heart.heart_rate_bpm,
     height_cm=body["height_cm"],
     weight_kg=body["weight_kg"],

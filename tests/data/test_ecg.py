@@ -65,14 +65,14 @@ def test_a_micro_sign_is_never_taken_for_nothing(tmp_path):
   """wfdb drops what is not ASCII: V remains, a million times too large."""
   path, _ = write(tmp_path)
   edit(path, "/mV", "/\u00b5V")
-  with pytest.raises(Rejected, match="unit not known: 'V' of lead 'I'"):
+  with pytest.raises(Rejected, match="unit not known: 'V' of lead 1,"):
     read_wfdb(path)
 
 
 @pytest.mark.parametrize("unit", ["V", "NU", "mmHg", "MV"])
 def test_other_units_are_refused_by_name(tmp_path, unit):
   path, _ = write(tmp_path)
-  with pytest.raises(Rejected, match=f"unit not known: '{unit}' of lead 'I'"):
+  with pytest.raises(Rejected, match=f"unit not known: '{unit}' of lead 1,"):
     read_wfdb(edit(path, "/mV 16 0", f"/{unit} 16 0"))
 
 
@@ -124,7 +124,7 @@ FAULTS = {
   "samples in 20000 bytes": lambda path: edit(path, " 5000", " 5" + "0" * 12),
   "sampling rate is 0": lambda path: edit(path, " 500 ", " 0 "),
   "without calibration": lambda path: edit(path, ".dat 16 ", ".dat 16 0/mV "),
-  "not distinct|want distinct": lambda path: edit(path, "aVR", "I"),
+  "want distinct": lambda path: edit(path, "aVR", "I"),
   "cannot be read.*Header": lambda path: edit(path, "rec.dat", "../rec.dat"),
   "several segments": lambda path: path.with_name("rec.hea").write_text(
     "rec/2 2 500 10000\nb 5000\nb 5000\n"
@@ -153,6 +153,21 @@ def test_faults_are_refused_with_a_reason(tmp_path, reason, fault):
   with pytest.raises(Rejected, match=reason) as refused:
     read_wfdb(path)
   assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+  "fault",
+  [
+    swapped, lambda path: edit(path, "/mV 16", "/NU 16"),
+    lambda path: edit(path, "aVR", "SECRET"),
+  ],
+)  # fmt: skip
+def test_no_refusal_quotes_the_name_of_a_lead(tmp_path, fault):
+  path, _ = write(tmp_path, leads=("SECRET", "aVR"))
+  fault(path)
+  with pytest.raises(Rejected, match="leads?") as refused:
+    read_wfdb(path)
+  assert "SECRET" not in str(refused.value).upper()
 
 
 def test_without_wfdb_it_says_what_to_install(tmp_path, monkeypatch):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from echo_jax.data import clinical, schema
-from echo_jax.simulate import doppler, grades, rhythm, segments
+from echo_jax.simulate import condition, doppler, grades, rhythm, segments
+from echo_jax.targets import TARGETS
 
 
 def record(**changes):
@@ -61,6 +62,10 @@ def test_words_of_the_simulation_are_those_of_the_record():
   assert schema.VALVE_GRADES == (*grades.GRADES, "")
   assert schema.SEGMENT_FUNCTIONS == (*segments.FUNCTIONS, "")
   assert schema.DOPPLER_LOCATIONS == (*doppler.LOCATIONS, "")
+  assert schema.DISEASES == (*condition.DISEASES, "")
+  assert TARGETS["disease"].classes == condition.DISEASES
+  assert TARGETS["rhythm"].classes == rhythm.RHYTHMS
+  assert TARGETS["as_grade"].classes == grades.GRADES
 
 
 def test_every_clinical_and_genetic_column_is_a_key_of_the_record():

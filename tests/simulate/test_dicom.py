@@ -173,6 +173,7 @@ def test_a_spectrum_keeps_its_scales(place, read):
   region = dataset.SequenceOfUltrasoundRegions[0]
   assert region.RegionSpatialFormat == 3
   assert region.RegionDataType == (4 if made.kind == "cw" else 3)
+  assert not region.RegionFlags & 0b100  # C.8.5.5.1.3: set is frequency
   assert (region.PhysicalUnitsXDirection, region.PhysicalUnitsYDirection) == (
     4, 7,
   )  # fmt: skip

@@ -8,7 +8,15 @@ import pytest
 
 from echo_jax import simulate
 from echo_jax.data import clinical
-from echo_jax.simulate import flow, heart, motion, organs, records, sections
+from echo_jax.simulate import (
+  flow,
+  heart,
+  motion,
+  records,
+  rhythm,
+  sections,
+  segments,
+)
 from echo_jax.simulate.condition import Switches
 from echo_jax.simulate.views import Viewpoint
 
@@ -59,7 +67,7 @@ def test_every_disease_valve_and_rhythm_is_there_often_enough(studies):
 
 
 def test_stroke_volumes_of_the_healthy_are_those_of_doppler(studies):
-  """Median 35 to 45 ml/m2 (the guideline calls less than 35 low flow)."""
+  """About 42 ml/m2 (the guideline calls less than 35 low flow)."""
   index = [
     (s.heart.edv_ml - s.heart.esv_ml) / s.patient.bsa_m2
     for s in where(studies, disease="none")
@@ -81,9 +89,14 @@ def test_diseases_look_as_they_are_described(studies):
   assert min(map(lambda n: median(n, wall), ("hypertrophic", "infiltrative")))\
     > median("none", wall) + 3  # fmt: skip
   assert median("infiltrative", lambda s: s.heart.voltage) < 0.8
-  assert all(s.heart.segment_functions for s in where(
-    studies, disease="ischaemic"
-  ))  # fmt: skip
+  for study in studies:  # few of the ischaemic are spared, all others are
+    ischaemic = study.condition.disease == "ischaemic"
+    assert bool(study.heart.segment_functions) == ischaemic
+  abnormal = [
+    segments.any_abnormal(s.heart.segment_functions)
+    for s in where(studies, disease="ischaemic")
+  ]
+  assert np.mean(abnormal) > 0.9
 
 
 def test_carriers_fall_ill_of_their_genes_disease():
@@ -127,8 +140,8 @@ def test_stenosis_grows_and_treatment_helps():
 
 
 def test_truth_obeys_physics_in_every_kind_of_heart(studies):
-  """VTI x area = EDV - ESV without a leak; continuity gives the true area;
-  4 v^2 of the peak is the peak gradient; nothing is out of reach."""
+  """VTI x area = EDV - ESV less the leak, within 3 %; continuity gives the true
+  area; 4 v^2 of the peak is the peak gradient; nothing is out of reach."""
   kinds = {}
   for study in studies:
     leaks = bool(study.condition.valves.regurgitant_ml)
@@ -141,6 +154,12 @@ def test_truth_obeys_physics_in_every_kind_of_heart(studies):
     for beat in flow.sample_beats(ventricle, valves, beats):
       m = flow.measure_beat(beat)
       through = m.outflow_vti_cm * valves.outflow_area_cm2
+      if study.heart.rhythm in rhythm.STEADY:  # every beat is the heart's own
+        stroke = study.heart.edv_ml - study.heart.esv_ml
+        assert m.stroke_ml == pytest.approx(stroke, rel=0.03)
+        assert through == pytest.approx(
+          stroke - valves.regurgitant_ml, rel=0.03
+        )
       assert through == pytest.approx(m.stroke_ml - m.regurgitant_ml, rel=1e-6)
       assert through / m.aortic_vti_cm == pytest.approx(
         valves.aortic_area_cm2, rel=1e-6
@@ -180,7 +199,6 @@ def test_stiff_cusps_are_thick_and_open_less():
   assert found[0.25][0] == pytest.approx(0.5 * found[1.0][0], rel=0.05)
   assert found[1.0][1:] == (sections.AORTIC_LEVEL, 1)
   assert found[0.25][1] > sections.AORTIC_LEVEL and found[0.25][2] >= 3
-  assert organs.ROOT_TILT_RAD > 0
 
 
 def test_records_are_plausible_and_miss_what_nobody_asked_for(studies):

@@ -121,10 +121,11 @@ def _check_header(about: object, header: Path) -> None:
     raise Rejected("ECG record without signals: its header lists none")
   if not about.fs > 0:
     raise Rejected(f"ECG sampling rate is {about.fs} Hz, wants above 0")
-  for name, unit in zip(about.sig_name, about.units, strict=True):
+  # Leads go by their place: a name is the owner's text.
+  for number, unit in enumerate(about.units, start=1):
     if unit not in MV_PER_UNIT:
       raise Rejected(
-        f"ECG unit not known: {unit!r} of lead {name!r}, wants mV or uV"
+        f"ECG unit not known: {unit!r} of lead {number}, wants mV or uV"
       )
   if set(about.samps_per_frame) != {1}:
     raise Rejected("ECG leads of different sampling rates: not supported")
@@ -210,12 +211,11 @@ def _check_files(about: object, folder: Path) -> None:
 def _check_signals(record: object, checksums: list[int | None]) -> None:
   """Refuses samples that are not those that the header was written for."""
   sums = [None if s is None else s % CHECKSUM for s in checksums]
-  for name, wanted, got in zip(
-    record.sig_name, sums, record.calc_checksum(), strict=True
-  ):
+  pairs = zip(sums, record.calc_checksum(), strict=True)
+  for number, (wanted, got) in enumerate(pairs, start=1):
     if wanted not in (None, got % CHECKSUM):
       raise Rejected(
-        f"ECG signal file is not its header's: lead {name!r} has checksum "
+        f"ECG signal file is not its header's: lead {number} has checksum "
         f"{got % CHECKSUM}, the header says {wanted}"
       )
 
@@ -223,7 +223,10 @@ def _check_signals(record: object, checksums: list[int | None]) -> None:
 def _lead_names(names: list[str | None]) -> tuple[str, ...]:
   leads = tuple((name or "").strip().lower() for name in names)
   if not all(leads) or len(set(leads)) < len(leads) or "," in "".join(leads):
-    raise Rejected(f"ECG lead names are {leads}, want distinct ones")
+    raise Rejected(
+      f"ECG lead names of {len(leads)} leads: want distinct ones, none empty, "
+      "none with a comma"
+    )
   return leads
 
 
