@@ -26,13 +26,20 @@ import pandas as pd
 from flax import linen as nn
 
 import echo_jax
+from echo_jax import trees
 from echo_jax.data import leakage
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
-from echo_jax.data.pipeline import ClipMaker
+from echo_jax.data.pipeline import Batch, ClipMaker
 from echo_jax.data.schema import Record
-from echo_jax.data.study_batches import without
+from echo_jax.data.study_batches import StudyMaker, without
 from echo_jax.data.study_contract import StudyContract
+from echo_jax.data.study_inputs import (
+  NOTHING_STATED,
+  Stated,
+  StudyInput,
+  StudyReader,
+)
 from echo_jax.evaluation.domain import fit_domain
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predict import (
@@ -46,10 +53,13 @@ from echo_jax.evaluation.report import (
   fit_intervals,
   mean_embeddings,
   report_estimates,
+  seen_mixtures,
+  seen_views,
   spacing_range,
   write_report,
 )
 from echo_jax.evaluation.single import Finding, predict_record
+from echo_jax.evaluation.single_study import StudyFinding, predict_study
 from echo_jax.objectives.objective import Objective
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
@@ -95,6 +105,10 @@ class Experiment:
       its batches, with a control of `data.controls` applied to each record.
     level: what a row of a batch, and so of the predictions, is: "clip" or
       "study".
+    frozen: weights that come from other runs and are not among the model's
+      parameters, by name; read when called.
+    encode_signals: signals of studies -> the same with what such weights make
+      of them, as the model takes them.
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
@@ -118,6 +132,8 @@ class Experiment:
   predict_step: Callable | None = None
   open_clips: Callable[..., tuple[pd.DataFrame, Iterator]] | None = None
   level: str = "clip"
+  frozen: Callable[[], Mapping[str, Any]] = dict
+  encode_signals: Callable[[Batch], Batch] = lambda signals: signals
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
@@ -470,7 +486,9 @@ def evaluate(
   intervals = fit_intervals(rows, experiment.targets, validation)
   Reference(
     intervals, domain, clips, int(state.step), about["contract"],
-    spacing_range(found[train][1]),
+    spacing_range(found[train][1]), seen_views(found[train][1]),
+    seen_mixtures(found[validation][1], modalities_of(experiment)),
+    trees.digest(experiment.frozen()),
   ).save(out / "reference.npz")
   return estimates
 
@@ -511,11 +529,30 @@ def _evaluate_without(
   )  # fmt: skip
 
 
-def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
-  """A function of one video record, from an evaluated run.
+def modalities_of(experiment: Experiment) -> tuple[str, ...]:
+  """What a model of studies reads; none of one of clips."""
+  contract = experiment.contract
+  return contract.modalities if experiment.level == "study" else ()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+  """An evaluated run, ready for single files or studies."""
+
+  experiment: Experiment
+  state: TrainState
+  reference: Reference
+
+
+def load_evaluated(workdir: Path) -> Evaluated:
+  """The weights that were judged, and what a single prediction is judged by.
+
+  Neither the data set nor the run that weights began from need be there; runs
+  of frozen encoders that are not among the model's parameters must.
 
   Raises:
     FileNotFoundError: the run has no checkpoint or was not evaluated.
+    ValueError: it was evaluated under another input contract.
   """
   path = Path(workdir) / "reference.npz"
   if not path.exists():
@@ -524,26 +561,73 @@ def single_predictor(workdir: Path) -> Callable[[Record], Finding]:
       "first, which measures intervals and the training domain"
     )
   experiment = rebuild(workdir, with_data=False)
-  if experiment.level != "clip":
-    raise ValueError(f"{workdir} predicts whole studies, not single videos")
   reference = Reference.load(path)
   if reference.contract != contract_hash(experiment):
     raise ValueError(
       f"{path} is of another input contract; run `echo-jax evaluate {workdir}` "
       "again"
     )
+  if reference.frozen != trees.digest(experiment.frozen()):
+    raise ValueError(
+      f"{workdir} was evaluated with other frozen encoders than their runs "
+      f"have now; run `echo-jax evaluate {workdir}` again"
+    )
   state = load_best(experiment, workdir, reference.step)
+  return Evaluated(experiment, state, reference)
+
+
+def single_predictor(
+  run: Path | Evaluated,
+) -> Callable[[Record], Finding]:
+  """A function of one video record, from an evaluated run or its folder.
+
+  Raises:
+    ValueError: a run whose model reads whole studies; and as `load_evaluated`.
+  """
+  run = run if isinstance(run, Evaluated) else load_evaluated(run)
+  experiment = run.experiment
+  if experiment.level != "clip":
+    raise ValueError("this run predicts whole studies, not single videos")
   maker = ClipMaker(experiment.contract, experiment.targets)
 
   def predict(record: Record) -> Finding:
     if experiment.needs_times and np.isnan(record["frame_time_ms"]).any():
       raise UnknownTimes("frame times are unknown and the model needs them")
     return predict_record(
-      record, maker, experiment.predict_step, state, experiment.targets,
-      reference,
+      record, maker, experiment.predict_step, run.state, experiment.targets,
+      run.reference,
     )  # fmt: skip
 
   return predict
+
+
+def study_predictor(
+  run: Evaluated, stated: Stated = NOTHING_STATED, *, cut: bool = False
+) -> tuple[StudyReader, Callable[[StudyInput, Mapping], StudyFinding]]:
+  """How a run of whole studies reads a folder, and a function of what it read.
+
+  Args:
+    run: see `load_evaluated`.
+    stated, cut: as of `StudyReader`.
+
+  Raises:
+    ValueError: a run whose model reads single clips.
+  """
+  made = run.experiment
+  if made.level != "study":
+    raise ValueError("this run predicts single videos, not whole studies")
+  reader = StudyReader(
+    StudyMaker(made.contract, made.targets, made.scale), run.reference.clips,
+    made.needs_times, stated, cut, made.encode_signals,
+  )  # fmt: skip
+
+  def predict(study: StudyInput, record: Mapping[str, Any]) -> StudyFinding:
+    return predict_study(
+      study, record, made.predict_step, run.state, made.targets,
+      made.contract.modalities, run.reference,
+    )  # fmt: skip
+
+  return reader, predict
 
 
 def load_module(name: str) -> ModuleType:

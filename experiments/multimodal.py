@@ -299,6 +299,11 @@ def build(
     predict_step=predict_step,
     open_clips=open_clips,
     level="study",
+    frozen=lambda: {
+      name: best_params(config[name].init_from)[name]
+      for name in frozen_signals(config)
+    },
+    encode_signals=partial(with_frozen, config, model),
     missing_at_test=missing_of(config),
     pace=parts.make_pace(config),
     fit_splits=(split.train_split, split.validation_split),
@@ -495,6 +500,13 @@ def read_signals(
   notes += [note for row in rows for note in maker.tables(row)[1]]
   for line in count_notes(notes):
     print(f"  {split}: {line}")
+  return with_frozen(config, model, signals)
+
+
+def with_frozen(
+  config: ConfigDict, model: StudyModel, signals: Batch
+) -> Batch:
+  """Signals with what frozen encoders make of them."""
   for name in frozen_signals(config):
     encode = make_encode_signal(config, model, name)
     signals = encode_signals(signals, name, encode)

@@ -1,23 +1,35 @@
-"""Predicts from DICOM, AVI or MP4 files, or from folders of them.
+"""Predicts from DICOM, AVI or MP4 files, or from folders of whole studies.
 
 Each video gets a value, its 95 % interval and a word on whether it lies in
-the training domain.  What could not be read is listed and makes the exit code
-1; the others are still predicted.  Files, studies and patients appear under
+the training domain.  A run of experiments/multimodal.py predicts whole
+studies: a folder with cines, spectra, an ECG (DICOM or WFDB) and a CSV of
+records gets one finding, which says what it rests on and what was absent or
+refused.  What could not be read is listed and makes the exit code 1; the
+others are still predicted.  Files, studies and patients appear under
 pseudonyms; the map to the files stays beside the input.
 
 Example:
   echo-jax predict runs/ef clip.dcm study_folder --out predictions
+  echo-jax predict runs/joint hospital/studies --out predictions --cut \\
+    --doppler '*aortic_cw*=aortic_cw' --doppler '*mitral_pw*=mitral_pw'
 """
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pandas as pd
 
 from echo_jax import experiment
+from echo_jax.commands.predict_study import (
+  StudyCommand,
+  add_study_arguments,
+  refuse_files,
+  refuse_options,
+  stated_by,
+)
+from echo_jax.commands.pseudonyms import whose
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.folders import walk
 from echo_jax.data.ingest import Recording, read_recording, to_record
@@ -27,11 +39,10 @@ from echo_jax.data.ledger import Ledger, Rejected
 from echo_jax.data.schema import Record
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.single import Finding
+from echo_jax.evaluation.single_study import StudyFinding
 from echo_jax.privacy.identities import NOBODY, masked
 from echo_jax.privacy.keys import Key, random_key, read_key
 from echo_jax.privacy.private_map import PrivateMap, check_outside
-from echo_jax.privacy.rules import known_maker, known_model
-from echo_jax.privacy.tags import OLDEST_YEARS
 from echo_jax.training.writers import write_whole
 
 
@@ -50,47 +61,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="where pseudonyms and files stand together, mode 600 (default: "
     "beside the first input, IN.predict-map.csv)",
   )  # fmt: skip
+  add_study_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
   """Predicts every file; writes predictions, findings and a ledger."""
-  files = _files(args.inputs)
+  files, stated = _files(args.inputs), stated_by(args)
   key = read_key(args.key_file) if args.key_file else random_key()
   first = args.inputs[0].resolve()
   map_file = args.map or first.with_name(first.name + ".predict-map.csv")
   check_outside(map_file, args.out, "the map of pseudonyms", "use --map")
-  predict = experiment.single_predictor(args.workdir)
+  run = experiment.load_evaluated(args.workdir)
+  if of_studies := run.experiment.level == "study":
+    reader, predict = experiment.study_predictor(run, stated, cut=args.cut)
+    refuse_files(args.inputs)
+  else:
+    refuse_options(args)
+    predict = experiment.single_predictor(run)
   args.out.mkdir(parents=True, exist_ok=True)
-  findings: dict[str, Finding] = {}
+  findings: dict[str, Finding | StudyFinding] = {}
+  refused_files = 0
   try:
     with (
       Ledger(args.out / "ledger.csv") as ledger,
       PrivateMap(map_file) as names,
     ):
-      for path in files:
-        name, closed = key.name_file(path)
-        names.add(name, path)
-        try:
-          if closed:
-            raise Rejected(closed)
-          if name in findings:
-            raise Rejected("duplicate: the same bytes as a file before")
-          findings[name] = _predict_file(path, name, key, predict, ledger)
-        except Rejected as reason:
-          told = masked(str(reason), NOBODY)
-          ledger.rejected(name, "", told)
-          print(f"{name}: not predicted: {told}")
-        else:
-          print(findings[name])
+      if of_studies:
+        studies = StudyCommand(reader, predict, key, ledger, names, findings)
+        studies.run(args.inputs)
+        refused_files = studies.refused_files
+      else:
+        _predict_files(files, key, predict, ledger, names, findings)
       counts = ledger.counts
   finally:  # an unforeseen error keeps what was predicted before it
     _write(args.out, list(findings.values()))
   print(f"pseudonyms and files stand together in {map_file}: keep it private")
   print(
-    f"{counts['written'] + counts['rejected']} files: {counts['written']} "
-    f"predicted, {counts['rejected']} rejected; see {args.out}"
+    f"{counts['written'] + counts['rejected']} "
+    f"{'studies' if of_studies else 'files'}: {counts['written']} predicted, "
+    f"{counts['rejected']} rejected; see {args.out}"
   )
-  return 0 if counts["written"] and not counts["rejected"] else 1
+  if refused_files:
+    print(f"{refused_files} files of these studies were refused, see above")
+  unread = counts["rejected"] or refused_files
+  return 0 if counts["written"] and not unread else 1
+
+
+def _predict_files(
+  files: list[Path], key: Key, predict, ledger: Ledger, names: PrivateMap,
+  findings: dict[str, Finding],
+) -> None:  # fmt: skip
+  """Every file once; one that cannot be predicted stops no other."""
+  for path in files:
+    name, closed = key.name_file(path)
+    names.add(name, path)
+    try:
+      if closed:
+        raise Rejected(closed)
+      if name in findings:
+        raise Rejected("duplicate: the same bytes as a file before")
+      findings[name] = _predict_file(path, name, key, predict, ledger)
+    except Rejected as reason:
+      told = masked(str(reason), NOBODY)
+      ledger.rejected(name, "", told)
+      print(f"{name}: not predicted: {told}")
+    else:
+      print(findings[name])
 
 
 def _predict_file(
@@ -116,34 +152,15 @@ def _read(path: Path, name: str, key: Key) -> tuple[Recording, Record]:
       raise Rejected(
         f"kind: {recording.kind}; only B-mode cines are predicted"
       )
+    # A movie is a patient of its own.
+    identity = read_identity(path) if sniff(path) == "dicom" else None
     return recording, to_record(
       recording, video_id=f"file:{name}", split="test",
-      **_whose(path, name, key),
+      **whose(identity, name, key),
     )  # fmt: skip
   except (OSError, cv2.error) as error:
     # The message of a library may quote the file: only its kind is told.
     raise Rejected(f"cannot be read ({type(error).__name__})") from error
-
-
-def _whose(path: Path, name: str, key: Key) -> dict[str, Any]:
-  """Pseudonyms of patient and study; a movie is a patient of its own.
-
-  Device and age by the rules of `deid`: known words only, 90 for 90 or more.
-  """
-  own = {"study_id": f"file:{name}", "patient_id": f"file:{name}"}
-  if sniff(path) != "dicom":
-    return own | {"patient_known": 0}
-  identity = read_identity(path)
-  if identity.study:
-    own["study_id"] = f"file:{key.word('study', identity.study)}"
-  if identity.patient:
-    own["patient_id"] = f"file:{key.word('patient', identity.patient)}"
-  device = known_maker(identity.maker), known_model(identity.model)
-  known = {
-    "sex": identity.sex, "age_years": min(identity.age_years, OLDEST_YEARS + 1),
-    "device": " ".join(filter(None, device)),
-  }  # fmt: skip
-  return own | known | {"patient_known": int(bool(identity.patient))}
 
 
 def _files(inputs: list[Path]) -> list[Path]:
@@ -156,7 +173,7 @@ def _files(inputs: list[Path]) -> list[Path]:
   return list({path.resolve(): path for path in reversed(files)}.values())[::-1]
 
 
-def _write(folder: Path, findings: list[Finding]) -> None:
+def _write(folder: Path, findings: list[Finding | StudyFinding]) -> None:
   """predictions.csv holds what may be shown, findings.json also why not."""
   plain = [finding.to_dict() for finding in findings]
   text = json.dumps(plain, indent=2)

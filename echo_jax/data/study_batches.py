@@ -133,6 +133,7 @@ class StudyMaker:
       "frame_valid": np.zeros((places, contract.clip.frames), bool),
       "view": np.zeros(places, np.int32),
       "video_valid": np.zeros(places, bool),
+      "clip_spacing_mm": np.full((places, 2), np.nan, np.float32),
     }
     pairs = [(cine, clip) for cine in cines for clip in clips_of(cine)]
     for place, (cine, clip) in enumerate(pairs):
@@ -140,6 +141,7 @@ class StudyMaker:
       batch["frame_valid"][place] = clip["frame_valid"]
       batch["view"][place] = VIEWS.index(cine["view"])
       batch["video_valid"][place] = True
+      batch["clip_spacing_mm"][place] = clip["spacing_mm"]
     return batch
 
 
@@ -281,7 +283,7 @@ def encode_studies(
   source: StudySource, maker: StudyMaker, encode: Callable, windows: int,
   name: str, batch: int = 32,
 ) -> Batch:  # fmt: skip
-  """`clip_features` [N v e] of fixed windows, with `view`, `video_valid`.
+  """`clip_features` [N v e] of fixed windows, with what is of each clip.
 
   Args:
     encode: (video uint8 [b T H W c], frame_valid [b T]) -> [b e], of a frozen
@@ -297,7 +299,7 @@ def encode_studies(
       source.cines(number), lambda cine: maker.windows(cine, windows), windows
     )
     studies.append(clips | {"clip_features": _encoded(clips, encode, batch)})
-  names = ("clip_features", "view", "video_valid")
+  names = ("clip_features", "view", "video_valid", "clip_spacing_mm")
   return stack([{name: study[name] for name in names} for study in studies])
 
 

@@ -4,6 +4,7 @@ Axes: b clip, u label (a column of truth), y value (one a class), e embedding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,9 @@ from echo_jax.training.state import TrainState
 from echo_jax.training.step import evaluated_params
 
 Batches = Iterator[Mapping[str, Any]]
+# Of a batch of studies: which modalities there are, and what each clip is.
+INPUTS = ("present", "video_valid", "view", "clip_spacing_mm")
+NO_INPUTS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class ClipPredictions(NamedTuple):
@@ -30,7 +34,7 @@ class ClipPredictions(NamedTuple):
   Columns of truth and prediction are those of `targets.layout`.  `spacing_mm`
   is that of the pixels which the model saw, NaN if unknown.  Of batches of
   studies, `video_id` holds the study of each row, which has no start and no
-  spacing (NaN).
+  spacing (NaN); `inputs` holds what of `INPUTS` these batches had.
   """
 
   video_id: list[str]
@@ -39,6 +43,7 @@ class ClipPredictions(NamedTuple):
   prediction: Float[np.ndarray, "N y"]
   embedding: Float[np.ndarray, "N e"]
   spacing_mm: Float[np.ndarray, "N 2"]
+  inputs: Mapping[str, np.ndarray] = NO_INPUTS
 
 
 def make_predict_step(
@@ -74,12 +79,14 @@ def predict_clips(
   """Runs every real clip once; padding rows are left out."""
   video_id: list[str] = []
   parts: list[tuple[np.ndarray, ...]] = []
+  inputs: list[dict[str, np.ndarray]] = []
   params = evaluated_params(state)
   for batch in tqdm(batches, desc=name, unit="batch", disable=not progress):
     prediction, embedding = predict_step(params, state.aux, arrays_of(batch))
     real = batch["row_valid"]
     video_id += [v for v, is_real in zip(item_ids(batch), real, strict=True)
                  if is_real]  # fmt: skip
+    inputs.append({name: batch[name][real] for name in INPUTS if name in batch})
     unknown = np.full((len(real), 2), np.nan)
     parts.append(
       tuple(
@@ -91,7 +98,10 @@ def predict_clips(
       )
     )
   columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-  return ClipPredictions(video_id, *columns)
+  seen = {
+    name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]
+  }
+  return ClipPredictions(video_id, *columns, seen)
 
 
 def clip_rows(

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
+from echo_jax.data.schema import VIEWS
 from echo_jax.evaluation import figures
 from echo_jax.evaluation.aggregate import (
   first_clips,
@@ -31,9 +33,12 @@ from echo_jax.evaluation.measured import call_classes
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.score import kind_of, score
+from echo_jax.models.multimodal import MODALITIES
 from echo_jax.targets import Target
 from echo_jax.training.writers import write_whole
+from echo_jax.trees import digest
 
+NOTHING_FROZEN = digest({})
 LABELS = {
   "ef_pct": "Ejection fraction",
   "edv_ml": "End-diastolic volume",
@@ -178,6 +183,9 @@ class Reference:
   `contract` (its hash).  Validation also chose the checkpoint, so the
   intervals are somewhat too narrow.  `spacing_mm` is the lowest and the
   highest of the pixels that the model saw in training, NaN if all unknown.
+  Of a model of studies: `views` of the cines of training, and `mixtures` of
+  modalities ("video+ecg") among the studies that the intervals are of.
+  `frozen` is the digest of weights that other runs hold.
   """
 
   intervals: Mapping[str, PredictionInterval]
@@ -186,6 +194,9 @@ class Reference:
   step: int
   contract: str
   spacing_mm: tuple[float, float] = (float("nan"), float("nan"))
+  views: tuple[str, ...] = ()
+  mixtures: tuple[str, ...] = ()
+  frozen: str = NOTHING_FROZEN
 
   def save(self, path: Path) -> None:
     """Writes plain arrays and numbers."""
@@ -197,7 +208,9 @@ class Reference:
     content = io.BytesIO()
     np.savez(
       content, intervals=json.dumps(plain), clips=self.clips, step=self.step,
-      contract=self.contract, spacing_mm=self.spacing_mm, **arrays,
+      contract=self.contract, spacing_mm=self.spacing_mm,
+      views=np.array(self.views, str), mixtures=np.array(self.mixtures, str),
+      frozen=self.frozen, **arrays,
     )  # fmt: skip
     write_whole(path, content.getvalue())
 
@@ -218,10 +231,18 @@ class Reference:
           f"{path} was written before spacing was kept; evaluate the run again"
         )
       low_mm, high_mm = arrays["spacing_mm"].tolist()
+      views, mixtures = (
+        tuple(arrays[name].tolist()) if name in arrays else ()
+        for name in ("views", "mixtures")
+      )
+      frozen = str(arrays.get("frozen", NOTHING_FROZEN))
     intervals = {
       name: PredictionInterval(**value) for name, value in plain.items()
     }
-    return cls(intervals, domain, clips, step, contract, (low_mm, high_mm))
+    return cls(
+      intervals, domain, clips, step, contract, (low_mm, high_mm), views,
+      mixtures, frozen,
+    )  # fmt: skip
 
 
 def fit_intervals(
@@ -247,10 +268,38 @@ def fit_intervals(
 
 def spacing_range(clips: ClipPredictions) -> tuple[float, float]:
   """Lowest and highest known spacing in mm; NaN if none is known."""
-  known = clips.spacing_mm[np.isfinite(clips.spacing_mm)]
+  found = clips.inputs.get("clip_spacing_mm", clips.spacing_mm)
+  known = found[np.isfinite(found)]
   if not len(known):
     return float("nan"), float("nan")
   return float(known.min()), float(known.max())
+
+
+def seen_views(clips: ClipPredictions) -> tuple[str, ...]:
+  """Views of the cines of studies; "" is one whose view was unknown."""
+  if "view" not in clips.inputs:
+    return ()
+  codes = np.unique(clips.inputs["view"][clips.inputs["video_valid"]])
+  return tuple(VIEWS[code] for code in codes)
+
+
+def seen_mixtures(
+  clips: ClipPredictions, modalities: Sequence[str]
+) -> tuple[str, ...]:
+  """Which of a model's modalities came together in a study."""
+  if "present" not in clips.inputs:
+    return ()
+  rows = np.unique(clips.inputs["present"], axis=0)
+  mixed = (mixture_of(row, modalities) for row in rows)
+  return tuple(dict.fromkeys(mixed))
+
+
+def mixture_of(
+  present: Bool[np.ndarray, "m"], modalities: Sequence[str]
+) -> str:
+  """The modalities that a study has of those that a model reads."""
+  there = zip(MODALITIES, present, strict=True)
+  return "+".join(n for n, is_there in there if is_there and n in modalities)
 
 
 def mean_embeddings(clips: ClipPredictions) -> np.ndarray:

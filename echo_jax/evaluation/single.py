@@ -66,23 +66,21 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Finding:
-  """What a model says of one video."""
+class Judged:
+  """What a model says of one video or study, and how far it is to be believed.
+  """
 
-  record: Record
   values: tuple[Value, ...]
   distance: float | None
   threshold: float | None
   domain: str
-  clips: ClipPredictions
 
-  def __str__(self) -> str:
-    lines = [f"{self.record['video_id']}: {self.domain}"]
+  def lines(self, name: str) -> list[str]:
+    """In words; `name` is of the video or study."""
+    first = f"{name}: {self.domain}"
     if self.distance is not None:
-      lines[0] += (
-        f" (distance {self.distance:.2f}, limit {self.threshold:.2f})"
-      )
-    return "\n".join(lines + [f"  {value}" for value in self.values])
+      first += f" (distance {self.distance:.2f}, limit {self.threshold:.2f})"
+    return [first, *(f"  {value}" for value in self.values)]
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values for JSON; what is not known is None."""
@@ -91,23 +89,25 @@ class Finding:
       for value in self.values
     ]
     return {
-      "video_id": self.record["video_id"], "domain": self.domain,
-      "distance": self.distance, "limit": self.threshold, "values": values,
+      "domain": self.domain, "distance": self.distance,
+      "limit": self.threshold, "values": values,
     }  # fmt: skip
 
-  def rows(self) -> list[dict[str, Any]]:
-    """Video rows of the predictions table, of values that may be shown.
+  def rows(
+    self, level: str, item_id: str, record: Mapping[str, Any]
+  ) -> list[dict[str, Any]]:
+    """Rows of the predictions table, of values that may be shown.
 
-    One row a class where a target has several.
+    One row a class where a target has several.  `record` says who and where.
     """
     names = (
       "study_id", "patient_id", "site", "device", "view", "split", "sex",
       "age_years", "quality", "patient_known",
     )  # fmt: skip
-    about = {name: self.record[name] for name in names}
+    about = {name: record[name] for name in names}
     return [
       {
-        "level": "video", "item_id": self.record["video_id"], **about,
+        "level": level, "item_id": item_id, **about,
         "target": value.target, "unit": value.unit, "truth": np.nan,
         "prediction": prediction, "low": value.low, "high": value.high,
         "domain": self.domain, "class": name, "kind": value.kind,
@@ -120,6 +120,36 @@ class Finding:
         else [("", value.value)]
       )
     ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+  """What a model says of one video."""
+
+  record: Record
+  judged: Judged
+  clips: ClipPredictions
+
+  @property
+  def values(self) -> tuple[Value, ...]:
+    """One a target."""
+    return self.judged.values
+
+  @property
+  def domain(self) -> str:
+    """Whether the video is like those of training."""
+    return self.judged.domain
+
+  def __str__(self) -> str:
+    return "\n".join(self.judged.lines(self.record["video_id"]))
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain values for JSON; what is not known is None."""
+    return {"video_id": self.record["video_id"], **self.judged.to_dict()}
+
+  def rows(self) -> list[dict[str, Any]]:
+    """Video rows of the predictions table."""
+    return self.judged.rows("video", self.record["video_id"], self.record)
 
 
 def predict_record(
@@ -146,23 +176,40 @@ def predict_record(
     for start in maker.starts(record, reference.clips)
   ]
   found = predict_clips(predict_step, state, iter([stack(rows)]))
+  no_size = why_no_size(found.spacing_mm[0], reference.spacing_mm)
+  return Finding(record, judge(found, targets, reference, no_size), found)
+
+
+def judge(
+  found: ClipPredictions, targets: Sequence[Target], reference: Reference,
+  no_size: str, has_intervals: bool = True,
+) -> Judged:  # fmt: skip
+  """The mean over all rows, as one video's or study's.
+
+  Args:
+    found: predictions of its clips, or of the study.
+    targets: of the model.
+    reference: what it is judged by.
+    no_size: why lengths and volumes are withheld; "" if they are not.
+    has_intervals: False if those of the reference are of something else.
+  """
   mean = found.prediction.mean(axis=0)
-  no_size = _why_no_size(found.spacing_mm[0], reference.spacing_mm)
   distance, threshold, verdict = None, None, UNCHECKED
   if reference.domain is not None:
     embedding = found.embedding.mean(axis=0)[None]
     distance = float(reference.domain.distance(embedding)[0])
     threshold = reference.domain.threshold
     verdict = INSIDE if distance <= threshold else OUTSIDE
-  intervals = reference.intervals if verdict == INSIDE else {}
+  holds = verdict == INSIDE and has_intervals
+  intervals = reference.intervals if holds else {}
   values = tuple(
     _value(target, mean[place.value], intervals, no_size)
     for target, place in zip(targets, layout(targets), strict=True)
   )
-  return Finding(record, values, distance, threshold, verdict, found)
+  return Judged(values, distance, threshold, verdict)
 
 
-def _why_no_size(
+def why_no_size(
   spacing_mm: Float[np.ndarray, "2"], trained_mm: tuple[float, float]
 ) -> str:
   """Why lengths and volumes have no ground; "" where they have some."""

@@ -38,6 +38,7 @@ from echo_jax.data.ingest.timing import (
   read_heart_rate_bpm,
   read_r_waves,
 )  # fmt: skip
+from echo_jax.data.ingest.view import view_in
 from echo_jax.data.ledger import Rejected
 
 ULTRASOUND = {
@@ -108,7 +109,7 @@ def _read(path: Path) -> Recording:
     read_heart_rate_bpm(header), regions,
     header.text("PhotometricInterpretation"), syntax.name, share,
     doppler=doppler_scale(regions, rows, columns, header), coded=pixels.coded,
-    warnings=tuple(header.warnings),
+    view=view_in(header), warnings=tuple(header.warnings),
   )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 Axes: T frame, H row, W column, c channel (1 grey or 3 RGB), r R wave.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from echo_jax.data import schema
 from echo_jax.data.frames import decode_mask, encode_frames, encode_mask
 from echo_jax.data.ingest.coded import CodedFrames, owners_jpeg
-from echo_jax.data.ingest.regions import Region
+from echo_jax.data.ingest.regions import Region, picture_box
 from echo_jax.data.ingest.spectrum import DopplerScale
 from echo_jax.data.ledger import Rejected
 
@@ -45,6 +45,7 @@ class Recording:
     doppler: place and scale of a spectrum in the picture; None if there is
       none.
     coded: the owner's JPEG frames; None if they are coded otherwise.
+    view: as the header codes it; "" if it does not.
   """
 
   frames: UInt8[np.ndarray, "T H W c"]
@@ -63,6 +64,7 @@ class Recording:
   warnings: tuple[str, ...]
   doppler: DopplerScale | None = None
   coded: CodedFrames | None = None
+  view: str = ""
 
 
 def luminance(
@@ -94,6 +96,24 @@ def repeated_frames(frames: UInt8[np.ndarray, "T H W c"]) -> list[int]:
   return [
     i for i in range(1, len(frames)) if np.array_equal(frames[i], frames[i - 1])
   ]
+
+
+def cut_to_picture(recording: Recording) -> Recording:
+  """The box of its 2D regions, without the words around them.
+
+  Raises:
+    Rejected: the header has no 2D region that lies in the picture.
+  """
+  box = picture_box(recording.regions, *recording.sector.shape)
+  if box is None:
+    raise Rejected("cannot be cut: its header has no 2D region that fits it")
+  x0, y0, x1, y1 = box
+  rows, columns = slice(y0, y1), slice(x0, x1)
+  return replace(
+    recording, frames=recording.frames[:, rows, columns],
+    sector=recording.sector[rows, columns], regions=(), doppler=None,
+    coded=None,
+  )  # fmt: skip
 
 
 def to_record(
@@ -132,6 +152,7 @@ def to_record(
   known = {
     "video_id": video_id, "study_id": study_id, "patient_id": patient_id,
     "split": split, "kind": recording.kind, "device": recording.device,
+    "view": recording.view,
     "frames": coded, "frames_codec": _stored_codec(codec, colour),
     "colour": colour, "frames_shape": frames.shape[1:],
     "frame_time_ms": recording.frame_time_ms,
