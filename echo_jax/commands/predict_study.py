@@ -129,7 +129,8 @@ class StudyCommand:
       if line.status != "found":
         self.ledger.noted(name, "", str(line))
     self.ledger.written(name, "")
-    self.refused_files += study.found.counts["refused"]
+    refused = {line.file for line in finding.said if line.status == "refused"}
+    self.refused_files += len(refused)
     self.findings[record["study_id"]] = finding
     return finding
 
