@@ -17,7 +17,7 @@ from echo_jax.evaluation.estimate import Estimate, estimates_from_json
 from echo_jax.evaluation.paired import paired_rows
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.evaluation.score import score
-from echo_jax.models.multimodal import MODALITIES
+from echo_jax.modalities import MODALITIES
 from echo_jax.targets import target_named
 from echo_jax.training.writers import write_whole
 
