@@ -266,7 +266,7 @@ def format_results(plain: Mapping[str, Any]) -> str:
       _interval_text,
     ), "",
     "## What removal costs the joint model", "",
-    "Difference (one-sided 95 % bound of the loss); **not shown** to be no worse "
+    "Difference (one-sided 95 % bound of the loss); no worse is **not shown** "
     f"where the bound is not below the margin of {plain['margin']:g}.", "",
     *_table("removed", head, plain["without"], targets, _loss_text), "",
     *_confounding_lines(plain["confounding"]),
