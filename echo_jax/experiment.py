@@ -474,10 +474,10 @@ def evaluate(
     "split": split, "clips_per_video": clips, "step": int(state.step),
     "contract": contract_hash(experiment), "data": list(experiment.data),
   }  # fmt: skip
-  write_report(workdir, rows, estimates, about, split, notes, draw)
+  write_report(out, rows, estimates, about, split, notes, draw)
   for removed in experiment.missing_at_test:
     _evaluate_without(
-      removed, experiment, state, workdir, tuple(judged), about, seed
+      removed, experiment, state, out, tuple(judged), about, seed
     )
   seen, unseen = (
     mean_embeddings(found[name][1]) for name in (train, validation)

@@ -132,8 +132,8 @@ def test_one_grade_alone_has_no_kappa():
 
 def test_ordinal_targets_are_scored_in_their_order(graded):
   true, prediction = graded
-  table = table_of(np.eye(3)[true], prediction, GRADES, "as_grade", "ordinal")
-  found = score(table, ordinal={"as_grade": GRADES}, resamples=200)
+  table = table_of(np.eye(3)[true], prediction, GRADES, "made_grade", "ordinal")
+  found = score(table, ordinal={"made_grade": GRADES}, resamples=200)
   assert tuple(e.name for e in found) == KINDS["ordinal"].metrics
   named, called = found_by_name(found), grades.call_grades(prediction)
   for name, wanted in {
@@ -150,38 +150,38 @@ def test_ordinal_targets_are_scored_in_their_order(graded):
     assert named[name].low < wanted < named[name].high
     assert (named[name].patients, named[name].rows) == (40, 80)
   shuffled = table.sample(frac=1, random_state=0)
-  again = score(shuffled, ordinal={"as_grade": GRADES}, resamples=200)
+  again = score(shuffled, ordinal={"made_grade": GRADES}, resamples=200)
   assert [e.value for e in again] == pytest.approx([e.value for e in found])
 
 
 def test_an_ordinal_target_needs_its_order_and_a_distribution(graded):
   true, prediction = graded
-  table = table_of(np.eye(3)[true], prediction, GRADES, "as_grade", "ordinal")
-  with pytest.raises(ValueError, match="--ordinal as_grade=none,mild,severe"):
+  table = table_of(np.eye(3)[true], prediction, GRADES, "made_grade", "ordinal")
+  with pytest.raises(ValueError, match="--ordinal made_grade=none,mild,severe"):
     score(table)
   with pytest.raises(ValueError, match="add up to 0.5; want the probability"):
     halves = table.assign(prediction=table.prediction / 2)
-    score(halves, ordinal={"as_grade": GRADES})
+    score(halves, ordinal={"made_grade": GRADES})
   with pytest.raises(ValueError, match="has no class 'mild'; there are"):
-    score(table, ordinal={"as_grade": ("none", "severe")})
+    score(table, ordinal={"made_grade": ("none", "severe")})
   with pytest.raises(ValueError, match="said to be multiclass and ordinal"):
     other = table.assign(kind="multiclass")
-    score(other, ordinal={"as_grade": GRADES})
+    score(other, ordinal={"made_grade": GRADES})
 
 
 def test_an_item_without_a_truth_counts_once(graded):
   true, prediction = graded
   truth = np.eye(3)[true]
   truth[:3] = np.nan
-  table = table_of(truth, prediction, GRADES, "as_grade", "ordinal")
-  with pytest.warns(PredictionsWarning, match="as_grade: 3 of 80 rows of"):
-    found = score(table, ordinal={"as_grade": GRADES}, resamples=100)
+  table = table_of(truth, prediction, GRADES, "made_grade", "ordinal")
+  with pytest.warns(PredictionsWarning, match="made_grade: 3 of 80 rows of"):
+    found = score(table, ordinal={"made_grade": GRADES}, resamples=100)
   assert {(e.rows, e.patients, e.without_truth) for e in found} == {(77, 39, 3)}
   truth[3, 0] = np.nan  # part of an item
-  table = table_of(truth, prediction, GRADES, "as_grade", "ordinal")
+  table = table_of(truth, prediction, GRADES, "made_grade", "ordinal")
   with pytest.raises(ValueError, match="v3 must have truth 1 in exactly one"):
     with warnings.catch_warnings(action="ignore"):
-      score(table, ordinal={"as_grade": GRADES}, resamples=100)
+      score(table, ordinal={"made_grade": GRADES}, resamples=100)
 
 
 def test_labels_equal_scikit_learn_on_the_rows_that_know_them(labelled):
@@ -357,9 +357,9 @@ def run(*arguments):
 
 def test_the_command_takes_an_order(graded, tmp_path, capsys):
   true, prediction = graded
-  table = table_of(np.eye(3)[true], prediction, GRADES, "as_grade", "")
+  table = table_of(np.eye(3)[true], prediction, GRADES, "made_grade", "")
   write_predictions(tmp_path / "p.csv", check_predictions(table))
-  order = ("--ordinal", "as_grade=none,mild,severe", "--resamples", 100)
+  order = ("--ordinal", "made_grade=none,mild,severe", "--resamples", 100)
   assert run(tmp_path / "p.csv", "--json", *order) == 0
   names = [e["name"] for e in json.loads(capsys.readouterr().out)["estimates"]]
   assert names == list(KINDS["ordinal"].metrics)
@@ -368,4 +368,4 @@ def test_the_command_takes_an_order(graded, tmp_path, capsys):
   assert run(tmp_path / "p.csv", "--resamples", 100) == 0  # without: no order
   assert "kappa" not in capsys.readouterr().out
   with pytest.raises(SystemExit):
-    run(tmp_path / "p.csv", "--ordinal", "as_grade")
+    run(tmp_path / "p.csv", "--ordinal", "made_grade")
