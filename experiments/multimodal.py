@@ -61,6 +61,7 @@ from echo_jax.experiment import (
   load_subtree,
   read_record,
 )
+from echo_jax.modalities import MODALITIES
 from echo_jax.models.clinical import ClinicalEncoder
 from echo_jax.models.doppler import DopplerEncoder
 from echo_jax.models.ecg import ECGEncoder
@@ -71,7 +72,7 @@ from echo_jax.models.fusion import (
   LateFusion,
 )
 from echo_jax.models.heads import Moments
-from echo_jax.models.multimodal import MODALITIES, StudyModel
+from echo_jax.models.multimodal import StudyModel
 from echo_jax.models.study import StudyEncoder
 from echo_jax.models.trunk import Trunk
 from echo_jax.objectives.objective import hold_fixed

@@ -9,7 +9,7 @@ import echo_jax
 
 ROOT = Path(echo_jax.__file__).parent
 FLOORS = (
-  ("axes", "units", "simpson", "trees", "targets"), ("models",),
+  ("axes", "units", "simpson", "trees", "targets", "modalities"), ("models",),
   ("objectives",), ("simulate",), ("data",), ("privacy",), ("training",),
   ("evaluation",), ("interop",), ("experiment",), ("cli",),
   ("commands", "__main__"),

@@ -14,7 +14,7 @@ from echo_jax.data.pipeline import arrays_of
 from echo_jax.data.study_batches import ARRAYS, without
 from echo_jax.evaluation.predict import predict_clips
 from echo_jax.evaluation.predictions import read_predictions
-from echo_jax.models.multimodal import MODALITIES
+from echo_jax.modalities import MODALITIES
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.writers import read_log
 from experiments import multimodal_study

@@ -25,7 +25,7 @@ from echo_jax.data import schema
 SHARD_ITEMS = 256  # at most; 2,053 shards for 525,328 recordings
 # Of this package, beside the floors of data and simulation: records hold what
 # these compute.
-MODULES = ("units.py", "simpson.py", "targets.py")
+MODULES = ("units.py", "simpson.py", "targets.py", "modalities.py")
 # Other versions of what decodes and encodes may give other pixels.
 PACKAGES = (
   "av", "contourpy", "nibabel", "numpy", "opencv-python",

@@ -21,7 +21,7 @@ from echo_jax.data.studies import StudySource
 from echo_jax.data.study_contract import TABLES, StudyContract, StudyScale
 from echo_jax.data.study_parts import ecg_of, spectra_of, table_of
 from echo_jax.data.transforms import Augmentation
-from echo_jax.models.multimodal import MODALITIES
+from echo_jax.modalities import MODALITIES
 from echo_jax.targets import Target, truths_of
 
 VIDEO = MODALITIES.index("video")

@@ -19,7 +19,7 @@ from echo_jax.data.schema import DOPPLER_LOCATIONS
 from echo_jax.data.signals import LEADS
 from echo_jax.data.spectra import GRIDS, SpectrumGrid
 from echo_jax.data.studies import StudySource
-from echo_jax.models.multimodal import MODALITIES
+from echo_jax.modalities import MODALITIES
 from echo_jax.objectives.outputs import Standardisation
 
 LOCATIONS = tuple(name for name in DOPPLER_LOCATIONS if name)

@@ -26,7 +26,7 @@ from echo_jax.data.study_contract import (
   StudyScale,
   plausible,
 )
-from echo_jax.models.doppler import KINDS
+from echo_jax.modalities import DOPPLER_KINDS as KINDS
 
 
 class Part(NamedTuple):

@@ -33,7 +33,7 @@ from echo_jax.evaluation.measured import call_classes
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.score import kind_of, score
-from echo_jax.models.multimodal import MODALITIES
+from echo_jax.modalities import MODALITIES
 from echo_jax.targets import Target
 from echo_jax.training.writers import write_whole
 from echo_jax.trees import digest

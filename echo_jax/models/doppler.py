@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from echo_jax.modalities import DOPPLER_KINDS as KINDS
 from echo_jax.models.layers import Codes, Linear
 from echo_jax.models.positions import sinusoid
 from echo_jax.models.tokens import patchify
 from echo_jax.models.trunk import Trunk
 
-KINDS = ("pw", "cw", "tdi")
 POSITION_CM_S = 1.0  # these times 2 pi are the shortest waves of the codes
 POSITION_MS = 10.0
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from echo_jax.modalities import MODALITIES
 from echo_jax.models.clinical import ClinicalEncoder
 from echo_jax.models.doppler import DopplerEncoder
 from echo_jax.models.ecg import ECGEncoder
@@ -22,7 +23,6 @@ from echo_jax.models.study import StudyEncoder
 from echo_jax.models.tokens import token_valid
 from echo_jax.models.video_vit import VideoViT
 
-MODALITIES = ("video", "doppler", "ecg", "clinical", "genetic")
 Arrays = Mapping[str, Array | np.ndarray]
 Tokens = tuple[Float[Array, "b n d"], Bool[Array, "b n"] | None]
 
