@@ -1,5 +1,6 @@
 """`echo-jax predict` of whole studies: as evaluated, and from what there is."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -28,6 +29,7 @@ from echo_jax.data.study_batches import (
 from echo_jax.data.study_inputs import Stated
 from echo_jax.data.study_places import find_studies
 from echo_jax.evaluation.predict import predict_clips
+from echo_jax.models.multimodal import MODALITIES
 from echo_jax.training.checkpoint import Checkpoints
 from tests import made_studies
 from tests.data.made_files import write_dicom
@@ -55,13 +57,17 @@ WHOLE = 31  # this patient's study has a part of every modality
 
 @pytest.fixture(scope="module", autouse=True)
 def quickly():
-  """Tiny models are not worth compiling well, nor twice for one run."""
+  """Tiny models are not worth compiling well, nor twice for one run; nor is
+  the encoder read for every split.
+  """
   load, flag = experiment.load_evaluated, "jax_disable_most_optimizations"
+  best = experiment.best_params
+  experiment.best_params = functools.cache(best)
   before = jax.config.read(flag)
   jax.config.update(flag, True)
   experiment.load_evaluated = functools.cache(load)
   yield
-  experiment.load_evaluated = load
+  experiment.load_evaluated, experiment.best_params = load, best
   jax.config.update(flag, before)
 
 
@@ -423,3 +429,27 @@ def test_a_hospitals_folder_is_predicted_as_the_records_are(both):
   np.testing.assert_allclose(folder, records, rtol=0.01, atol=0.01)
   np.testing.assert_array_equal(*predicted("video", "doppler"))
   assert np.abs(predicted("video")[0] - records).max() > 1e-4
+
+
+def test_frozen_encoders_of_signals_are_those_of_the_evaluation(
+  evaluated, whole, monkeypatch
+):
+  """They are not among the parameters: other weights there are refused."""
+  run = experiment.load_evaluated(evaluated)
+
+  def encoded(signals):
+    gone = {k: v for k, v in signals.items() if k not in ARRAYS["ecg"]}
+    return gone | {"ecg_tokens": np.full((1, 1, 16), 7.0, np.float32)}
+
+  made = dataclasses.replace(
+    run.experiment, encode_signals=encoded,
+    frozen=lambda: {"ecg": {"kernel": np.ones(3, np.float32)}},
+  )  # fmt: skip
+  changed = dataclasses.replace(run, experiment=made)
+  reader, _ = experiment.study_predictor(changed)
+  example = reader.read(whole[0]).example
+  assert (example["ecg_tokens"] == 7).all() and "ecg_mv" not in example
+  assert example["present"][MODALITIES.index("ecg")]
+  monkeypatch.setattr(experiment, "rebuild", lambda *_, **__: made)
+  with pytest.raises(ValueError, match="with other frozen encoders than their"):
+    experiment.load_evaluated.__wrapped__(evaluated)
