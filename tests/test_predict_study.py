@@ -29,7 +29,7 @@ from echo_jax.data.study_batches import (
 from echo_jax.data.study_inputs import Stated
 from echo_jax.data.study_places import find_studies
 from echo_jax.evaluation.predict import predict_clips
-from echo_jax.models.multimodal import MODALITIES
+from echo_jax.modalities import MODALITIES
 from echo_jax.training.checkpoint import Checkpoints
 from tests import made_studies
 from tests.data.made_files import write_dicom

@@ -25,8 +25,8 @@ from echo_jax.data.study_person import (
   the_patient,
 )  # fmt: skip
 from echo_jax.data.study_records import checked_values, row_of
+from echo_jax.modalities import MODALITIES
 
-MODALITIES = ("video", "doppler", "ecg", "clinical", "genetic")
 TABLES = {"clinical": CLINICAL, "genetic": GENETIC}
 ECG_WINDOW_H = 24.0  # as data_builders/mimic_iv_echo links an ECG to a study
 MOST_NAMES = 10  # of unused columns are told

@@ -22,12 +22,12 @@ from echo_jax.data.study_batches import StudyMaker, row_of, with_video
 from echo_jax.data.study_contract import KIND_OF, LOCATIONS
 from echo_jax.data.study_files import SPECTRA
 from echo_jax.data.study_folder import (
-  MODALITIES,
   Found,
   FoundStudy,
   Said,
   read_study_folder,
 )
+from echo_jax.modalities import MODALITIES
 
 # The owner's identifiers do not enter what is made for the model.
 NOBODY = {

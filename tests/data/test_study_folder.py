@@ -14,7 +14,8 @@ from echo_jax.data.ingest.recording import luminance
 from echo_jax.data.ledger import Rejected
 from echo_jax.data.signals import LEADS, prepare_ecg
 from echo_jax.data.spectra import GRIDS, resample_spectrum
-from echo_jax.data.study_folder import MODALITIES, read_study_folder
+from echo_jax.data.study_folder import read_study_folder
+from echo_jax.modalities import MODALITIES
 
 CLIP = drawn_clip(3)
 PERSON = {
