@@ -228,7 +228,7 @@ def test_one_video_alone_is_predicted_as_in_the_report(trained, data_dir):
   assert not withheld["ef_pct"] and "in training saw" in withheld["edv_ml"]
   assert predict(replace_by_noise(record)).domain == OUTSIDE
   kept = Reference.load(workdir / "reference.npz")
-  assert kept.domain.threshold == finding.threshold
+  assert kept.domain.threshold == finding.judged.threshold
 
 
 @pytest.mark.parametrize(
