@@ -46,11 +46,7 @@ def write_results(
   config = record["config"]
   margin, targets = config["margin"], config["targets"]
   plain = {
-    "origin": {
-      name: record[name]
-      for name in ("commit", "echo_jax", "python", "packages", "devices",
-                   "data", "init_from")
-    },
+    "origin": origin_of(record),
     "margin": margin,
     "seconds": {
       name: [json.loads((one / "done.json").read_text())["seconds"]
@@ -90,6 +86,18 @@ def _small(plain: Any) -> Any:
   if isinstance(plain, list):
     return [_small(one) for one in plain]
   return round(plain, 4) if isinstance(plain, float) else plain
+
+
+def origin_of(record: Mapping[str, Any]) -> dict[str, Any]:
+  """What a run record says of where its numbers come from.
+
+  The video encoder's run by its folder's name: a path is of one machine only.
+  """
+  names = ("commit", "echo_jax", "python", "packages", "devices", "data")
+  origin = {name: record[name] for name in names}
+  if encoder := record["init_from"]:
+    encoder = encoder | {"workdir": Path(encoder["workdir"]).name}
+  return origin | {"init_from": encoder}
 
 
 def baseline_results(

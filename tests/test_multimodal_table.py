@@ -20,3 +20,16 @@ def test_every_run_of_the_study_has_three_seeds_and_every_task():
   for name, of in plain["scores"].items():
     assert set(of) == tasks, name
     assert all(len(seeds) == 3 for seeds in of.values()), name
+
+
+def test_no_path_of_a_machine_is_in_the_results():
+  record = dict.fromkeys(
+    ("commit", "echo_jax", "python", "packages", "devices", "data"), "known"
+  )
+  given = record | {"init_from": {"workdir": "/a/machine/runs/mae", "step": 3}}
+  origin = multimodal_table.origin_of(given)
+  assert origin == record | {"init_from": {"workdir": "mae", "step": 3}}
+  scratch = record | {"init_from": None}
+  assert multimodal_table.origin_of(scratch) == scratch
+  written = json.loads((FOLDER / "results.json").read_text())["origin"]
+  assert "/" not in written["init_from"]["workdir"]
