@@ -160,14 +160,10 @@ def _labels_of_study(
   study = _draw_study(cohort, seed, switches, patient, number)
   truth = simulate.study_truth(study, duration_s)
   read = simulate.read_by_someone(truth, study, switches)
-  labels = dataclasses.asdict(read)
+  labels = read.labels()
   caveat = labels.pop("ef_caveat")
-  functions = labels.pop("segments")
   condition = study.condition
   known = condition.record | condition.genes
-  labels |= {
-    f"segment_{i:02d}": word for i, word in enumerate(functions, start=1)
-  }
   labels |= {
     column.name: known[column.name]
     for column in (*CLINICAL, *GENETIC)

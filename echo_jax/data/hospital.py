@@ -284,8 +284,6 @@ def truth_of(study: simulate.Study, video_s: float | int) -> dict[str, Any]:
   Of a cohort without diseases, disease and outcome are unknown.
   """
   visit, condition = plan_visit(study), study.condition
-  truth = dataclasses.asdict(simulate.study_truth(study, video_s))
-  segments = truth.pop("segments")
   row = {
     "folder": place_of(study), "patient_id": visit.patient_id,
     "study_instance_uid": visit.uid("study"), "sex": visit.sex,
@@ -296,9 +294,7 @@ def truth_of(study: simulate.Study, video_s: float | int) -> dict[str, Any]:
     "study_day": condition and condition.day,
     "arrhythmic_event_2y": condition and int(condition.event_2y),
   }  # fmt: skip
-  return row | truth | {
-    f"segment_{i:02d}": word for i, word in enumerate(segments, start=1)
-  }
+  return row | simulate.study_truth(study, video_s).labels()
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -42,6 +42,10 @@ DIRECTIONS, LEVELS = 96, 65  # of the table of segmental contraction
 ANTERIOR_RIGHT_HEART = 0.7  # right ventricle before the outflow tract; chosen
 
 
+class OutOfReach(ValueError):
+  """The segments that contract cannot empty the cavity so far."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Wall:
   """A ventricle with what its segments do; fixed during a study.
@@ -85,7 +89,7 @@ def build_wall(ventricle: Ventricle) -> Wall:
   """Prepares a ventricle for motion.
 
   Raises:
-    ValueError: the segments that contract cannot bring about the EF.
+    OutOfReach: the segments that contract cannot bring about the EF.
   """
   functions = ventricle.state.segment_functions
   if not segments.any_abnormal(functions):
@@ -124,7 +128,7 @@ def moment_at(wall: Wall, pose: Pose) -> Moment:
   """Where the wall is when the heart is at `pose`.
 
   Raises:
-    ValueError: the segments that contract cannot empty the cavity so far.
+    OutOfReach: the segments that contract cannot empty the cavity so far.
   """
   state = wall.ventricle.state
   fall = state.ef_pct / 100 * pose.ejected
@@ -135,7 +139,7 @@ def moment_at(wall: Wall, pose: Pose) -> Moment:
   target = 1000 * state.edv_ml * (1 - fall)
   squeeze = _solve_squeeze(wall, now, target)
   if not squeeze * wall.table.max() <= LARGEST_SQUEEZE:
-    raise ValueError(
+    raise OutOfReach(
       f"a beat that ejects {100 * fall:.0f} % of EDV (ef_pct {state.ef_pct:.0f}"
       f", rhythm {state.rhythm}) is more than the segments that still contract "
       "can bring about; lower ef_pct or change fewer segments"

@@ -320,26 +320,32 @@ def _draw_rhythm(
 def _within_reach(state: HeartState) -> HeartState:
   """The same heart with an EF that its contracting segments can bring about.
 
-  Also in the strong beat after a pause: EF follows from the segments here,
-  not the other way round, so it is lowered until they can.  Nobody lives with
-  an EF below the cohorts' least: then what stands still moves a little.
+  Nobody lives with an EF below the cohorts' least: then what stands still
+  moves a little.
   """
-  strong, wanted = STRONG_BEAT.get(state.rhythm, 1.0), state
+  reached = _lower_ef(state)
+  if reached.ef_pct >= EF_RANGE_PCT[0]:
+    return reached
+  softer = tuple(
+    "normal" if word == "normal" else "hypokinetic"
+    for word in state.segment_functions
+  )
+  return _lower_ef(dataclasses.replace(state, segment_functions=softer))
+
+
+def _lower_ef(state: HeartState) -> HeartState:
+  """EF as low as the segments need it, also in the strong beat after a pause:
+  it follows from the segments here, not the other way round."""
+  strong = STRONG_BEAT.get(state.rhythm, 1.0)
   while segments.any_abnormal(state.segment_functions):
     ventricle = heart.build_ventricle(state)
     try:
       wall = motion.build_wall(ventricle)
       motion.moment_at(wall, heart.pose_at(ventricle, strong))
-    except ValueError:
+    except motion.OutOfReach:
       state = dataclasses.replace(state, ef_pct=0.95 * state.ef_pct)
     else:
       break
-  if state.ef_pct < EF_RANGE_PCT[0]:
-    softer = tuple(
-      "normal" if word == "normal" else "hypokinetic"
-      for word in wanted.segment_functions
-    )
-    return _within_reach(dataclasses.replace(wanted, segment_functions=softer))
   return state
 
 

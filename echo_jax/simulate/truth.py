@@ -53,6 +53,12 @@ class StudyTruth:
   segments: tuple[str, ...]
   ef_caveat: str
 
+  def labels(self) -> dict[str, float | int | str]:
+    """By the names of the video record, and `ef_caveat`."""
+    plain = dataclasses.asdict(self)
+    functions = enumerate(plain.pop("segments"), start=1)
+    return plain | {f"segment_{i:02d}": word for i, word in functions}
+
 
 def study_truth(study: Study, video_s: float | int = 2.0) -> StudyTruth:
   """The truth of one study.
