@@ -332,6 +332,9 @@ def make_weighting(
 ) -> Weighting:
   """How much each target counts; those that are not named in weights, 1.
 
+  Names of targets that this run has not are left out, and all where the
+  weights are learned (`weighting="uncertainty"`).
+
   Raises:
     ValueError: an entry that is not "target:number".
   """

@@ -2,41 +2,23 @@
 
 import csv
 import json
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[1] / "colabs" / "quickstart.ipynb"
+from tests import made_notebooks
 
 
 @pytest.fixture(scope="module")
 def notebook():
-  return nbformat.read(NOTEBOOK, as_version=4)
+  return made_notebooks.read("quickstart.ipynb")
 
 
 def test_notebook_is_kept_without_outputs(notebook):
-  for cell in notebook.cells:
-    if cell.cell_type == "code":
-      assert cell.outputs == [] and cell.execution_count is None
+  made_notebooks.check_without_outputs(notebook)
 
 
 def test_notebook_gives_results(notebook, tmp_path, monkeypatch):
-  monkeypatch.setenv("ECHO_JAX_TINY", "1")
-  monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-  client = NotebookClient(
-    notebook, kernel_name="python3", timeout=600,
-    resources={"metadata": {"path": str(tmp_path)}},
-  )  # fmt: skip
-  client.execute()
-  printed = "".join(
-    output.text
-    for cell in notebook.cells
-    if cell.cell_type == "code"
-    for output in cell.outputs
-    if output.output_type == "stream" and output.name == "stdout"
-  )
+  printed, pictures = made_notebooks.run(notebook, tmp_path, monkeypatch)
   run = tmp_path / "runs" / "quickstart_tiny" / "ef"
   assert "written + 0 rejected" in printed
 
@@ -49,14 +31,7 @@ def test_notebook_gives_results(notebook, tmp_path, monkeypatch):
     splits = {row["split"] for row in csv.DictReader(file)}
   assert splits == {"validation", "test"}
 
-  pictures = [
-    output
-    for cell in notebook.cells
-    if cell.cell_type == "code"
-    for output in cell.outputs
-    if "image/png" in output.get("data", {})
-  ]
-  assert len(pictures) == 2  # the clip, and its reconstruction
+  assert pictures == 2  # the clip, and its reconstruction
 
   finding = printed[printed.index("pydicom:examples_ybr_color") :]
   assert "the training domain" in finding and "limit" in finding
