@@ -5,11 +5,11 @@ follow one number of the patient, which the labels come from.
 """
 
 import numpy as np
+from made_signals import made_ecg, made_spectrum
 
 from echo_jax.data import schema
 from echo_jax.data.build import Dataset, Item
 from echo_jax.data.frames import encode_frame, encode_frames
-from tests.made_signals import made_ecg, made_spectrum
 
 COUNTS = {"train": 9, "validation": 6, "test": 5}
 GRADES = ("none", "mild", "moderate", "severe")

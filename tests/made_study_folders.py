@@ -2,12 +2,12 @@
 
 import dataclasses
 
+import made_studies
 import numpy as np
 
 from echo_jax.data.clinical import CLINICAL, GENETIC, is_missing
 from echo_jax.data.frames import decode_frame
 from echo_jax.data.signals import LEADS
-from tests import made_studies
 from tests.data.made_ecg import channel, group, write_ecg
 from tests.data.made_files import region, write_dicom
 

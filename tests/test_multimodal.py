@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import jax
+import made_studies
 import numpy as np
 import pytest
 
@@ -19,7 +20,6 @@ from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.writers import read_log
 from experiments import multimodal_study
 from experiments.multimodal_study import Item, run_study
-from tests import made_studies
 
 MODULE = "experiments.multimodal"
 CLIPS = ("video", "frame_valid", "view", "video_valid")

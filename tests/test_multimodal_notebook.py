@@ -1,8 +1,7 @@
 """The notebook of one patient in all modalities runs in its tiny setting."""
 
+import made_notebooks
 import pytest
-
-from tests import made_notebooks
 
 
 @pytest.fixture(scope="module")

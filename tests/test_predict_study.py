@@ -7,9 +7,22 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+import made_studies
 import numpy as np
 import pandas as pd
 import pytest
+from made_study_folders import (
+  LEADS,
+  LOCATIONS,
+  STATED,
+  TESTED,
+  dataset,
+  header_of,
+  write_records,
+  write_samples,
+  write_spectrum,
+  write_study,
+)
 
 from data_builders import synthetic_echo
 from echo_jax import experiment
@@ -31,20 +44,7 @@ from echo_jax.data.study_places import find_studies
 from echo_jax.evaluation.predict import predict_clips
 from echo_jax.modalities import MODALITIES
 from echo_jax.training.checkpoint import Checkpoints
-from tests import made_studies
 from tests.data.made_files import write_dicom
-from tests.made_study_folders import (
-  LEADS,
-  LOCATIONS,
-  STATED,
-  TESTED,
-  dataset,
-  header_of,
-  write_records,
-  write_samples,
-  write_spectrum,
-  write_study,
-)
 
 SETTINGS = (
   "data.name=made_studies", "targets=('as_grade', 'ef_pct', 'la_ml')",

@@ -3,9 +3,8 @@
 import csv
 import json
 
+import made_notebooks
 import pytest
-
-from tests import made_notebooks
 
 
 @pytest.fixture(scope="module")

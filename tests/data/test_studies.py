@@ -1,5 +1,6 @@
 """Records to studies, and parts of a study that are doubtful, hence absent."""
 
+import made_studies
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +23,6 @@ from echo_jax.data.study_contract import (
 from echo_jax.data.study_parts import ecg_of, spectra_of, table_of
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import TARGETS
-from tests import made_studies
 
 CONTRACT = StudyContract(InputContract(frames=4, span_s=0.4, size=32))
 EF = (TARGETS["ef_pct"],)
