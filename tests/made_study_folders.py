@@ -4,12 +4,12 @@ import dataclasses
 
 import made_studies
 import numpy as np
+from made_ecg import channel, group, write_ecg
+from made_files import region, write_dicom
 
 from echo_jax.data.clinical import CLINICAL, GENETIC, is_missing
 from echo_jax.data.frames import decode_frame
 from echo_jax.data.signals import LEADS
-from tests.data.made_ecg import channel, group, write_ecg
-from tests.data.made_files import region, write_dicom
 
 SPACING_MM = 1.0
 COUNTS = {"train": 9, "validation": 20, "test": 5}

@@ -11,6 +11,7 @@ import made_studies
 import numpy as np
 import pandas as pd
 import pytest
+from made_files import write_dicom
 from made_study_folders import (
   LEADS,
   LOCATIONS,
@@ -44,7 +45,6 @@ from echo_jax.data.study_places import find_studies
 from echo_jax.evaluation.predict import predict_clips
 from echo_jax.modalities import MODALITIES
 from echo_jax.training.checkpoint import Checkpoints
-from tests.data.made_files import write_dicom
 
 SETTINGS = (
   "data.name=made_studies", "targets=('as_grade', 'ef_pct', 'la_ml')",
