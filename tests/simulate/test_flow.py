@@ -18,6 +18,7 @@ from echo_jax.simulate import (
   rhythm,
   segments,
 )
+from echo_jax.simulate.recordings import valves_of
 from echo_jax.simulate.video import make_timeline, true_volumes
 
 BSA = 1.9
@@ -305,7 +306,7 @@ def test_flow_and_picture_have_one_outflow_tract(cohort):
   """The lumen of the long-axis views, measured on its axis at the annulus."""
   for patient in range(20):
     study = draw_study(1, patient, 0, cohort)
-    valves = flow.healthy_valves(study.patient.bsa_m2)
+    valves = valves_of(study)
     around = organs.build_organs(heart.build_ventricle(study.heart))
     step_mm = 0.02
     across = np.arange(-20, 20, step_mm)
