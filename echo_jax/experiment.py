@@ -63,19 +63,21 @@ from echo_jax.evaluation.single_study import StudyFinding, predict_study
 from echo_jax.objectives.objective import Objective
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
-from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training import processes, sharding
+from echo_jax.training.checkpoint import Checkpoints, saved_steps
 from echo_jax.training.loop import Pace, fit
 from echo_jax.training.state import TrainState, start_state
-from echo_jax.training.step import make_train_step
+from echo_jax.training.step import CompiledStep, make_train_step
 from echo_jax.training.writers import write_whole
 
 RUN_RECORD = "run.json"
 # May change when a run goes on: no number depends on them (where the data lie
-# is not what they are, which their fingerprint says).
+# is not what they are, which their fingerprint says),
 FREE_SETTINGS = (
-  ("data", "dir"), ("data", "threads"), ("data", "workers"), ("data", "cache"),
-  ("run", "log_every"), ("run", "tensorboard"),
+  "data.dir", "data.threads", "data.workers", "data.cache", "run.log_every",
+  "run.tensorboard",
 )  # fmt: skip
+COMPUTE = "compute."  # nor any of these, but for rounding
 PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",
   "tensorflow-datasets", "numpy", "opencv-python-headless",
@@ -94,7 +96,8 @@ class Experiment:
     warm_start: variables -> variables with weights taken over from elsewhere.
     objective: the loss.
     optimizer: optax transformation.
-    batches: from a step number to the training batches from there on.
+    batches: (step number, process) -> the training batches from there on, or
+      the rows of them that one of several processes reads: (number, count).
     validate: state -> numbers of the validation split.
     pace: length and intervals.
     data: fingerprints of the data sets.
@@ -113,7 +116,10 @@ class Experiment:
       model of studies is judged too.
     source: the experiment file it came from.
     fit_splits: what the model is fitted on, and what it is chosen on.
-    seed, average_decay, metric, tensorboard: see `fit` and `make_train_step`.
+    batch_size: rows of a batch, over all devices and processes.
+    mesh_shape: over which the devices of a run are arranged.
+    seed, average_decay, accumulate, metric, tensorboard: see `fit` and
+      `make_train_step`.
   """
 
   config: Mapping[str, Any]
@@ -122,7 +128,7 @@ class Experiment:
   init: Callable[[jax.Array], dict[str, Any]]
   objective: Objective
   optimizer: optax.GradientTransformation
-  batches: Callable[[int], Iterator[Mapping[str, Any]]]
+  batches: Callable[..., Iterator[Mapping[str, Any]]]
   validate: Callable[[TrainState], dict[str, float]]
   pace: Pace
   data: Sequence[Mapping[str, str]]
@@ -142,12 +148,23 @@ class Experiment:
   average_decay: float = 0.0
   metric: str = "loss"
   tensorboard: bool = False
+  batch_size: int = 1
+  accumulate: int = 1
+  mesh_shape: sharding.MeshShape = sharding.MeshShape()
 
 
 def initial_state(experiment: Experiment) -> TrainState:
   """The state before the first step."""
   variables = experiment.init(jax.random.key(experiment.seed))
   return _state_of(experiment, experiment.warm_start(variables))
+
+
+def train_step_of(experiment: Experiment) -> CompiledStep:
+  """The step that takes the gradient."""
+  return make_train_step(
+    experiment.objective, experiment.optimizer, seed=experiment.seed,
+    average_decay=experiment.average_decay, accumulate=experiment.accumulate,
+  )  # fmt: skip
 
 
 def _state_of(experiment: Experiment, variables: dict[str, Any]) -> TrainState:
@@ -173,19 +190,26 @@ def run(
   """
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
+  mesh = sharding.make_mesh(experiment.mesh_shape)
+  rows = sharding.rows_here(mesh, experiment.batch_size)
   begun = newest_step(workdir) is not None
   people = leakage.check_run(
     experiment.config, experiment.open_clips, workdir if begun else None
   )
-  keep_record(experiment, workdir)
-  leakage.write_people(workdir / leakage.PATIENTS, people)
+  processes.wait_for_all("before the record")  # all have looked what is there
+
+  def keep() -> None:
+    keep_record(experiment, workdir)
+    leakage.write_people(workdir / leakage.PATIENTS, people)
+
+  processes.first_writes("record", keep)
   state = _state_shapes(experiment) if begun else initial_state(experiment)
-  step = make_train_step(
-    experiment.objective, experiment.optimizer, seed=experiment.seed,
-    average_decay=experiment.average_decay,
-  )  # fmt: skip
+  state = sharding.lay_out(state, mesh)
+  if mesh is not None:
+    print(sharding.describe(state, mesh))
   return fit(
-    state, step, experiment.batches, workdir, experiment.pace,
+    state, train_step_of(experiment),
+    lambda first: experiment.batches(first, rows), workdir, experiment.pace,
     validate=experiment.validate, metric=experiment.metric,
     tensorboard=experiment.tensorboard, progress=progress,
   )  # fmt: skip
@@ -193,11 +217,7 @@ def run(
 
 def newest_step(workdir: Path) -> int | None:
   """Step of the newest checkpoint of a run; None if it has none yet."""
-  folder = Path(workdir) / "checkpoints"
-  if not folder.exists():
-    return None
-  with Checkpoints(folder) as checkpoints:
-    return checkpoints.newest()
+  return max(saved_steps(Path(workdir) / "checkpoints"), default=None)
 
 
 def run_record(experiment: Experiment) -> dict[str, Any]:
@@ -276,8 +296,11 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
   record = json.loads(json.dumps(run_record(experiment)))
   before = read_record(workdir)
   for one in (record, before):
-    for group, name in FREE_SETTINGS:
-      one["config"][group].pop(name, None)
+    one["config"] = {
+      name: value
+      for name, value in flat_settings(one["config"]).items()
+      if name not in FREE_SETTINGS and not name.startswith(COMPUTE)
+    }
   for part in ("config", "contract", "data", "targets", "scale"):
     # As text, for NaN (a column that nobody has) is not equal to itself.
     if json.dumps(before[part]) != json.dumps(record[part]):

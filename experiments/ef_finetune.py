@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
   config.head = parts.head_config()
   config.optimizer = parts.optimizer_config(rate=1e-4)
   config.run = parts.run_config(steps=20_000, batch_size=16)
+  config.compute = parts.compute_config()
   return config.lock()
 
 
@@ -152,9 +153,10 @@ def build(
       config.optimizer.freeze,
     ),
     optimizer=make_adamw(rule),
-    batches=lambda first: training_batches(
+    batches=lambda first, process=(0, 1): training_batches(
       videos(split.train_split), augmented, seed=run.seed,
-      batch_size=run.batch_size, first_step=first, **parts.readers(config),
+      batch_size=run.batch_size, first_step=first, process=process,
+      **parts.readers(config),
     ),
     validate=validation_losses(
       predict_step,
@@ -169,6 +171,7 @@ def build(
     targets=targets,
     scale=scale,
     needs_times=parts.needs_times(config),
+    **parts.on_devices(config),
     seed=run.seed,
     average_decay=run.average_decay,
     tensorboard=run.tensorboard,

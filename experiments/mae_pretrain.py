@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
   )
   config.optimizer = parts.optimizer_config(rate=1e-4)
   config.run = parts.run_config(steps=100_000, batch_size=128)
+  config.compute = parts.compute_config()
   return config.lock()
 
 
@@ -85,7 +86,9 @@ def build(config: ConfigDict) -> Experiment:
   contract = parts.make_contract(config)
   encoder = parts.make_encoder(config)
   grid = TokenGrid.of(contract.shape, encoder.tubelet, encoder.patch)
-  decoder = MAEDecoder(**config.decoder, dtype=encoder.dtype)
+  decoder = MAEDecoder(
+    **config.decoder, dtype=encoder.dtype, execution=encoder.execution
+  )
   model = EchoVideoMAE(encoder, decoder)
   rule = MaskRule(**config.mask)
   objective = make_mae(model, parts.make_normalise(contract), rule, grid)
@@ -123,9 +126,10 @@ def build(config: ConfigDict) -> Experiment:
     init=init,
     objective=objective,
     optimizer=make_adamw(parts.make_adamw_rule(config)),
-    batches=lambda first: training_batches(
+    batches=lambda first, process=(0, 1): training_batches(
       train, augmented, seed=run.seed, batch_size=run.batch_size,
-      first_step=first, **parts.readers(config),
+      first_step=first, process=process,
+      **parts.readers(config),
     ),
     validate=mean_loss(
       make_loss_step(objective, seed=run.seed),
@@ -136,6 +140,7 @@ def build(config: ConfigDict) -> Experiment:
     pace=parts.make_pace(config),
     fit_splits=(config.data.train_split, config.data.validation_split),
     data=parts.data_record(config),
+    **parts.on_devices(config),
     seed=run.seed,
     average_decay=run.average_decay,
     tensorboard=run.tensorboard,

@@ -133,6 +133,7 @@ def get_config() -> ConfigDict:
   config.optimizer = parts.optimizer_config(rate=1e-3)
   config.optimizer.warmup_steps = 40
   config.run = parts.run_config(steps=400, batch_size=32)
+  config.compute = parts.compute_config()
   del config.run["validation_clips"]  # video.windows are
   return config.lock()
 
@@ -288,9 +289,10 @@ def build(
       freeze,
     ),
     optimizer=make_adamw(rule),
-    batches=lambda first: training_batches(
+    batches=lambda first, process=(0, 1): training_batches(
       studies(split.train_split, windows), drawn, seed=run.seed,
-      batch_size=run.batch_size, first_step=first, **parts.readers(config),
+      batch_size=run.batch_size, first_step=first, process=process,
+      **parts.readers(config),
     ),
     validate=validation_losses(
       predict_step,
@@ -312,6 +314,7 @@ def build(
     targets=targets,
     scale=scale,
     needs_times=parts.needs_times(config),
+    **parts.on_devices(config),
     seed=run.seed,
     average_decay=run.average_decay,
     tensorboard=run.tensorboard,

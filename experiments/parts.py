@@ -24,12 +24,14 @@ from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.transforms import Augmentation
 from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.heads import MaxPool, MeanPool, Moments
+from echo_jax.models.layers import Execution
 from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
 from echo_jax.models.video_vit import SIZES, VideoViT
 from echo_jax.objectives.weighting import Weighting
 from echo_jax.targets import Target, layout, target_named, truths_of
+from echo_jax.training import sharding
 from echo_jax.training.loop import Pace
 from echo_jax.training.optimizers import AdamWRule
 
@@ -137,6 +139,47 @@ def run_config(steps: int, batch_size: int) -> ConfigDict:
   )
 
 
+def compute_config() -> ConfigDict:
+  """How a run uses its devices; may change when it goes on.
+
+  `remat` and `scan` are those of `models.layers.Execution`; `accumulate` parts
+  of a batch are taken one after another; `data` (0: the rest), `fsdp` and
+  `model` arrange the devices, see `training.sharding`.
+  """
+  return ConfigDict(
+    {
+      "remat": "none",
+      "scan": False,
+      "accumulate": 1,
+      "data": 0,
+      "fsdp": 1,
+      "model": 1,
+    }
+  )
+
+
+def make_execution(config: ConfigDict) -> Execution:
+  """How blocks are computed, by `config.compute`."""
+  return Execution(
+    config.compute.remat, config.compute.scan, sharding.split_rows,
+    sharding.gather_weights,
+  )  # fmt: skip
+
+
+def on_devices(config: ConfigDict) -> dict[str, Any]:
+  """What an `Experiment` must know of `config.compute`."""
+  compute = config.compute
+  if compute.accumulate < 1:
+    raise ValueError(f"compute.accumulate is {compute.accumulate}, wants >= 1")
+  return {
+    "batch_size": config.run.batch_size,
+    "accumulate": compute.accumulate,
+    "mesh_shape": sharding.MeshShape(
+      compute.data, compute.fsdp, compute.model
+    ),
+  }
+
+
 def pick(table: Mapping[str, Any], name: str, what: str) -> Any:
   """The entry of that name; an unknown one is refused with those there are."""
   if name not in table:
@@ -170,7 +213,9 @@ def make_encoder(config: ConfigDict) -> VideoViT | VideoCNN:
     clip.size // settings["patch"],
     clip.size // settings["patch"],
   )
-  return VideoViT(**settings, grid=grid, **shared)
+  return VideoViT(
+    **settings, grid=grid, execution=make_execution(config), **shared
+  )
 
 
 def make_head(config: ConfigDict) -> nn.Module:

@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
   config.optimizer = parts.optimizer_config(rate=1e-2)
   config.optimizer.warmup_steps = 40
   config.run = parts.run_config(steps=600, batch_size=16)
+  config.compute = parts.compute_config()
   config.run.validation_clips = 4
   return config.lock()
 
@@ -103,9 +104,10 @@ def build(config: ConfigDict) -> Experiment:
     init=init,
     objective=objective,
     optimizer=make_adamw(rule),
-    batches=lambda first: training_batches(
+    batches=lambda first, process=(0, 1): training_batches(
       train, augmented, seed=run.seed, batch_size=run.batch_size,
-      first_step=first, **parts.readers(config),
+      first_step=first, process=process,
+      **parts.readers(config),
     ),
     validate=mean_loss(
       make_loss_step(objective, seed=run.seed),
@@ -115,6 +117,7 @@ def build(config: ConfigDict) -> Experiment:
     pace=parts.make_pace(config),
     fit_splits=(config.data.train_split, config.data.validation_split),
     data=parts.data_record(config),
+    **parts.on_devices(config),
     seed=run.seed,
     average_decay=run.average_decay,
     tensorboard=run.tensorboard,

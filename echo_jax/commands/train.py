@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from echo_jax import experiment
+from echo_jax.training import processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Builds and trains."""
+  """Builds and trains, together with the other processes of a job."""
+  processes.join_others()
   prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
   experiment.run(prepared, args.workdir)
   print(f"done: {prepared.pace.steps} steps in {args.workdir}")

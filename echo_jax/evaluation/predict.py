@@ -19,6 +19,7 @@ from echo_jax.evaluation.predictions import check_predictions
 from echo_jax.objectives.outputs import Standardisation, predictions_of
 from echo_jax.objectives.supervised import clip_arguments, predict_outputs
 from echo_jax.targets import Target, layout
+from echo_jax.training import sharding
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import evaluated_params
 
@@ -65,7 +66,10 @@ def make_predict_step(
     )
     return predictions_of(output, targets, scale), features["embedding"]
 
-  return jax.jit(predict_step)
+  compiled = jax.jit(predict_step)
+  return lambda params, *rest: sharding.call_on(
+    sharding.mesh_of(params), compiled, params, *rest
+  )
 
 
 def predict_clips(
@@ -81,8 +85,12 @@ def predict_clips(
   parts: list[tuple[np.ndarray, ...]] = []
   inputs: list[dict[str, np.ndarray]] = []
   params = evaluated_params(state)
+  mesh = sharding.mesh_of(params)
   for batch in tqdm(batches, desc=name, unit="batch", disable=not progress):
-    prediction, embedding = predict_step(params, state.aux, arrays_of(batch))
+    arrays = sharding.all_rows(arrays_of(batch), mesh)
+    prediction, embedding = map(
+      sharding.on_host, predict_step(params, state.aux, arrays)
+    )
     real = batch["row_valid"]
     video_id += [v for v, is_real in zip(item_ids(batch), real, strict=True)
                  if is_real]  # fmt: skip

@@ -3,8 +3,11 @@
 Axes: b clip, n token, u token that is read by others, d width, a head.
 """
 
+import dataclasses
 import functools
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,10 +15,44 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+REMAT = {
+  "none": None,
+  "blocks": jax.checkpoint_policies.nothing_saveable,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 
-def unconstrained(x: Array) -> Array:
-  """Leaves the placement of activations to the compiler."""
-  return x
+
+def unplaced(tree: Any) -> Any:
+  """Leaves the placement of arrays to the compiler."""
+  return tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+  """How a stack of blocks is computed; no result depends on it, but rounding.
+
+  Attributes:
+    remat: what of a block is computed again in the backward pass instead of
+      being kept: "none", all of it ("blocks"), or all but the products with
+      its weights ("dots").
+    scan: one compiled block, run over the stacked weights of all, instead of
+      one a block: compiles faster.
+    activations: places a block's input [b n d] on the devices of a mesh.
+    weights: gathers a block's tree of weights, already cast to the dtype that
+      it computes in, so that a model need not know of a mesh.
+  """
+
+  remat: str = "none"
+  scan: bool = False
+  activations: Callable[[Array], Array] = unplaced
+  weights: Callable[[Any], Any] = unplaced
+
+  def __post_init__(self) -> None:
+    if self.remat not in REMAT:
+      raise ValueError(f"remat is {self.remat!r}; there are {tuple(REMAT)}")
+
+
+PLAIN = Execution()
 
 
 class Linear(nn.Module):
@@ -29,12 +66,13 @@ class Linear(nn.Module):
   use_bias: bool = True
   dtype: DTypeLike = jnp.float32
   kernel_init: Callable = nn.initializers.xavier_uniform()
+  weights: Callable = unplaced  # see `Execution`
 
   @nn.compact
   def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b e"]:
     kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
     y = x.reshape(-1, x.shape[-1]).astype(self.dtype)
-    y = y @ kernel.astype(self.dtype)
+    y = y @ self.weights({"kernel": kernel.astype(self.dtype)})["kernel"]
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (self.width,))
       y = y + bias.astype(self.dtype)
@@ -128,25 +166,19 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-  """x + attention(norm(x)), then x + mlp(norm(x)).
-
-  `constrain` is applied to the activations on entry, so that a caller can
-  pin their sharding without the model knowing of a mesh.
-  """
+  """x + attention(norm(x)), then x + mlp(norm(x))."""
 
   heads: int
   mlp_width: int
   qkv_bias: bool = True
   norm_eps: float = 1e-12
   dtype: DTypeLike = jnp.float32
-  constrain: Callable = unconstrained
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
   ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"]]:
     norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
-    x = self.constrain(x)
     y, weight = Attention(
       self.heads, self.qkv_bias, self.dtype, name="attention"
     )(norm("attention_norm")(x), valid)
@@ -183,25 +215,63 @@ class ReadBlock(nn.Module):
 
 
 def apply_blocks(
+  parent: nn.Module,
   x: Float[Array, "b n d"],
   valid: Bool[Array, "b n"] | None,
   *,
   depth: int,
-  remat: bool = False,
+  execution: Execution = PLAIN,
   keep_attention: bool = False,
   **block_options,
 ) -> tuple[Float[Array, "b n d"], dict[str, Array]]:
   """Blocks `block_0` ... in a row, as children of the calling module.
 
   Features are each block's output by its name and, with `keep_attention`,
-  its attention [b a n n].  With `remat`, activations inside a block are
-  computed again in the backward pass instead of being kept.
+  its attention [b a n n].
   """
-  make = nn.remat(Block) if remat else Block
+  names = [f"block_{i}" for i in range(depth)]
+  if parent.is_initializing():
+    rows = []
+    for name in names:
+      x, weight = Block(**block_options, name=name)(x, valid)
+      rows.append((x, weight))
+  else:
+    each = [parent.get_variable("params", name) for name in names]
+    step = _block_step(Block(**block_options, parent=None), valid, execution)
+    if execution.scan:
+      stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+      x, kept = jax.lax.scan(step, x, stacked)
+      rows = [jax.tree.map(operator.itemgetter(i), kept) for i in range(depth)]
+    else:
+      rows = []
+      for params in each:
+        x, kept = step(x, params)
+        rows.append(kept)
   features = {}
-  for i in range(depth):
-    x, weight = make(**block_options, name=f"block_{i}")(x, valid)
-    features[f"block_{i}"] = x
+  for i, (out, weight) in enumerate(rows):
+    features[f"block_{i}"] = out
     if keep_attention:
       features[f"attention_{i}"] = weight
   return x, features
+
+
+def _block_step(
+  block: Block, valid: Bool[Array, "b n"] | None, execution: Execution
+) -> Callable:
+  """(x, weights) -> (x, (x, attention)), as `jax.lax.scan` takes it."""
+
+  def step(x, params):
+    # Cast here, so that what is gathered is as small as can be.
+    params = jax.tree.map(
+      lambda leaf: leaf.astype(block.dtype) if leaf.ndim > 1 else leaf, params
+    )
+    x, weight = block.apply(
+      {"params": execution.weights(params)}, execution.activations(x), valid
+    )
+    return x, (x, weight)
+
+  if execution.remat == "none":
+    return step
+  return jax.checkpoint(
+    step, policy=REMAT[execution.remat], prevent_cse=not execution.scan
+  )

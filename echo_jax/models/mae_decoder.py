@@ -5,7 +5,6 @@ d decoder width, p values per tubelet.
 """
 
 import functools
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,10 +12,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from echo_jax.models.layers import (
+  PLAIN,
+  Execution,
   Linear,
   apply_blocks,
   layer_norm,
-  unconstrained,
 )
 from echo_jax.models.positions import sinusoid_table
 from echo_jax.models.tokens import Mask, take_tokens
@@ -36,8 +36,7 @@ class MAEDecoder(nn.Module):
   qkv_bias: bool = True
   norm_eps: float = 1e-12
   dtype: DTypeLike = jnp.float32
-  remat: bool = False
-  constrain: Callable = unconstrained
+  execution: Execution = PLAIN
 
   @nn.compact
   def __call__(
@@ -48,7 +47,9 @@ class MAEDecoder(nn.Module):
     valid: Bool[Array, "b n"] | None = None,
   ) -> tuple[Float[Array, "b q p"], dict[str, Array]]:
     """`values` is p, the number of pixel values to predict for a token."""
-    linear = functools.partial(Linear, dtype=self.dtype)
+    linear = functools.partial(
+      Linear, dtype=self.dtype, weights=self.execution.weights
+    )
     x = linear(self.width, use_bias=False, name="embed")(tokens)
     init = nn.initializers.normal(0.02)
     unseen = self.param("mask_token", init, (self.width,)).astype(self.dtype)
@@ -58,16 +59,16 @@ class MAEDecoder(nn.Module):
     table = jnp.asarray(sinusoid_table(order.shape[1], self.width), self.dtype)
     x = jnp.concatenate([x, unseen], axis=1) + table[order]
     x, features = apply_blocks(
+      self,
       x,
       None if valid is None else take_tokens(valid, order),
       depth=self.depth,
-      remat=self.remat,
       heads=self.heads,
       mlp_width=round(self.width * self.mlp_ratio),
       qkv_bias=self.qkv_bias,
       norm_eps=self.norm_eps,
       dtype=self.dtype,
-      constrain=self.constrain,
+      execution=self.execution,
     )
     # VideoMAE leaves PyTorch's default epsilon here, unlike everywhere else.
     x = layer_norm(1e-5, self.dtype, "norm")(x[:, x.shape[1] - hidden :])

@@ -32,6 +32,7 @@ class Trunk(nn.Module):
     self, tokens: Float[Array, "b n d"], valid: Bool[Array, "b n"]
   ) -> tuple[Float[Array, "b d"], dict[str, Array]]:
     x, features = apply_blocks(
+      self,
       tokens.astype(self.dtype),
       valid,
       depth=self.depth,

@@ -6,7 +6,6 @@ Axes: b clip, T H W frames and pixels, c channel, n token, k kept token,
 d width.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,10 +15,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from echo_jax.models.layers import (
+  PLAIN,
+  Execution,
   Linear,
   apply_blocks,
   layer_norm,
-  unconstrained,
 )
 from echo_jax.models.positions import sinusoid_table
 from echo_jax.models.tokens import TokenGrid, patchify, take_tokens
@@ -62,9 +62,8 @@ class VideoViT(nn.Module):
   norm_eps: float = 1e-12
   grid: tuple[int, int, int] | None = None
   dtype: DTypeLike = jnp.float32
-  remat: bool = False
   keep_attention: bool = False
-  constrain: Callable = unconstrained
+  execution: Execution = PLAIN
 
   @nn.compact
   def __call__(
@@ -85,20 +84,24 @@ class VideoViT(nn.Module):
       patches = take_tokens(patches, kept)
       position = position[jnp.asarray(kept)]
       valid = None if valid is None else take_tokens(valid, kept)
-    x = Linear(self.width, dtype=self.dtype, name="embed")(patches)
+    embed = Linear(
+      self.width, dtype=self.dtype, weights=self.execution.weights,
+      name="embed",
+    )  # fmt: skip
+    x = embed(patches)
     x = x + position.astype(self.dtype)
     x, features = apply_blocks(
+      self,
       x,
       valid,
       depth=self.depth,
-      remat=self.remat,
       keep_attention=self.keep_attention,
       heads=self.heads,
       mlp_width=round(self.width * self.mlp_ratio),
       qkv_bias=self.qkv_bias,
       norm_eps=self.norm_eps,
       dtype=self.dtype,
-      constrain=self.constrain,
+      execution=self.execution,
     )
     if self.final_norm:
       x = layer_norm(self.norm_eps, self.dtype, "norm")(x)

@@ -3,7 +3,7 @@
 Axes: b clip, n token, q hidden token, p values per tubelet.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,17 +14,22 @@ from jaxtyping import Array, Float
 from echo_jax.axes import Video
 from echo_jax.models.tokens import TokenGrid, patchify, token_valid
 from echo_jax.objectives.masks import MaskRule, make_mask, tokens_inside
-from echo_jax.objectives.objective import Aux, Metrics, Objective
+from echo_jax.objectives.objective import Additive, Arrays, Aux, Outcome
 
 
 def masked_mse(
   pred: Float[Array, "b q p"],
   target: Float[Array, "b q p"],
   weight: Float[Array, "b q"],
+  total: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-  """Mean squared error over hidden tokens that count (He et al. 2022)."""
+  """Mean squared error over hidden tokens that count (He et al. 2022).
+
+  Where these are some rows of a batch, `total` is the weight of all of it.
+  """
   per_token = jnp.square(pred - target).mean(axis=-1)  # b q
-  return (per_token * weight).sum() / jnp.maximum(weight.sum(), 1)
+  total = weight.sum() if total is None else total
+  return (per_token * weight).sum() / jnp.maximum(total, 1)
 
 
 def normalised_tubelets(
@@ -48,34 +53,36 @@ def make_mae(
   normalise: Callable[[jax.Array], jax.Array],
   rule: MaskRule,
   grid: TokenGrid,
-) -> Objective:
+) -> Additive:
   """Reconstruct the hidden tubelets of `batch["video"]` (uint8).
 
   Targets are normalised a tubelet and channel.  `batch["frame_valid"]` takes
   padded frames out; `batch["sector"]` is needed when masks stay inside it.
   """
 
-  def objective(
-    params: Any,
-    aux: Aux,
-    batch: Mapping[str, jax.Array],
-    key: jax.Array,
-    train: bool,
-  ) -> tuple[jax.Array, tuple[Metrics, Mapping[str, Any]]]:
-    video = normalise(batch["video"])
-    valid = token_valid(batch["frame_valid"], grid)
+  def settle(
+    batch: Arrays, key: jax.Array, train: bool
+  ) -> tuple[Arrays, Float[Array, ""]]:
+    del train  # validation hides as much as training
     inside = (
       tokens_inside(batch["sector"], grid) if rule.in_sector else None
     )
-    mask = make_mask(
-      key, rule, grid, video.shape[0], inside=inside, valid=valid
-    )
+    valid = token_valid(batch["frame_valid"], grid)
+    clips = batch["video"].shape[0]
+    mask = make_mask(key, rule, grid, clips, inside=inside, valid=valid)
+    return {**batch, "mask": mask}, mask.weight.sum()
+
+  def loss(
+    params: Any, aux: Aux, batch: Arrays, total: Any, train: bool
+  ) -> Outcome:
+    video, mask = normalise(batch["video"]), batch["mask"]
+    valid = token_valid(batch["frame_valid"], grid)
     logits, _ = model.apply(
       {"params": params}, video, mask, valid=valid, train=train
     )
     target = normalised_tubelets(video, grid)
     target = jnp.take_along_axis(target, mask.hidden[..., None], axis=1)
-    loss = masked_mse(logits.astype(jnp.float32), target, mask.weight)
-    return loss, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
+    error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
+    return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
 
-  return objective
+  return Additive(settle, loss)

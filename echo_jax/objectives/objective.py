@@ -5,6 +5,7 @@ An objective is a function
 `aux` holds what a loss needs beside the parameters that are differentiated.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import jax
 
 from echo_jax import trees
 
+Arrays = Mapping[str, Any]
 Metrics = Mapping[str, jax.Array]
 
 
@@ -30,13 +32,35 @@ class Aux:
   average: Any = None
 
 
-Objective = Callable[
-  [Any, Aux, Mapping[str, jax.Array], jax.Array, bool],
-  tuple[jax.Array, tuple[Metrics, Mapping[str, Any]]],
-]
+Outcome = tuple[jax.Array, tuple[Metrics, Mapping[str, Any]]]
+Objective = Callable[[Any, Aux, Arrays, jax.Array, bool], Outcome]
 
 
-def hold_fixed(objective: Objective, pattern: str) -> Objective:
+@dataclasses.dataclass(frozen=True)
+class Additive:
+  """An objective whose loss is a sum over rows, so that parts of a batch add.
+
+  Both are done for the whole batch before it is parted: what is random is
+  drawn, and what the loss divides by is counted.  Then losses, metrics and
+  gradients of the parts add up to those of the batch.
+
+  Attributes:
+    settle: (batch, key, train) -> (batch with what was drawn, totals).
+    loss: (params, aux, rows of that batch, totals, train) -> as an objective.
+  """
+
+  settle: Callable[[Arrays, jax.Array, bool], tuple[Arrays, Any]]
+  loss: Callable[[Any, Aux, Arrays, Any, bool], Outcome]
+
+  def __call__(
+    self, params: Any, aux: Aux, batch: Arrays, key: jax.Array, train: bool
+  ) -> Outcome:
+    """The loss of a whole batch."""
+    batch, totals = self.settle(batch, key, train)
+    return self.loss(params, aux, batch, totals, train)
+
+
+def hold_fixed(objective: Additive, pattern: str) -> Additive:
   """No gradient for parameters whose name matches; "" holds none.
 
   Their backward pass then costs nothing.  An optimiser must leave them alone
@@ -45,13 +69,13 @@ def hold_fixed(objective: Objective, pattern: str) -> Objective:
   if not pattern:
     return objective
 
-  def held(params, aux, batch, key, train):
+  def held(params, aux, batch, totals, train):
     params = trees.map_named(
       lambda name, leaf: jax.lax.stop_gradient(leaf)
       if re.search(pattern, name)
       else leaf,
       params,
     )
-    return objective(params, aux, batch, key, train)
+    return objective.loss(params, aux, batch, totals, train)
 
-  return held
+  return dataclasses.replace(objective, loss=held)

@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from echo_jax.objectives.objective import Aux, Metrics, Objective
+from echo_jax.objectives.objective import Additive, Arrays, Aux, Outcome
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.objectives.task_losses import ERRORS, count_known, target_losses
 from echo_jax.objectives.weighting import (
@@ -26,7 +26,6 @@ from echo_jax.objectives.weighting import (
 from echo_jax.targets import Target, layout
 from echo_jax.units import MS_PER_S
 
-Arrays = Mapping[str, jax.Array]
 Normalise = Callable[[jax.Array], jax.Array]
 Arguments = tuple[tuple, dict[str, Any]]
 
@@ -124,7 +123,7 @@ def make_supervised(
   loss: str = "huber",
   weighting: Weighting = ALIKE,
   arguments: Callable[[Arrays, Normalise], Arguments] = clip_arguments,
-) -> Objective:
+) -> Additive:
   """Predict `batch["target"]` [b, u] from `batch["video"]` (uint8).
 
   With `study_arguments`, from all that a batch of studies holds.
@@ -141,23 +140,28 @@ def make_supervised(
     raise ValueError(f"loss {loss!r} is not one of {tuple(ERRORS)}")
   weighting.check(targets)
 
-  def objective(
-    params: Any,
-    aux: Aux,
-    batch: Mapping[str, jax.Array],
-    key: jax.Array,
-    train: bool,
-  ) -> tuple[jax.Array, tuple[Metrics, Mapping[str, Any]]]:
+  def settle(batch: Arrays, key: jax.Array, train: bool) -> tuple[Arrays, Any]:
+    del train
+    truth = batch["target"]
+    return batch, (count_known(truth, targets), len(truth), key)
+
+  def of_rows(
+    params: Any, aux: Aux, batch: Arrays, totals: Any, train: bool
+  ) -> Outcome:
+    known, rows, key = totals
     (output, _), collections = predict_outputs(
       model, normalise, params, aux, batch, key=key, train=train,
       arguments=arguments,
     )  # fmt: skip
-    each = target_losses(output, batch["target"], targets, scale, loss)
-    known = count_known(batch["target"], targets)
-    total = weigh(each, known, weighting, params, targets, loss)
-    shown = {"loss": jnp.where(known > 0, each, jnp.nan), "known": known}
+    truth, share = batch["target"], len(batch["target"]) / rows
+    each = target_losses(output, truth, targets, scale, loss, known)
+    total = weigh(each, known, weighting, params, targets, loss, share)
+    shown = {
+      "loss": jnp.where(known > 0, each, jnp.nan),
+      "known": count_known(truth, targets),
+    }
     if weighting.by == "uncertainty":
-      shown["log_variance"] = params[PARAMETERS]["log_variance"]
+      shown["log_variance"] = share * params[PARAMETERS]["log_variance"]
     metrics = {
       f"{what}_{target.name}": values[i]
       for what, values in shown.items()
@@ -165,4 +169,4 @@ def make_supervised(
     }
     return total, (metrics, collections)
 
-  return objective
+  return Additive(settle, of_rows)

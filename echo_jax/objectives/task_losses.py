@@ -33,8 +33,11 @@ def target_losses(
   targets: Sequence[Target],
   scale: Standardisation,
   loss: str,
+  known: Int[Array, "i"] | None = None,
 ) -> Float[Array, "i"]:
   """Mean loss of each target over its labels that are known; 0 if none is.
+
+  Where these are some rows of a batch, `known` counts the labels of all of it.
 
   Regression is measured on standardised values, so that millilitres and
   percent weigh alike; binary and multilabel targets use cross-entropy on
@@ -42,14 +45,15 @@ def target_losses(
   thresholds k of the cross-entropy of "grade > k" (Cao et al. 2020; they take
   the sum, the mean weighs tasks of many grades like others).
   """
+  known = count_known(truth, targets) if known is None else known
   return jnp.stack([
-    _loss(
+    _total_loss(
       target, output[:, place.output],
       (truth[:, place.label] - mean) / std, loss_of(target, loss),
-    )
-    for target, place, mean, std in zip(
+    ) / jnp.maximum(known[i], 1)
+    for i, (target, place, mean, std) in enumerate(zip(
       targets, layout(targets), scale.mean, scale.std, strict=True
-    )
+    ))
   ])  # fmt: skip
 
 
@@ -61,11 +65,11 @@ def count_known(
   return jnp.stack([known[place.label].sum() for place in layout(targets)])
 
 
-def _loss(
+def _total_loss(
   target: Target, output: Float[Array, "b o"], truth: Float[Array, "b u"],
   loss: str,
 ) -> Float[Array, ""]:  # fmt: skip
-  """Of one target, whose numbers are standardised."""
+  """Sum over the known labels of one target, whose numbers are standard."""
   known = ~jnp.isnan(truth)
   truth = jnp.where(known, truth, 0.0)
   if target.kind == "regression":
@@ -81,4 +85,4 @@ def _loss(
     each = optax.sigmoid_binary_cross_entropy(
       cumulative_logits(output), above.astype(output.dtype)
     ).mean(axis=1, keepdims=True)
-  return (each * known).sum() / jnp.maximum(known.sum(), 1)
+  return (each * known).sum()

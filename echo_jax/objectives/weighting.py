@@ -73,6 +73,7 @@ def weigh(
   params: Mapping[str, Any],
   targets: Sequence[Target],
   loss: str,
+  share: float = 1.0,
 ) -> Float[Array, ""]:
   """Mean over the targets of which a label is known; 0 if none is.
 
@@ -81,6 +82,8 @@ def weigh(
     known: labels it is the mean over.
     params: of the model; holds `PARAMETERS` where uncertainty is learned.
     loss: of the regression targets that name none.
+    share: of the batch's rows, where `each` is the part that these have in
+      the losses of the whole.
   """
   has = known > 0
   if weighting.by == "uncertainty":
@@ -89,10 +92,10 @@ def weigh(
       _LIKELIHOOD.get(loss_of(target, loss), (1.0, 1.0)) for target in targets
     ]
     factor, power = jnp.asarray(likelihood).T
-    each = factor * jnp.exp(-power * logs) * each + logs / 2
-  share = has * jnp.asarray(weighting.weights or 1.0)
-  total = share.sum()
-  some = (each * share).sum() / jnp.where(total > 0, total, 1.0)
+    each = factor * jnp.exp(-power * logs) * each + share * logs / 2
+  counts = has * jnp.asarray(weighting.weights or 1.0)
+  total = counts.sum()
+  some = (each * counts).sum() / jnp.where(total > 0, total, 1.0)
   if weighting.weights:
     return some
   # The plain mean where it is one, so that no bit of it changes.

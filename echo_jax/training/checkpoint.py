@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
+from echo_jax.training import processes
 from echo_jax.training.state import TrainState
 
 
@@ -52,7 +54,11 @@ class Checkpoints:
       best_fn=lambda metrics: metrics[metric],
       best_mode="min",
     )
-    self._manager = ocp.CheckpointManager(self._folder, options=options)
+    self._need = 0  # bytes of a state
+    self._manager = ocp.CheckpointManager(
+      self._folder, options=options,
+      item_handlers=ocp.StandardCheckpointHandler(),
+    )  # fmt: skip
 
   def save(
     self, state: TrainState, metrics: Mapping[str, float] | None
@@ -64,6 +70,7 @@ class Checkpoints:
     """
     step = int(state.step)
     what = ocp.args.StandardSave(state)
+    self._need = _bytes_of(state)
     with self._failures():
       if not self._manager.save(step, args=what, metrics=metrics):
         raise SaveFailed(f"{self._folder} already has step {step}")
@@ -86,9 +93,9 @@ class Checkpoints:
         raise
       free = shutil.disk_usage(self._folder).free
       raise SaveFailed(
-        f"no space left for a checkpoint in {self._folder} "
-        f"({free / 2**20:.0f} MiB free); make room and start again: the run "
-        "goes on from the last whole checkpoint"
+        f"no space left for a checkpoint in {self._folder}: it needs about "
+        f"{self._need / 2**20:.4g} MiB, {free / 2**20:.4g} MiB are free; make "
+        "room and start again: the run goes on from the last whole checkpoint"
       ) from error
 
   def newest(self) -> int | None:
@@ -104,15 +111,63 @@ class Checkpoints:
     return list(self._manager.all_steps())
 
   def restore(self, step: int, like: TrainState) -> TrainState:
-    """The state saved at a step, laid out as `like`."""
-    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    """The state saved at a step, on the devices that `like` lies on.
+
+    Whatever number of devices or processes saved it, on whatever mesh.
+    `like` may be shapes; those without a sharding go to the first device.
+    """
+    shapes = jax.tree.map(_place, like)
     return self._manager.restore(
       step, args=ocp.args.StandardRestore(shapes)
     )
 
+  def restore_newest(self, like: TrainState) -> TrainState:
+    """The newest state that can be read, or `like` itself if there is none.
+
+    One that is damaged is named and put aside.
+
+    Raises:
+      ValueError: there are checkpoints, but none can be read.
+    """
+    self._need = _bytes_of(like)
+    steps = sorted(self.steps(), reverse=True)
+    for step in steps:
+      try:
+        return self.restore(step, like)
+      except (OSError, ValueError, KeyError) as error:
+        self._put_aside(step, error)
+    if steps:
+      raise ValueError(
+        f"none of the checkpoints {steps} in {self._folder} can be read; see "
+        "the reasons above. Nothing was deleted: they are beside it"
+      )
+    return like
+
+  def _put_aside(self, step: int, error: Exception) -> None:
+    """Moves a checkpoint out of the way, so that its step can be saved."""
+    aside = self._folder.with_name(f"{self._folder.name}_damaged") / str(step)
+    reason = str(error).strip().splitlines()[0][:300]
+    print(
+      f"checkpoint {step} in {self._folder} cannot be read ({reason}); the one "
+      f"before it is used, and it is kept as {aside}",
+      file=sys.stderr,
+    )
+
+    def move() -> None:
+      shutil.rmtree(aside, ignore_errors=True)
+      aside.parent.mkdir(exist_ok=True)
+      (self._folder / str(step)).rename(aside)
+
+    processes.first_writes(f"put aside {step}", move)
+    self._manager.reload()
+
   def restore_tree(self, step: int) -> dict[str, Any]:
     """A saved state as nested dicts of NumPy arrays, whatever the model."""
-    tree = self._manager.restore(step, args=ocp.args.StandardRestore())
+    saved = self._manager.item_metadata(step)
+    shapes = jax.tree.map(
+      lambda leaf: _place(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)), saved
+    )
+    tree = self._manager.restore(step, args=ocp.args.StandardRestore(shapes))
     return jax.tree.map(np.asarray, tree)
 
   def __enter__(self) -> "Checkpoints":
@@ -129,3 +184,19 @@ class Checkpoints:
         self._manager.wait_until_finished()
     finally:
       self._manager.close()
+
+
+def saved_steps(folder: Path) -> list[int]:
+  """Steps of the whole checkpoints of a run, without opening them."""
+  return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+
+
+def _bytes_of(state: Any) -> int:
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
+def _place(leaf: Any) -> jax.ShapeDtypeStruct:
+  """Shape of a leaf, on its devices or the first one here."""
+  where = getattr(leaf, "sharding", None)
+  where = where or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)

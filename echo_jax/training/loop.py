@@ -9,12 +9,14 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from echo_jax.data.pipeline import arrays_of, item_ids
+from echo_jax.training import processes, sharding
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import TrainStep
-from echo_jax.training.writers import Writers
+from echo_jax.training.writers import Writers, open_writers
 
 
 class Diverged(ValueError):
@@ -63,6 +65,7 @@ def fit(
 
   Args:
     state: where a new run starts; where a checkpoint is there, its shapes do.
+      Both say on which devices it lies.
     train_step: (state, batch arrays) -> (state, metrics).
     batches: from a step number to the batches from there on.
     workdir: gets `checkpoints/` and `log.jsonl`.
@@ -80,21 +83,23 @@ def fit(
     Checkpoints(workdir / "checkpoints", metric, pace.keep) as checkpoints,
   ):
     # ---- restore
-    newest = checkpoints.newest()
-    if newest is not None:
-      state = checkpoints.restore(newest, state)
-    first = int(state.step)
-    with Writers(
-      workdir, first, pace.steps, tensorboard=tensorboard, progress=progress
-    ) as writers:
+    state = checkpoints.restore_newest(state)
+    first, mesh = int(state.step), sharding.mesh_of(state.params)
+    with (
+      open_writers(
+        workdir, first, pace.steps, tensorboard=tensorboard, progress=progress
+      ) as writers,
+      processes.name_the_lost(),
+    ):
       pending = Pending(writers)
       for step, batch in zip(
         range(first + 1, pace.steps + 1), batches(first), strict=False
       ):
         # ---- step
-        state, metrics = train_step(state, arrays_of(batch))
+        rows = sharding.own_rows(arrays_of(batch), mesh)
+        state, metrics = train_step(state, rows)
         pending.add(step, clip_names(batch), metrics)
-        stopping = stop.asked  # once a step: it may come while we save
+        stopping = stop.at(step)  # once a step: it may come while we save
         last = step == pace.steps or stopping
         # ---- log
         if last or step % pace.log_every == 0:
@@ -169,17 +174,29 @@ class Pending:
 
 
 class StopSignal:
-  """Notices SIGTERM, so that the loop can save before it ends."""
+  """Notices SIGTERM, so that the loop can save before it ends.
+
+  Of several processes one may be told first: JAX notices the signal then, and
+  finds a step at which all of them can stop.
+  """
 
   def __init__(self) -> None:
-    self.asked = False
+    self._together = jax.process_count() > 1
+    self._asked = False
     self._before: Any = None
 
+  def at(self, step: int) -> bool:
+    """Whether to stop after this step; to be asked once a step."""
+    if self._together:
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self._asked
+
   def _ask(self, number: int, frame: FrameType | None) -> None:
-    self.asked = True
+    self._asked = True
 
   def __enter__(self) -> "StopSignal":
-    self._before = signal.signal(signal.SIGTERM, self._ask)
+    if not self._together:
+      self._before = signal.signal(signal.SIGTERM, self._ask)
     return self
 
   def __exit__(
@@ -188,4 +205,5 @@ class StopSignal:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    signal.signal(signal.SIGTERM, self._before)
+    if not self._together:
+      signal.signal(signal.SIGTERM, self._before)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from echo_jax.data.pipeline import arrays_of
+from echo_jax.training import sharding
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import evaluated_params
 
@@ -22,10 +23,11 @@ def mean_loss(
   """
 
   def validate(state: TrainState) -> dict[str, float]:
-    params = evaluated_params(state)
-    rows = []
+    params, rows = evaluated_params(state), []
+    mesh = sharding.mesh_of(params)
     for number, batch in enumerate(batches()):
-      metrics = loss_step(params, state.aux, arrays_of(batch), number)
+      arrays = sharding.all_rows(arrays_of(batch), mesh)
+      metrics = loss_step(params, state.aux, arrays, number)
       rows.append({name: float(value) for name, value in metrics.items()})
     weights = [row.pop(weight) for row in rows]
     return {

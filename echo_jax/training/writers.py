@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from echo_jax.training import processes
+
 LOG_NAME = "log.jsonl"
 
 
@@ -92,6 +94,29 @@ class Writers:
     self._bar.close()
     if self._events is not None:
       self._events.close()
+
+
+class Unwritten(Writers):
+  """What the other processes of a run have: the first one writes for all."""
+
+  def __init__(self) -> None:
+    pass
+
+  def write(self, step: int, part: str, numbers: Mapping[str, float]) -> None:
+    """Writes nothing."""
+
+  def advance(self, step: int, loss: float) -> None:
+    """Shows nothing."""
+
+  def __exit__(self, *ended: Any) -> None:
+    pass
+
+
+def open_writers(workdir: Path, *of_run: int, **shown: bool) -> Writers:
+  """The writers of this process; arguments as of `Writers`."""
+  if not processes.is_first():
+    return Unwritten()
+  return Writers(workdir, *of_run, **shown)
 
 
 def _event_writer(workdir: Path):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from echo_jax.models.layers import Attention
+from echo_jax.models.layers import Attention, Execution
 from echo_jax.models.tokens import take_tokens
 from echo_jax.models.video_vit import SIZES, VideoViT
 from echo_jax.trees import count_parameters
@@ -70,18 +70,34 @@ def test_final_norm_is_the_only_difference(params, video, whole):
   np.testing.assert_allclose(want, whole[0], atol=1e-4)
 
 
-def test_remat_gives_the_same_gradients(params, video):
-  def slope(remat):
-    model = TINY(remat=remat)
+@pytest.mark.parametrize("remat", ["none", "blocks", "dots"])
+@pytest.mark.parametrize("scan", [False, True])
+def test_execution_changes_no_gradient(params, video, remat, scan):
+  def slope(execution):
+    model = TINY(execution=execution)
     return jax.jit(
       jax.grad(lambda p: model.apply({"params": p}, video)[0][..., 0].sum())
     )(params)
 
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
-    slope(False),
-    slope(True),
+    slope(Execution()),
+    slope(Execution(remat=remat, scan=scan)),
   )
+
+
+def test_scanned_blocks_have_the_same_features(params, video):
+  model = TINY(execution=Execution(scan=True), keep_attention=True)
+  _, scanned = model.apply({"params": params}, video)
+  _, plain = TINY(keep_attention=True).apply({"params": params}, video)
+  assert set(scanned) == set(plain)
+  for name, value in plain.items():
+    np.testing.assert_allclose(scanned[name], value, atol=1e-5, err_msg=name)
+
+
+def test_an_unknown_rematerialisation_is_refused():
+  with pytest.raises(ValueError, match="remat is 'all'"):
+    Execution(remat="all")
 
 
 def test_bfloat16_computes_on_float32_parameters(video, params, whole):
@@ -144,15 +160,20 @@ def test_attention_by_hand():
   np.testing.assert_allclose(out[0], want, rtol=1e-4, atol=1e-5)
 
 
-def test_constrain_sees_the_activations_of_every_block(params, video):
-  seen = []
+def test_every_block_asks_where_its_input_and_weights_lie(params, video):
+  inputs, weights = [], []
 
-  def constrain(x):
-    seen.append(x.shape)
-    return x
+  def see(into, look):
+    return lambda given: into.append(look(given)) or given
 
-  TINY(constrain=constrain).apply({"params": params}, video)
-  assert seen == [(2, 8, 24)] * 2
+  execution = Execution(
+    activations=see(inputs, lambda x: x.shape),
+    weights=see(weights, lambda tree: sorted(tree)),
+  )
+  TINY(execution=execution).apply({"params": params}, video)
+  assert inputs == [(2, 8, 24)] * 2
+  block = ["attention", "attention_norm", "mlp", "mlp_norm"]
+  assert weights == [["kernel"], block, block]
 
 
 def test_keep_attention_adds_it_to_the_features(params, video):

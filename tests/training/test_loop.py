@@ -246,7 +246,8 @@ def test_a_full_disk_is_named_soon_and_in_one_line(
     raise error
 
   monkeypatch.setattr(ocp.CheckpointManager, "check_for_errors", full)
-  with pytest.raises(SaveFailed, match="space left .*checkpoints .*MiB free"):
+  message = "space left .*checkpoints: .*needs .* MiB, .* MiB are free"
+  with pytest.raises(SaveFailed, match=message):
     train(tmp_path, Pace(50, 1, 50, 50))
   steps = [line["step"] for line in read_log(tmp_path / "log.jsonl")]
   assert max(steps) == 3  # the next log line, not the next save
