@@ -103,7 +103,7 @@ def test_losses_skip_labels_that_are_missing(finished):
 def test_a_killed_run_ends_with_the_same_weights(finished, tmp_path):
   built, _, unbroken = finished
 
-  def dying(first):
+  def dying(first, process=(0, 1)):
     for number, batch in enumerate(built.batches(first), first):
       if number == 3:
         raise RuntimeError("killed")
