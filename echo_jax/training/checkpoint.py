@@ -7,6 +7,7 @@ named validation metric are kept.
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import sys
@@ -16,12 +17,16 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
+from echo_jax import trees
 from echo_jax.training import processes
 from echo_jax.training.state import TrainState
+
+CHECKSUMS = "checksums"  # of the leaves of a saved state
 
 
 class SaveFailed(OSError):
@@ -55,6 +60,8 @@ class Checkpoints:
       best_mode="min",
     )
     self._need = 0  # bytes of a state
+    for step, error in _unreadable_metrics(self._folder):
+      put_aside(self._folder, step, error)
     self._manager = ocp.CheckpointManager(
       self._folder, options=options,
       item_handlers=ocp.StandardCheckpointHandler(),
@@ -72,7 +79,10 @@ class Checkpoints:
     what = ocp.args.StandardSave(state)
     self._need = _bytes_of(state)
     with self._failures():
-      if not self._manager.save(step, args=what, metrics=metrics):
+      if not self._manager.save(
+        step, args=what, metrics=metrics,
+        custom_metadata={CHECKSUMS: checksums(state)},
+      ):
         raise SaveFailed(f"{self._folder} already has step {step}")
 
   def check(self) -> None:
@@ -117,9 +127,21 @@ class Checkpoints:
     `like` may be shapes; those without a sharding go to the first device.
     """
     shapes = jax.tree.map(_place, like)
-    return self._manager.restore(
+    state = self._manager.restore(
       step, args=ocp.args.StandardRestore(shapes)
     )
+    self._verify(step, state)
+    return state
+
+  def _verify(self, step: int, state: Any) -> None:
+    """Raises ValueError where a leaf is not what was saved."""
+    about = self._manager.metadata(step).custom_metadata or {}
+    saved, found = about.get(CHECKSUMS, {}), checksums(state)
+    changed = [n for n in saved.keys() & found if saved[n] != found[n]]
+    if changed:
+      raise ValueError(
+        f"{len(changed)} arrays are not what was saved, such as {min(changed)}"
+      )
 
   def restore_newest(self, like: TrainState) -> TrainState:
     """The newest state that can be read, or `like` itself if there is none.
@@ -134,32 +156,19 @@ class Checkpoints:
     for step in steps:
       try:
         return self.restore(step, like)
-      except (OSError, ValueError, KeyError) as error:
-        self._put_aside(step, error)
+      except Exception as error:
+        # Orbax says so of arrays that it cannot read, with this very class.
+        known = isinstance(error, (OSError, ValueError, KeyError))
+        if not known and type(error) is not Exception:
+          raise
+        put_aside(self._folder, step, error)
+        self._manager.reload()
     if steps:
       raise ValueError(
         f"none of the checkpoints {steps} in {self._folder} can be read; see "
         "the reasons above. Nothing was deleted: they are beside it"
       )
     return like
-
-  def _put_aside(self, step: int, error: Exception) -> None:
-    """Moves a checkpoint out of the way, so that its step can be saved."""
-    aside = self._folder.with_name(f"{self._folder.name}_damaged") / str(step)
-    reason = str(error).strip().splitlines()[0][:300]
-    print(
-      f"checkpoint {step} in {self._folder} cannot be read ({reason}); the one "
-      f"before it is used, and it is kept as {aside}",
-      file=sys.stderr,
-    )
-
-    def move() -> None:
-      shutil.rmtree(aside, ignore_errors=True)
-      aside.parent.mkdir(exist_ok=True)
-      (self._folder / str(step)).rename(aside)
-
-    processes.first_writes(f"put aside {step}", move)
-    self._manager.reload()
 
   def restore_tree(self, step: int) -> dict[str, Any]:
     """A saved state as nested dicts of NumPy arrays, whatever the model."""
@@ -168,6 +177,7 @@ class Checkpoints:
       lambda leaf: _place(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)), saved
     )
     tree = self._manager.restore(step, args=ocp.args.StandardRestore(shapes))
+    self._verify(step, tree)
     return jax.tree.map(np.asarray, tree)
 
   def __enter__(self) -> "Checkpoints":
@@ -189,6 +199,58 @@ class Checkpoints:
 def saved_steps(folder: Path) -> list[int]:
   """Steps of the whole checkpoints of a run, without opening them."""
   return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+
+
+def put_aside(folder: Path, step: int, error: Exception) -> None:
+  """Moves a damaged checkpoint away, says so, and leaves its step free."""
+  aside = folder.with_name(f"{folder.name}_damaged") / str(step)
+  reason = (str(error).strip() or repr(error)).splitlines()[0][:300]
+  print(
+    f"checkpoint {step} in {folder} cannot be read ({reason}); the one before "
+    f"it is used, and it is kept as {aside}",
+    file=sys.stderr,
+  )
+
+  def move() -> None:
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(exist_ok=True)
+    (folder / str(step)).rename(aside)
+
+  processes.first_writes(f"put aside {step}", move)
+
+
+def _unreadable_metrics(folder: Path) -> list[tuple[int, ValueError]]:
+  """Steps whose metrics are damaged: Orbax opens no folder that has one."""
+  found = []
+  for step in saved_steps(folder):
+    path = folder / str(step) / "metrics" / "metrics"
+    try:
+      if path.exists():
+        json.loads(path.read_bytes())
+    except ValueError as error:
+      found.append((step, error))
+  return found
+
+
+def checksums(state: Any) -> dict[str, int]:
+  """One number a leaf, the same on whatever devices it lies."""
+  leaves = trees.named_leaves(state)
+  return {name: int(_checksum(leaf)) for name, leaf in leaves.items()}
+
+
+@jax.jit
+def _checksum(leaf: jax.Array) -> jax.Array:
+  """Sum of the leaf's words, each times an odd number of its place.
+
+  Whole numbers add up to the same in any order, and a change of one word
+  changes the sum.
+  """
+  if jnp.issubdtype(leaf.dtype, jnp.floating):
+    bits = jnp.dtype(f"uint{8 * leaf.dtype.itemsize}")
+    leaf = jax.lax.bitcast_convert_type(leaf, bits)
+  words = leaf.astype(jnp.uint32).reshape(-1)
+  places = jax.lax.iota(jnp.uint32, words.size)
+  return (words * (2 * places + 1)).sum(dtype=jnp.uint32)
 
 
 def _bytes_of(state: Any) -> int:
