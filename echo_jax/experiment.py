@@ -366,7 +366,16 @@ def load_subtree(
       f"{workdir} has another {name}: its {name} "
       f"{_difference(theirs, dict(settings))}"
     )
-  return best_params(workdir)[name]
+  params = best_params(workdir)
+  taken = params.pop(name)
+  left_out = ", ".join(
+    f"{part} ({trees.count_parameters(of):,})" for part, of in params.items()
+  )
+  print(
+    f"{name} of {workdir}: {trees.count_parameters(taken):,} parameters taken; "
+    f"left out: {left_out or 'nothing'}"
+  )
+  return taken
 
 
 def best_params(workdir: str) -> dict[str, Any]:

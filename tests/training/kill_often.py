@@ -47,7 +47,7 @@ def kill_until_done(words: list[str], kills: int, seed: int) -> list[float]:
       started = time.monotonic()
       try:
         code = running.wait(rng.uniform(0.2, 20.0))
-        raise RuntimeError(f"the run ended by itself, with {code}; --steps more")
+        raise RuntimeError(f"the run ended with {code}; use more --steps")
       except subprocess.TimeoutExpired:
         running.kill()
       lived.append(time.monotonic() - started)
