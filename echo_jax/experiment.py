@@ -156,7 +156,10 @@ class Experiment:
 def initial_state(experiment: Experiment) -> TrainState:
   """The state before the first step."""
   variables = experiment.init(jax.random.key(experiment.seed))
-  return _state_of(experiment, experiment.warm_start(variables))
+  state = _state_of(experiment, experiment.warm_start(variables))
+  # On a named device, as a restored state is: a program that was compiled for
+  # the one serves the other.
+  return jax.device_put(state, jax.local_devices()[0])
 
 
 def train_step_of(experiment: Experiment) -> CompiledStep:
