@@ -66,6 +66,7 @@ from echo_jax.targets import Target
 from echo_jax.training import processes, sharding
 from echo_jax.training.checkpoint import Checkpoints, saved_steps
 from echo_jax.training.loop import Pace, fit
+from echo_jax.training.speed import Watching
 from echo_jax.training.state import TrainState, start_state
 from echo_jax.training.step import CompiledStep, make_train_step
 from echo_jax.training.writers import write_whole
@@ -183,9 +184,12 @@ def _state_shapes(experiment: Experiment) -> TrainState:
 
 
 def run(
-  experiment: Experiment, workdir: Path, *, progress: bool = True
-) -> TrainState:
+  experiment: Experiment, workdir: Path, *, progress: bool = True,
+  profile: tuple[int, int] | None = None,
+) -> TrainState:  # fmt: skip
   """Trains an experiment in `workdir`, going on where it stopped.
+
+  With `profile`, a trace of these steps (first, last) is written.
 
   Raises:
     ValueError: a patient is learned from and judged on, see `data.leakage`,
@@ -199,7 +203,7 @@ def run(
   people = leakage.check_run(
     experiment.config, experiment.open_clips, workdir if begun else None
   )
-  processes.wait_for_all("before the record")  # all have looked what is there
+  refuse_other_hosts(experiment)  # all have looked by then what is there
 
   def keep() -> None:
     keep_record(experiment, workdir)
@@ -215,7 +219,15 @@ def run(
     lambda first: experiment.batches(first, rows), workdir, experiment.pace,
     validate=experiment.validate, metric=experiment.metric,
     tensorboard=experiment.tensorboard, progress=progress,
+    watching=Watching(profile),
   )  # fmt: skip
+
+
+def refuse_other_hosts(experiment: Experiment) -> None:
+  """Raises ValueError where processes of one run differ in what they run."""
+  record = run_record(experiment)
+  for name in ("echo_jax", "commit", "packages", "data", "config"):
+    processes.refuse_unequal(name, json.dumps(record[name], default=str))
 
 
 def newest_step(workdir: Path) -> int | None:

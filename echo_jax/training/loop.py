@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 from echo_jax.data.pipeline import arrays_of, item_ids
 from echo_jax.training import processes, sharding
 from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.speed import UNTRACED, Watch, Watching
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import TrainStep
 from echo_jax.training.writers import Writers, open_writers
@@ -60,6 +61,7 @@ def fit(
   metric: str = "loss",
   tensorboard: bool = False,
   progress: bool = True,
+  watching: Watching = UNTRACED,
 ) -> TrainState:
   """Trains from the newest checkpoint in `workdir`, or from `state`.
 
@@ -68,10 +70,11 @@ def fit(
       Both say on which devices it lies.
     train_step: (state, batch arrays) -> (state, metrics).
     batches: from a step number to the batches from there on.
-    workdir: gets `checkpoints/` and `log.jsonl`.
+    workdir: gets `checkpoints/`, `log.jsonl` and `speed.jsonl`.
     pace: length of the run and intervals.
     validate: numbers of the validation split; holds `metric`.
     metric: which of them ranks checkpoints; lower is better.
+    watching: what to time and trace.
 
   Raises:
     Diverged: a loss is not finite; nothing of that stretch was saved.
@@ -90,12 +93,15 @@ def fit(
         workdir, first, pace.steps, tensorboard=tensorboard, progress=progress
       ) as writers,
       processes.name_the_lost(),
+      Watch(workdir, watching) as watch,
     ):
       pending = Pending(writers)
       for step, batch in zip(
-        range(first + 1, pace.steps + 1), batches(first), strict=False
-      ):
+        range(first + 1, pace.steps + 1), watch.timed(batches(first)),
+        strict=False,
+      ):  # fmt: skip
         # ---- step
+        watch.step(step)
         rows = sharding.own_rows(arrays_of(batch), mesh)
         state, metrics = train_step(state, rows)
         pending.add(step, clip_names(batch), metrics)
@@ -104,6 +110,7 @@ def fit(
         # ---- log
         if last or step % pace.log_every == 0:
           pending.flush()
+          watch.lap(step)
           checkpoints.check()
         # ---- evaluate
         scores = None
@@ -120,6 +127,7 @@ def fit(
         if last or scores is not None or step % pace.save_every == 0:
           pending.flush()
           checkpoints.save(state, scores)
+          watch.restart()
         if stopping:
           print(f"asked to stop at step {step} of {pace.steps}: saving it")
           raise Stopped

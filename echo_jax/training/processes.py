@@ -6,6 +6,7 @@ process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import re
@@ -14,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 ADDRESS = "JAX_COORDINATOR_ADDRESS"
 NUMBERS = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 HEARTBEAT_S = 20  # a process that is silent for so long counts as lost
+SHOWN = 2000  # bytes of a value in a message
 _LOST = re.compile("gloo|nccl|unavailable|connection|heartbeat", re.IGNORECASE)
 
 
@@ -82,6 +85,29 @@ def first_writes(name: str, write: Callable[[], None]) -> None:
   if is_first():
     write()
   wait_for_all(name)
+
+
+def refuse_unequal(name: str, value: str) -> None:
+  """Every process gives its own value; they must be the same.
+
+  Raises:
+    ValueError: on every process; says which process has what.
+  """
+  if jax.process_count() == 1:
+    return
+  mine = np.frombuffer(value.encode()[:SHOWN].ljust(SHOWN), np.uint8)
+  whole = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8)
+  digests = multihost_utils.process_allgather(whole)
+  texts = multihost_utils.process_allgather(mine)
+  for number, digest in enumerate(digests):
+    if (digest != digests[0]).any():
+      first, other = (
+        bytes(texts[i]).decode(errors="replace").strip() for i in (0, number)
+      )
+      raise ValueError(
+        f"processes 0 and {number} differ in their {name}: {first} and "
+        f"{other}; install the same code and give the same data on every host"
+      )
 
 
 @contextlib.contextmanager
