@@ -49,7 +49,7 @@ class Chip:
     config: what libtpu calls the way in which one chip is one device.
   """
 
-  hbm_gib: float
+  hbm_gib: int
   flops_s: float
   hbm_bytes_s: float
   ici_bytes_s: float

@@ -58,7 +58,7 @@ class Collective:
   times: int = 1
 
   @property
-  def sent_bytes(self) -> float:
+  def sent_bytes(self) -> float | int:
     """Bytes that a chip sends each time."""
     others = (self.group - 1) / self.group
     match self.kind:
@@ -76,7 +76,7 @@ class Traffic:
   """All collectives of one kind: how many in a step, and bytes a chip sends."""
 
   count: int
-  sent_bytes: float
+  sent_bytes: float | int
 
 
 def sum_by_kind(found: list[Collective]) -> Mapping[str, Traffic]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -105,6 +104,6 @@ def batch_shapes(experiment: Experiment, clips: int) -> Shapes:
     if array.shape[:1] != (count,):
       raise ValueError(f"{name} {array.shape} of a batch has no {count} rows")
   return {
-    name: jax.ShapeDtypeStruct((clips, *array.shape[1:]), jnp.result_type(array))
+    name: jax.ShapeDtypeStruct((clips, *array.shape[1:]), array.dtype)
     for name, array in batch.items()
   }

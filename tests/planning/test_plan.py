@@ -1,0 +1,247 @@
+"""Plans: FLOPs by formula, layers by extrapolation, pods that are not here."""
+
+import dataclasses
+import importlib.util
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, SingleDeviceSharding
+from jax.sharding import PartitionSpec as P
+from tqdm import tqdm
+
+from echo_jax.cli import main
+from echo_jax.planning import chips
+from echo_jax.planning.collectives import Traffic
+from echo_jax.planning.flops import model_flops
+from echo_jax.planning.layers import costs_by_layers, layer_compiles
+from echo_jax.planning.lowering import AXES, check_mesh
+from echo_jax.planning.memory import Memory
+from echo_jax.planning.plan import Planner, Subject
+from echo_jax.planning.program import Costs, compile_program
+from echo_jax.planning.roofline import make_roofline
+from echo_jax.planning.search import largest_fitting, meshes
+from echo_jax.training.step import make_train_step
+
+NAME = "experiments.mae_pretrain"
+TINY = (
+  "input.size=64", "encoder.width=128", "decoder.width=128", "encoder.depth=2",
+  "run.dtype=bfloat16",
+)  # fmt: skip
+with_libtpu = pytest.mark.skipif(
+  importlib.util.find_spec("libtpu") is None,
+  reason="libtpu, the compiler for TPUs, is not installed (extra [plan])",
+)
+
+
+@pytest.fixture(scope="module")
+def pod():
+  return chips.open_pod("v5e:2x4")
+
+
+@pytest.fixture(scope="module")
+def planner(pod, data_dir):
+  subject = Subject(NAME, (f"data.dir={data_dir}", *TINY), tiny=True)
+  return Planner(subject, pod, tqdm(disable=True))
+
+
+def forward_flops(clips, width, decoder_width):
+  """Of the tiny masked autoencoder, written out: 8 slices of 4 x 4 tokens."""
+  tokens, kept, hidden, values = 128, 32, 96, 2 * 16 * 16
+
+  def block(n, d):
+    return 8 * n * d * d + 4 * n * n * d + 4 * n * d * 4 * d
+
+  encoder = 2 * kept * values * width + 2 * block(kept, width)
+  decoder = 2 * kept * width * decoder_width + block(tokens, decoder_width)
+  return clips * (encoder + decoder + 2 * hidden * decoder_width * values)
+
+
+@pytest.fixture(scope="module")
+def wide(data_dir):
+  """Wide enough for products to outweigh everything else."""
+  words = (
+    f"data.dir={data_dir}", *TINY[:1], "encoder.width=256",
+    "decoder.width=192", "encoder.depth=2", "run.batch_size=2",
+    "data.threads=0",
+  )  # fmt: skip
+  return Subject(NAME, words, tiny=True).build()
+
+
+def test_model_flops_are_the_formula_and_near_what_xla_counts(wide):
+  from echo_jax.experiment import state_shapes
+  from echo_jax.planning.lowering import batch_shapes
+
+  rows = batch_shapes(wide, 4)
+  counted = model_flops(wide, rows)
+  assert counted == 3 * forward_flops(4, 256, 192)
+  step = make_train_step(wide.objective, wide.optimizer, seed=0)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  lowered = step.func.lower(key, state_shapes(wide), rows)
+  # More: softmax, norms, AdamW.  Less: the pixels need no gradient.
+  assert lowered.cost_analysis()["flops"] == pytest.approx(counted, rel=0.1)
+
+
+def test_costs_by_layers_add_up():
+  base, encoder, decoder, part = 100, 10, 3, 7
+
+  def measure(depths, parts):
+    of_layers = encoder * depths["e"] + decoder * depths["d"]
+    return Costs(base + parts * (part + of_layers), 0, 0, 0)
+
+  for parts in (1, 2, 5):
+    found = costs_by_layers(measure, {"e": 12, "d": 4}, parts)
+    assert found.flops == base + parts * (part + 12 * encoder + 4 * decoder)
+  assert layer_compiles({"e": 12, "d": 4}) == 3
+  assert layer_compiles({"e": 12, "d": 1}, 5) == 4
+
+
+def test_the_largest_batch_is_found_to_an_eighth():
+  tried = []
+
+  def attempt(size):
+    tried.append(size)
+    return size if size <= 37 else Memory(size, -1, -1, 37)
+
+  assert largest_fitting(attempt, 256) == (36, 36)
+  assert tried == [1, 2, 4, 8, 16, 32, 64, 48, 40, 36]
+  assert largest_fitting(attempt, 30) == (28, 28)
+  assert largest_fitting(lambda size: Memory(9, -1, -1, 8), 30) == (
+    0, Memory(9, -1, -1, 8)
+  )  # fmt: skip
+  assert meshes(16, (16, 1, 1)) == [(16, 1, 1), (2, 8, 1), (1, 16, 1)]
+
+
+def test_the_roofline_is_the_longest_of_three_times():
+  pod = chips.Pod("v5e:2x4", chips.CHIPS["v5e"], tuple(range(8)))
+  roof = make_roofline(pod, Costs(197e9, 0, 819e6 * 4, 200e6), 8 * 98_500_000_000, 32)
+  assert (roof.compute_s, roof.memory_s, roof.network_s) == pytest.approx(
+    (1e-3, 4e-3, 1e-3)
+  )
+  assert roof.binds == "memory" and roof.clips_s == pytest.approx(8000)
+  assert roof.mfu_pct == pytest.approx(12.5)
+  assert roof.hours(525_328, 50) == pytest.approx(525_328 * 50 / 8000 / 3600)
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    ("v3:2x2", "no topology 'v3:2x2'"),
+    ("v5e", "no topology 'v5e'"),
+    ("v5e:2x2x2", "has 3 dimensions; v5e has 2"),
+    ("v5p:4x4", "has 2 dimensions; v5p has 3"),
+  ],
+)
+def test_a_wrong_topology_is_refused(name, message):
+  with pytest.raises(ValueError, match=message):
+    chips.open_pod(name)
+
+
+def test_a_mesh_that_does_not_fit_is_refused():
+  with pytest.raises(ValueError, match="not one of 8 chips"):
+    check_mesh((2, 2, 1), 8, 16)
+  with pytest.raises(ValueError, match="does not divide over data x fsdp = 8"):
+    check_mesh((4, 2, 1), 8, 12)
+
+
+def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+  assert main(["plan", NAME, "--topology", "v5e:2x4", "--tiny"]) == 1
+  assert capsys.readouterr().err == (
+    "echo-jax plan: libtpu, the compiler for TPUs, is not installed: "
+    "pip install 'echo-jax[plan]'\n"
+  )
+
+
+@with_libtpu
+@pytest.mark.parametrize("name", ["v4:2x2x2", "v5p:2x2x2", "v6e:2x4", "v5e:1x1"])
+def test_a_device_is_a_chip_and_has_its_memory(name):
+  pod = chips.open_pod(name)
+  sides = [int(side) for side in name.partition(":")[2].split("x")]
+  assert pod.size == jnp.prod(jnp.array(sides))
+  held = chips.usable_bytes(pod) / 2**30
+  assert 0.95 * pod.chip.hbm_gib < held < 1.01 * pod.chip.hbm_gib
+
+
+@with_libtpu
+def test_collectives_of_a_toy_are_those_counted_by_hand(pod):
+  """Six layers, weights in four parts, rows in two, as the body of a loop."""
+  mesh = jax.make_mesh(
+    (2, 4, 1), AXES, devices=pod.devices,
+    axis_types=(jax.sharding.AxisType.Auto,) * 3,
+  )  # fmt: skip
+
+  def place(*spec):
+    return NamedSharding(mesh, P(*spec))
+
+  def loss(x, weights):
+    def layer(x, weight):
+      x = jnp.tanh(x @ weight)
+      return jax.lax.with_sharding_constraint(x, place("data")), None
+
+    return jnp.square(jax.lax.scan(layer, x, weights)[0]).sum()
+
+  bf16 = jnp.bfloat16
+  x = jax.ShapeDtypeStruct((256, 512), bf16, sharding=place("data"))
+  weights = jax.ShapeDtypeStruct(
+    (6, 512, 512), bf16, sharding=place(None, None, "fsdp")
+  )
+  lowered = jax.jit(jax.value_and_grad(loss, 1)).lower(x, weights)
+  found = compile_program(lowered, chips.usable_bytes(pod))
+  # Each layer: its output whole for the next, the gradient of its input
+  # summed over 4, that of its weights over 2; and the loss (one bf16) over 2.
+  part = 128 * 512 * 2
+  assert found.unknown_loops == () and found.collectives == {
+    "all-gather": Traffic(6, 6 * 3 / 4 * part),
+    "all-reduce": Traffic(13, 6 * (2 * 3 / 4 * part + part) + 2),
+  }
+
+
+@with_libtpu
+def test_what_does_not_fit_says_by_how_much(pod):
+  array = jax.ShapeDtypeStruct(
+    (20 * 2**30,), jnp.int8, sharding=SingleDeviceSharding(pod.devices[0])
+  )
+  found = compile_program(
+    jax.jit(lambda x: x + 1).lower(array), chips.usable_bytes(pod)
+  )
+  assert found.usable_bytes == 15.75 * 2**30
+  assert found.peak_bytes >= 20 * 2**30 and not found.fits
+
+
+@with_libtpu
+def test_shallow_steps_tell_what_deeper_ones_cost(planner):
+  depths = {"encoder.depth": 3, "decoder.depth": 2}
+
+  def measure(depths, parts):
+    return planner._shallow(depths, parts, (8, 1, 1), 16)
+
+  told, true = costs_by_layers(measure, depths), measure(depths, 1)
+  assert told.flops == pytest.approx(true.flops, rel=0.01)
+  assert told.accessed_bytes == pytest.approx(true.accessed_bytes, rel=0.05)
+  assert told.sent_bytes == pytest.approx(true.sent_bytes, rel=0.01)
+
+
+@with_libtpu
+def test_the_command_plans_the_step_for_a_pod(data_dir, capsys):
+  settings = [f"--config.{word}" for word in (f"data.dir={data_dir}", *TINY)]
+  words = ["plan", NAME, "--tiny", "--topology", "v5e:2x4", *settings]
+  assert main([*words, "--batch-per-chip", "2", "--json"]) == 0
+  out = capsys.readouterr().out
+  plan = json.loads(out)["plan"]
+  assert plan["fits"] and plan["chips"] == 8 and plan["batch"] == 16
+  assert plan["model_flops"] == 3 * forward_flops(16, 128, 128)
+  chip = plan["a_chip"]
+  assert chip["flops"] == pytest.approx(plan["model_flops"] / 8, rel=0.2)
+  # Every weight's gradient is summed over all chips, in bf16.
+  sent = plan["collectives"]["all-reduce"]["sent_bytes"]
+  assert 0.5 < sent / (2 * 7 / 8 * 2 * weights()) < 2.1
+  assert 0 < plan["roofline"]["mfu_pct"] < 100
+  assert plan["run"]["clips"] == 525_328 and plan["run"]["hours"] > 0
+
+
+def weights():
+  """Of the tiny model's matrices."""
+  block = 12 * 128 * 128
+  return 3 * block + 128 * 128 + 2 * 512 * 128
