@@ -1,6 +1,5 @@
 """Plans: FLOPs by formula, layers by extrapolation, pods that are not here."""
 
-import dataclasses
 import importlib.util
 import json
 
@@ -25,10 +24,7 @@ from echo_jax.planning.search import largest_fitting, meshes
 from echo_jax.training.step import make_train_step
 
 NAME = "experiments.mae_pretrain"
-TINY = (
-  "input.size=64", "encoder.width=128", "decoder.width=128", "encoder.depth=2",
-  "run.dtype=bfloat16",
-)  # fmt: skip
+BFLOAT = "run.dtype=bfloat16"
 with_libtpu = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None,
   reason="libtpu, the compiler for TPUs, is not installed (extra [plan])",
@@ -42,18 +38,19 @@ def pod():
 
 @pytest.fixture(scope="module")
 def planner(pod, data_dir):
-  subject = Subject(NAME, (f"data.dir={data_dir}", *TINY), tiny=True)
+  subject = Subject(NAME, (f"data.dir={data_dir}", BFLOAT), tiny=True)
   return Planner(subject, pod, tqdm(disable=True))
 
 
-def forward_flops(clips, width, decoder_width):
-  """Of the tiny masked autoencoder, written out: 8 slices of 4 x 4 tokens."""
-  tokens, kept, hidden, values = 128, 32, 96, 2 * 16 * 16
+def forward_flops(clips, places, width, depth, decoder_width):
+  """Of the tiny masked autoencoder: 8 slices, of which a quarter is kept."""
+  tokens, kept, hidden = 8 * places, 2 * places, 6 * places
+  values = 2 * 16 * 16
 
   def block(n, d):
     return 8 * n * d * d + 4 * n * n * d + 4 * n * d * 4 * d
 
-  encoder = 2 * kept * values * width + 2 * block(kept, width)
+  encoder = 2 * kept * values * width + depth * block(kept, width)
   decoder = 2 * kept * width * decoder_width + block(tokens, decoder_width)
   return clips * (encoder + decoder + 2 * hidden * decoder_width * values)
 
@@ -62,7 +59,7 @@ def forward_flops(clips, width, decoder_width):
 def wide(data_dir):
   """Wide enough for products to outweigh everything else."""
   words = (
-    f"data.dir={data_dir}", *TINY[:1], "encoder.width=256",
+    f"data.dir={data_dir}", "input.size=64", "encoder.width=256",
     "decoder.width=192", "encoder.depth=2", "run.batch_size=2",
     "data.threads=0",
   )  # fmt: skip
@@ -75,7 +72,7 @@ def test_model_flops_are_the_formula_and_near_what_xla_counts(wide):
 
   rows = batch_shapes(wide, 4)
   counted = model_flops(wide, rows)
-  assert counted == 3 * forward_flops(4, 256, 192)
+  assert counted == 3 * forward_flops(4, 16, 256, 2, 192)
   step = make_train_step(wide.objective, wide.optimizer, seed=0)
   key = jax.eval_shape(lambda: jax.random.key(0))
   lowered = step.func.lower(key, state_shapes(wide), rows)
@@ -106,7 +103,7 @@ def test_the_largest_batch_is_found_to_an_eighth():
 
   assert largest_fitting(attempt, 256) == (36, 36)
   assert tried == [1, 2, 4, 8, 16, 32, 64, 48, 40, 36]
-  assert largest_fitting(attempt, 30) == (28, 28)
+  assert largest_fitting(attempt, 30) == (29, 29)
   assert largest_fitting(lambda size: Memory(9, -1, -1, 8), 30) == (
     0, Memory(9, -1, -1, 8)
   )  # fmt: skip
@@ -115,7 +112,8 @@ def test_the_largest_batch_is_found_to_an_eighth():
 
 def test_the_roofline_is_the_longest_of_three_times():
   pod = chips.Pod("v5e:2x4", chips.CHIPS["v5e"], tuple(range(8)))
-  roof = make_roofline(pod, Costs(197e9, 0, 819e6 * 4, 200e6), 8 * 98_500_000_000, 32)
+  costs = Costs(197e9, 0, 4 * 819e6, 200e6)
+  roof = make_roofline(pod, costs, 8 * 98_500_000_000, 32)
   assert (roof.compute_s, roof.memory_s, roof.network_s) == pytest.approx(
     (1e-3, 4e-3, 1e-3)
   )
@@ -155,7 +153,9 @@ def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):
 
 
 @with_libtpu
-@pytest.mark.parametrize("name", ["v4:2x2x2", "v5p:2x2x2", "v6e:2x4", "v5e:1x1"])
+@pytest.mark.parametrize(
+  "name", ["v4:2x2x2", "v5p:2x2x2", "v6e:2x4", "v5e:1x1"]
+)
 def test_a_device_is_a_chip_and_has_its_memory(name):
   pod = chips.open_pod(name)
   sides = [int(side) for side in name.partition(":")[2].split("x")]
@@ -212,36 +212,37 @@ def test_what_does_not_fit_says_by_how_much(pod):
 
 @with_libtpu
 def test_shallow_steps_tell_what_deeper_ones_cost(planner):
-  depths = {"encoder.depth": 3, "decoder.depth": 2}
+  """Exactly what is computed and sent; memory depends on what was fused."""
+  depths = {"encoder.depth": 3, "decoder.depth": 1}
 
   def measure(depths, parts):
     return planner._shallow(depths, parts, (8, 1, 1), 16)
 
   told, true = costs_by_layers(measure, depths), measure(depths, 1)
-  assert told.flops == pytest.approx(true.flops, rel=0.01)
-  assert told.accessed_bytes == pytest.approx(true.accessed_bytes, rel=0.05)
-  assert told.sent_bytes == pytest.approx(true.sent_bytes, rel=0.01)
+  assert told.flops == pytest.approx(true.flops, rel=1e-3)
+  assert told.sent_bytes == pytest.approx(true.sent_bytes, rel=1e-3)
+  assert told.hbm_bytes == pytest.approx(true.hbm_bytes, rel=0.15)
 
 
 @with_libtpu
 def test_the_command_plans_the_step_for_a_pod(data_dir, capsys):
-  settings = [f"--config.{word}" for word in (f"data.dir={data_dir}", *TINY)]
+  settings = [f"--config.data.dir={data_dir}", f"--config.{BFLOAT}"]
   words = ["plan", NAME, "--tiny", "--topology", "v5e:2x4", *settings]
   assert main([*words, "--batch-per-chip", "2", "--json"]) == 0
   out = capsys.readouterr().out
   plan = json.loads(out)["plan"]
   assert plan["fits"] and plan["chips"] == 8 and plan["batch"] == 16
-  assert plan["model_flops"] == 3 * forward_flops(16, 128, 128)
-  chip = plan["a_chip"]
-  assert chip["flops"] == pytest.approx(plan["model_flops"] / 8, rel=0.2)
-  # Every weight's gradient is summed over all chips, in bf16.
+  assert plan["model_flops"] == 3 * forward_flops(16, 4, 32, 1, 16)
+  # So small that norms and softmax are a third of it.
+  assert 0.8 < plan["a_chip"]["flops"] / (plan["model_flops"] / 8) < 1.6
+  # The gradient of every weight, and little else, is summed over all chips.
   sent = plan["collectives"]["all-reduce"]["sent_bytes"]
-  assert 0.5 < sent / (2 * 7 / 8 * 2 * weights()) < 2.1
+  assert 1 < sent / (2 * 7 / 8 * 2 * matrices(32, 16)) < 1.2
   assert 0 < plan["roofline"]["mfu_pct"] < 100
   assert plan["run"]["clips"] == 525_328 and plan["run"]["hours"] > 0
 
 
-def weights():
-  """Of the tiny model's matrices."""
-  block = 12 * 128 * 128
-  return 3 * block + 128 * 128 + 2 * 512 * 128
+def matrices(width, decoder_width):
+  """Weights of the tiny model, without biases."""
+  blocks = 12 * width**2 + 12 * decoder_width**2
+  return blocks + width * decoder_width + 512 * (width + decoder_width)
