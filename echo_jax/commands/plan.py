@@ -29,6 +29,7 @@ from echo_jax.planning import chips
 from echo_jax.planning.chips import Pod
 from echo_jax.planning.plan import Plan, Planner, Subject
 from echo_jax.planning.search import best, search
+from echo_jax.training.sharding import MeshShape
 
 GIB = 2**30
 ARTICLE_CLIPS, ARTICLE_EPOCHS = 525_328, 50
@@ -116,13 +117,13 @@ def _make_data(folder: Path) -> list[str]:
 def _plans(args: argparse.Namespace, planner: Planner) -> list[Plan]:
   if args.search:
     return list(search(planner, args.most))
-  mesh, size = planner.mesh(), planner.pod.size
+  mesh, size = planner.mesh, planner.pod.size
   if args.mesh:
     sides = args.mesh.split("x")
     if len(sides) != 3 or not all(side.isdigit() for side in sides):
       raise ValueError(f"--mesh {args.mesh!r} is not like 32x8x1")
-    mesh = tuple(int(side) for side in sides)
-  clips = planner.built.config["run"]["batch_size"]
+    mesh = MeshShape(*(int(side) for side in sides)).over(size)
+  clips = planner.built.batch_size
   if args.batch_per_chip:
     clips = args.batch_per_chip * size
   return [planner.plan(mesh, clips)]
@@ -164,7 +165,8 @@ def as_text(
 
 
 def _mesh(plan: Plan) -> str:
-  return "data {} x fsdp {} x model {}".format(*plan.mesh)
+  mesh = plan.mesh
+  return f"data {mesh.data} x fsdp {mesh.fsdp} x model {mesh.model}"
 
 
 def _one_line(plan: Plan, pod: Pod) -> str:

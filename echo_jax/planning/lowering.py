@@ -1,94 +1,68 @@
 """The experiment's own train step, lowered for devices that are not here.
 
-The one file of this room that knows how a step is spread over a mesh.
+The one file of this room that knows how a step is spread over a mesh: as
+`experiment.run` does it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.experimental import mesh_utils
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 from echo_jax.data.pipeline import arrays_of
-from echo_jax.experiment import Experiment, state_shapes
-from echo_jax.training.step import make_train_step
+from echo_jax.experiment import Experiment, state_shapes, train_step_of
+from echo_jax.training import sharding
+from echo_jax.training.sharding import MeshShape
 
-AXES = ("data", "fsdp", "model")
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
-MeshShape = tuple[int, int, int]
 
 
 def lowered_step(
   experiment: Experiment,
   devices: Sequence[Any],
-  mesh_shape: MeshShape,
+  shape: MeshShape,
   rows: Shapes,
 ) -> jax.stages.Lowered:
-  """The step of one global batch on data x fsdp x model devices.
+  """The step of one global batch on a mesh of those devices.
 
   `rows` are the arrays of the global batch, see `batch_shapes`.
 
   Raises:
     ValueError: the mesh is not of all devices, or does not divide the batch.
   """
-  clips = next(iter(rows.values())).shape[0]
-  check_mesh(mesh_shape, len(devices), clips)
-  if mesh_shape[2] != 1:
-    raise ValueError(f"a mesh of {mesh_shape} parts weights along model")
-  ordered = mesh_utils.create_device_mesh(
-    mesh_shape, devices, allow_split_physical_axes=True
-  )
-  mesh = Mesh(ordered, AXES)
-
-  def placed(leaf: Any, spec: P) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec)
-    )
-
-  state = jax.tree.map(
-    lambda leaf: placed(leaf, _parted(leaf.shape, mesh_shape[1])),
-    state_shapes(experiment),
-  )
+  shape = shape.over(len(devices))
+  check_batch(shape, next(iter(rows.values())).shape[0])
+  mesh = _mesh(shape, devices)
+  state = sharding.lay_out(state_shapes(experiment), mesh)
+  split = NamedSharding(mesh, sharding.ROWS)
   batch = {
-    name: placed(leaf, P(("data", "fsdp"))) for name, leaf in rows.items()
+    name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=split)
+    for name, leaf in rows.items()
   }
-  key = placed(jax.eval_shape(lambda: jax.random.key(0)), P())
-  step = make_train_step(
-    experiment.objective, experiment.optimizer, seed=experiment.seed,
-    average_decay=experiment.average_decay,
+  return train_step_of(experiment).lower(state, batch)
+
+
+def _mesh(shape: MeshShape, devices: Sequence[Any]) -> Mesh:
+  """The mesh of a run; of a single device too, which is not the one here."""
+  return sharding.make_mesh(shape, devices) or jax.make_mesh(
+    (1, 1, 1), sharding.AXES, devices=devices,
+    axis_types=(AxisType.Auto,) * len(sharding.AXES),
   )  # fmt: skip
-  return step.func.lower(key, state, batch)
 
 
-def _parted(shape: tuple[int, ...], parts: int) -> P:
-  """A matrix lies in parts along its first dimension that they divide."""
-  if parts > 1 and len(shape) > 1:
-    for axis, size in enumerate(shape):
-      if size % parts == 0:
-        return P(*(None,) * axis, "fsdp")
-  return P()
-
-
-def check_mesh(mesh_shape: MeshShape, devices: int, clips: int) -> None:
-  """Refuses a mesh of other devices, or one that does not divide a batch.
+def check_batch(shape: MeshShape, clips: int) -> None:
+  """Refuses a batch that a mesh does not divide.
 
   Raises:
     ValueError: says what would do.
   """
-  if math.prod(mesh_shape) != devices:
-    raise ValueError(
-      f"a mesh of data {mesh_shape[0]} x fsdp {mesh_shape[1]} x model "
-      f"{mesh_shape[2]} is not one of {devices} chips"
-    )
-  parts = mesh_shape[0] * mesh_shape[1]
+  parts = shape.data * shape.fsdp
   if clips % parts:
     raise ValueError(
       f"a batch of {clips} does not divide over data x fsdp = {parts} chips; "
-      f"use a multiple of {parts}, as --config.run.batch_size={parts} or "
-      "--batch-per-chip 1"
+      f"use a multiple of {parts}, as --config.run.batch_size={parts}, or "
+      "--batch-per-chip"
     )
 
 
@@ -99,10 +73,11 @@ def batch_shapes(experiment: Experiment, clips: int) -> Shapes:
     ValueError: an array of the batch that does not have a row for each clip.
   """
   batch = arrays_of(next(iter(experiment.batches(0))))
-  count = experiment.config["run"]["batch_size"]
   for name, array in batch.items():
-    if array.shape[:1] != (count,):
-      raise ValueError(f"{name} {array.shape} of a batch has no {count} rows")
+    if array.shape[:1] != (experiment.batch_size,):
+      raise ValueError(
+        f"{name} {array.shape} of a batch has no {experiment.batch_size} rows"
+      )
   return {
     name: jax.ShapeDtypeStruct((clips, *array.shape[1:]), array.dtype)
     for name, array in batch.items()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from echo_jax import experiment
@@ -14,18 +15,17 @@ from echo_jax.experiment import Experiment
 from echo_jax.planning import chips, flops, layers
 from echo_jax.planning.chips import Pod
 from echo_jax.planning.collectives import Traffic
-from echo_jax.planning.lowering import (
-  MeshShape,
-  Shapes,
-  batch_shapes,
-  lowered_step,
-)
+from echo_jax.planning.lowering import Shapes, batch_shapes, lowered_step
 from echo_jax.planning.memory import Memory
 from echo_jax.planning.program import Costs, Program, compile_program
 from echo_jax.planning.roofline import Roofline, make_roofline
+from echo_jax.training.sharding import MeshShape
 
 # Enough to see what a batch is; its rows are multiplied afterwards.
-SAMPLE = ("run.batch_size=2", "data.threads=0", "data.workers=0")
+SAMPLE = (
+  "run.batch_size=2", "compute.accumulate=1", "data.threads=0",
+  "data.workers=0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Plan:
   """What one step needs on one mesh.
 
   Attributes:
-    mesh: chips along data, fsdp and model.
+    mesh: chips along each axis.
     clips: global batch.
     memory: of a chip; where it does not fit, nothing below is known.
     model_flops: of all chips together, see `flops`.
@@ -75,7 +75,7 @@ class Plan:
     memory, roofline = self.memory, self.roofline
     found = {
       "topology": pod.name, "chips": pod.size,
-      "mesh": dict(zip(("data", "fsdp", "model"), self.mesh, strict=True)),
+      "mesh": dataclasses.asdict(self.mesh),
       "batch": self.clips, "batch_per_chip": self.clips / pod.size,
       "fits": memory.fits,
       "memory": dataclasses.asdict(memory)
@@ -102,18 +102,14 @@ class Planner:
   """Makes plans of one experiment on one pod; the bar counts what it compiles.
 
   Raises:
-    ValueError: as `Subject.build` and `batch_shapes`.
+    ValueError: as `Subject.build`, `batch_shapes` and `MeshShape.over`.
   """
 
   def __init__(self, subject: Subject, pod: Pod, bar: tqdm):
     self.subject, self.pod, self._bar = subject, pod, bar
     self.built = subject.build()
-    config = self.built.config
-    sample = SAMPLE
-    if "compute" in config:
-      sample = (*SAMPLE, "compute.accumulate=1")
-    self._sample = subject.build(*sample)
-    self.compute = config.get("compute", {})
+    self.mesh = self.built.mesh_shape.over(pod.size)
+    self._example = batch_shapes(subject.build(*SAMPLE), 1)
     self.usable_bytes = chips.usable_bytes(pod)
 
   @property
@@ -126,29 +122,22 @@ class Planner:
     }
 
   @property
-  def parts(self) -> int:
-    """Micro-batches of a step."""
-    return self.compute.get("accumulate", 1)
-
-  @property
   def looped(self) -> bool:
     """Whether XLA counts less than the step does."""
-    return self.compute.get("scan", False) or self.parts > 1
+    scanned = self.built.config["compute"]["scan"]
+    return bool(self.depths and scanned) or self.built.accumulate > 1
 
   def compiles(self) -> int:
     """How many programs a plan of one batch needs."""
-    shallow = layers.layer_compiles(self.depths, self.parts)
+    shallow = layers.layer_compiles(self.depths, self.built.accumulate)
     return 1 + shallow * self.looped
-
-  def mesh(self) -> MeshShape:
-    """The mesh that the experiment asks for; all chips along data if none."""
-    fsdp, model = (self.compute.get(axis, 1) for axis in ("fsdp", "model"))
-    data = self.compute.get("data", 0) or self.pod.size // (fsdp * model)
-    return data, fsdp, model
 
   def rows(self, clips: int) -> Shapes:
     """Shapes of a batch of so many clips."""
-    return batch_shapes(self._sample, clips)
+    return {
+      name: jax.ShapeDtypeStruct((clips, *leaf.shape[1:]), leaf.dtype)
+      for name, leaf in self._example.items()
+    }
 
   def program(self, mesh: MeshShape, clips: int) -> Program | Memory:
     """Compiles the step as it will run."""
@@ -164,7 +153,7 @@ class Planner:
   def complete(self, program: Program, mesh: MeshShape, clips: int) -> Plan:
     """The plan of a step that was compiled."""
     costs = program.costs
-    parts = self.parts
+    parts = self.built.accumulate
     if self.looped:
       found = layers.costs_by_layers(
         lambda depths, parts_now: self._shallow(
@@ -187,8 +176,7 @@ class Planner:
   ) -> Costs:
     """Costs of an unrolled step of few layers."""
     more = [f"{name}={depth}" for name, depth in depths.items()]
-    if self.compute:
-      more += ["compute.scan=False", f"compute.accumulate={parts}"]
+    more += ["compute.scan=False", f"compute.accumulate={parts}"]
     label = "a step of " + "+".join(map(str, depths.values())) + " layers"
     program = self._compile(self.subject.build(*more), mesh, clips, label)
     if isinstance(program, Memory):
@@ -203,7 +191,7 @@ class Planner:
   ) -> Program | Memory:
     rows = self.rows(clips)
     self._bar.set_description(
-      f"{label}, batch {clips}, mesh {'x'.join(map(str, mesh))}"
+      f"{label}, batch {clips}, mesh {mesh.data}x{mesh.fsdp}x{mesh.model}"
     )
     lowered = lowered_step(built, self.pod.devices, mesh, rows)
     made = compile_program(lowered, self.usable_bytes)

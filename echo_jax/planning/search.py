@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from echo_jax.planning.lowering import MeshShape
 from echo_jax.planning.memory import Memory
 from echo_jax.planning.plan import Plan, Planner
 from echo_jax.planning.program import Program
+from echo_jax.training.sharding import MeshShape
 
 Fitting = TypeVar("Fitting")
 
@@ -43,18 +43,16 @@ def largest_fitting(
 
 def meshes(chips: int, asked: MeshShape) -> list[MeshShape]:
   """The mesh asked for, and others that part weights less or more."""
-  few = [asked]
-  for fsdp in (1, 8, chips):
-    few.append((chips // fsdp, fsdp, 1))
-  return list(dict.fromkeys(m for m in few if m[0] * m[1] * m[2] == chips))
+  others = [MeshShape(fsdp=n) for n in (1, 8, chips) if chips % n == 0]
+  return list(dict.fromkeys(one.over(chips) for one in (asked, *others)))
 
 
 def search(planner: Planner, most: int) -> Iterator[Plan]:
   """The plan of the largest batch on each mesh, up to `most` a chip."""
   chips = planner.pod.size
-  for mesh in meshes(chips, planner.mesh()):
+  for mesh in meshes(chips, planner.mesh):
     # A row of the batch is on all chips along model.
-    step = mesh[0] * mesh[1]
+    step = mesh.data * mesh.fsdp
 
     def attempt(size: int, mesh=mesh, step=step) -> Program | Memory:
       return planner.program(mesh, size * step)

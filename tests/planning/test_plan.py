@@ -11,17 +11,18 @@ from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
 
 from echo_jax.cli import main
+from echo_jax.experiment import state_shapes, train_step_of
 from echo_jax.planning import chips
 from echo_jax.planning.collectives import Traffic
 from echo_jax.planning.flops import model_flops
 from echo_jax.planning.layers import costs_by_layers, layer_compiles
-from echo_jax.planning.lowering import AXES, check_mesh
+from echo_jax.planning.lowering import batch_shapes, check_batch
 from echo_jax.planning.memory import Memory
 from echo_jax.planning.plan import Planner, Subject
 from echo_jax.planning.program import Costs, compile_program
 from echo_jax.planning.roofline import make_roofline
 from echo_jax.planning.search import largest_fitting, meshes
-from echo_jax.training.step import make_train_step
+from echo_jax.training.sharding import AXES, MeshShape
 
 NAME = "experiments.mae_pretrain"
 BFLOAT = "run.dtype=bfloat16"
@@ -67,15 +68,10 @@ def wide(data_dir):
 
 
 def test_model_flops_are_the_formula_and_near_what_xla_counts(wide):
-  from echo_jax.experiment import state_shapes
-  from echo_jax.planning.lowering import batch_shapes
-
   rows = batch_shapes(wide, 4)
   counted = model_flops(wide, rows)
   assert counted == 3 * forward_flops(4, 16, 256, 2, 192)
-  step = make_train_step(wide.objective, wide.optimizer, seed=0)
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  lowered = step.func.lower(key, state_shapes(wide), rows)
+  lowered = train_step_of(wide).lower(state_shapes(wide), rows)
   # More: softmax, norms, AdamW.  Less: the pixels need no gradient.
   assert lowered.cost_analysis()["flops"] == pytest.approx(counted, rel=0.1)
 
@@ -107,7 +103,9 @@ def test_the_largest_batch_is_found_to_an_eighth():
   assert largest_fitting(lambda size: Memory(9, -1, -1, 8), 30) == (
     0, Memory(9, -1, -1, 8)
   )  # fmt: skip
-  assert meshes(16, (16, 1, 1)) == [(16, 1, 1), (2, 8, 1), (1, 16, 1)]
+  assert meshes(16, MeshShape(16)) == [
+    MeshShape(16), MeshShape(2, 8), MeshShape(1, 16)
+  ]  # fmt: skip
 
 
 def test_the_roofline_is_the_longest_of_three_times():
@@ -136,11 +134,9 @@ def test_a_wrong_topology_is_refused(name, message):
     chips.open_pod(name)
 
 
-def test_a_mesh_that_does_not_fit_is_refused():
-  with pytest.raises(ValueError, match="not one of 8 chips"):
-    check_mesh((2, 2, 1), 8, 16)
+def test_a_batch_that_does_not_divide_is_refused():
   with pytest.raises(ValueError, match="does not divide over data x fsdp = 8"):
-    check_mesh((4, 2, 1), 8, 12)
+    check_batch(MeshShape(4, 2), 12)
 
 
 def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):
@@ -216,7 +212,7 @@ def test_shallow_steps_tell_what_deeper_ones_cost(planner):
   depths = {"encoder.depth": 3, "decoder.depth": 1}
 
   def measure(depths, parts):
-    return planner._shallow(depths, parts, (8, 1, 1), 16)
+    return planner._shallow(depths, parts, MeshShape(8), 16)
 
   told, true = costs_by_layers(measure, depths), measure(depths, 1)
   assert told.flops == pytest.approx(true.flops, rel=1e-3)
