@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     tempfile.TemporaryDirectory(prefix="echo-jax-plan-") as folder,
     tqdm(unit=" compiled", file=sys.stderr) as bar,
   ):
-    made = _make_data(Path(folder)) if args.made_data else []
+    made = make_data(Path(folder)) if args.made_data else []
     subject = Subject(args.experiment, (*args.config, *made), args.tiny)
     planner = Planner(subject, pod, bar)
     if not args.search:
@@ -102,11 +102,12 @@ def run(args: argparse.Namespace) -> int:
   return 0 if chosen.memory.fits else 1
 
 
-def _make_data(folder: Path) -> list[str]:
-  """Settings that read a small virtual cohort, made in the folder."""
+def make_data(folder: Path) -> list[str]:
+  """Settings that read a few simulated videos, made in the folder."""
   dataset = synthetic_echo.dataset(
-    patients=20, size=32, duration_s=1.6, codec="raw"
-  )
+    patients=4, studies=1, size=32, duration_s=1.6, codec="raw",
+    shares={"train": 0.5, "validation": 0.5},
+  )  # fmt: skip
   build(dataset, folder, progress=False)
   return [
     f"data.dir={folder}", f"data.name={dataset.name}", "data.mix=()",

@@ -32,7 +32,7 @@ REDUCE_SCATTER = "all-reduce-scatter"
 CHAIN = re.compile(r'chain_id="(\w+)"')
 LISTED = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 IOTA = re.compile(r"replica_groups=\[([\d,]+)\]<=\[")
-MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
+MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}")
 AXIS = re.compile(r"'([^']+)'=(\d+)")
 TAKEN = re.compile(r"'([^']+)'(?::\(\d+\)(\d+))?")
 PARTITIONS = re.compile(r"num_partitions=(\d+)")

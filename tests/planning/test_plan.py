@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
-from tqdm import tqdm
 
 from echo_jax.cli import main
+from echo_jax.commands.plan import make_data
 from echo_jax.experiment import state_shapes, train_step_of
 from echo_jax.planning import chips
 from echo_jax.planning.collectives import Traffic
@@ -18,14 +18,13 @@ from echo_jax.planning.flops import model_flops
 from echo_jax.planning.layers import costs_by_layers, layer_compiles
 from echo_jax.planning.lowering import batch_shapes, check_batch
 from echo_jax.planning.memory import Memory
-from echo_jax.planning.plan import Planner, Subject
+from echo_jax.planning.plan import Subject
 from echo_jax.planning.program import Costs, compile_program
 from echo_jax.planning.roofline import make_roofline
 from echo_jax.planning.search import largest_fitting, meshes
 from echo_jax.training.sharding import AXES, MeshShape
 
 NAME = "experiments.mae_pretrain"
-BFLOAT = "run.dtype=bfloat16"
 with_libtpu = pytest.mark.skipif(
   importlib.util.find_spec("libtpu") is None,
   reason="libtpu, the compiler for TPUs, is not installed (extra [plan])",
@@ -38,9 +37,9 @@ def pod():
 
 
 @pytest.fixture(scope="module")
-def planner(pod, data_dir):
-  subject = Subject(NAME, (f"data.dir={data_dir}", BFLOAT), tiny=True)
-  return Planner(subject, pod, tqdm(disable=True))
+def data(tmp_path_factory):
+  """Settings that read what `--made-data` makes."""
+  return make_data(tmp_path_factory.mktemp("data"))
 
 
 def forward_flops(clips, places, width, depth, decoder_width):
@@ -57,10 +56,10 @@ def forward_flops(clips, places, width, depth, decoder_width):
 
 
 @pytest.fixture(scope="module")
-def wide(data_dir):
+def wide(data):
   """Wide enough for products to outweigh everything else."""
   words = (
-    f"data.dir={data_dir}", "input.size=64", "encoder.width=256",
+    *data, "input.size=64", "encoder.width=256",
     "decoder.width=192", "encoder.depth=2", "run.batch_size=2",
     "data.threads=0",
   )  # fmt: skip
@@ -206,39 +205,42 @@ def test_what_does_not_fit_says_by_how_much(pod):
   assert found.peak_bytes >= 20 * 2**30 and not found.fits
 
 
-@with_libtpu
-def test_shallow_steps_tell_what_deeper_ones_cost(planner):
-  """Exactly what is computed and sent; memory depends on what was fused."""
-  depths = {"encoder.depth": 3, "decoder.depth": 1}
-
-  def measure(depths, parts):
-    return planner._shallow(depths, parts, MeshShape(8), 16)
-
-  told, true = costs_by_layers(measure, depths), measure(depths, 1)
-  assert told.flops == pytest.approx(true.flops, rel=1e-3)
-  assert told.sent_bytes == pytest.approx(true.sent_bytes, rel=1e-3)
-  assert told.hbm_bytes == pytest.approx(true.hbm_bytes, rel=0.15)
+def planned(words, capsys):
+  """The plan of the tiny step on 8 chips, as JSON says it."""
+  command = ["plan", NAME, "--tiny", "--topology", "v5e:2x4", "--json"]
+  settings = [f"--config.{word}" for word in (*words, "run.dtype=bfloat16")]
+  assert main([*command, "--batch-per-chip", "2", *settings]) == 0
+  return json.loads(capsys.readouterr().out)["plan"]
 
 
 @with_libtpu
-def test_the_command_plans_the_step_for_a_pod(data_dir, capsys):
-  settings = [f"--config.data.dir={data_dir}", f"--config.{BFLOAT}"]
-  words = ["plan", NAME, "--tiny", "--topology", "v5e:2x4", *settings]
-  assert main([*words, "--batch-per-chip", "2", "--json"]) == 0
-  out = capsys.readouterr().out
-  plan = json.loads(out)["plan"]
+def test_the_command_plans_the_same_for_layers_that_are_a_loop(data, capsys):
+  words = [*data, "encoder.depth=3", "compute.fsdp=4"]
+  plan = planned(words, capsys)
   assert plan["fits"] and plan["chips"] == 8 and plan["batch"] == 16
-  assert plan["model_flops"] == 3 * forward_flops(16, 4, 32, 1, 16)
+  assert plan["mesh"] == {"data": 2, "fsdp": 4, "model": 1}
+  assert plan["model_flops"] == 3 * forward_flops(16, 4, 32, 3, 16)
   # So small that norms and softmax are a third of it.
   assert 0.8 < plan["a_chip"]["flops"] / (plan["model_flops"] / 8) < 1.6
-  # The gradient of every weight, and little else, is summed over all chips.
-  sent = plan["collectives"]["all-reduce"]["sent_bytes"]
-  assert 1 < sent / (2 * 7 / 8 * 2 * matrices(32, 16)) < 1.2
-  assert 0 < plan["roofline"]["mfu_pct"] < 100
+  # The gradients of matrices, in bf16, in parts over 4, then over 2; and
+  # little else.
+  sent = sum(
+    plan["collectives"][kind]["sent_bytes"]
+    for kind in ("reduce-scatter", "all-reduce")
+    if kind in plan["collectives"]
+  )
+  least = 2 * matrices(32, 3, 16) * (3 / 4 + 1 / 4)
+  assert least < sent < 3 * least
   assert plan["run"]["clips"] == 525_328 and plan["run"]["hours"] > 0
+  looped = planned([*words, "compute.scan=True"], capsys)
+  assert looped["flops_by_layers"] and not plan["flops_by_layers"]
+  assert looped["loops_of_unknown_length"] == []
+  for name, rel in (("flops", 1e-3), ("sent_bytes", 1e-3), ("hbm_bytes", 0.2)):
+    true = plan["a_chip"][name]
+    assert looped["a_chip"][name] == pytest.approx(true, rel=rel)
 
 
-def matrices(width, decoder_width):
+def matrices(width, depth, decoder_width):
   """Weights of the tiny model, without biases."""
-  blocks = 12 * width**2 + 12 * decoder_width**2
+  blocks = 12 * depth * width**2 + 12 * decoder_width**2
   return blocks + width * decoder_width + 512 * (width + decoder_width)

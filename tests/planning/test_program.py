@@ -111,6 +111,7 @@ def test_a_loop_of_unknown_length_is_named_and_counted_once():
     ("replica_groups=mesh['a'=2,'b'=4] {'b'}", 4),
     ("replica_groups=mesh['a'=2,'b'=4] {'a','b'}", 8),
     ("replica_groups=mesh['a'=8] {'a':(2)2}", 2),
+    ("replica_groups=mesh['a'=2,'b'=4], device_ids=([2,4]T(1,0)) {'b'}", 4),
   ],
 )
 def test_groups_are_read_in_every_form(groups, size):
