@@ -12,7 +12,7 @@ from echo_jax import __version__
 
 COMMANDS = (
   "demo", "build", "simulate", "inspect", "deid", "leakage", "train",
-  "evaluate", "predict", "score", "bench",
+  "evaluate", "predict", "score", "plan", "bench",
 )  # fmt: skip
 
 

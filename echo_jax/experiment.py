@@ -177,7 +177,7 @@ def _state_of(experiment: Experiment, variables: dict[str, Any]) -> TrainState:
   )
 
 
-def _state_shapes(experiment: Experiment) -> TrainState:
+def state_shapes(experiment: Experiment) -> TrainState:
   """Shapes of the state; reads no weights from elsewhere."""
   key = jax.random.key(experiment.seed)
   return jax.eval_shape(lambda: _state_of(experiment, experiment.init(key)))
@@ -210,7 +210,7 @@ def run(
     leakage.write_people(workdir / leakage.PATIENTS, people)
 
   processes.first_writes("record", keep)
-  state = _state_shapes(experiment) if begun else initial_state(experiment)
+  state = state_shapes(experiment) if begun else initial_state(experiment)
   state = sharding.lay_out(state, mesh)
   if mesh is not None:
     print(sharding.describe(state, mesh))
@@ -428,7 +428,7 @@ def load_best(
         f"(the best is {best} now); run `echo-jax evaluate {workdir}` again"
       )
     chosen = best if step is None else step
-    return checkpoints.restore(chosen, _state_shapes(experiment))
+    return checkpoints.restore(chosen, state_shapes(experiment))
 
 
 def prepare(

@@ -11,7 +11,7 @@ ROOT = Path(echo_jax.__file__).parent
 FLOORS = (
   ("axes", "units", "simpson", "trees", "targets", "modalities"), ("models",),
   ("objectives",), ("simulate",), ("data",), ("privacy",), ("training",),
-  ("evaluation",), ("interop",), ("experiment",), ("cli",),
+  ("evaluation",), ("interop",), ("experiment",), ("planning",), ("cli",),
   ("commands", "__main__"),
 )  # fmt: skip
 LEVEL = {name: i for i, names in enumerate(FLOORS) for name in names}

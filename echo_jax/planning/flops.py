@@ -1,0 +1,73 @@
+"""FLOPs of a model, as model FLOPs utilisation (MFU) counts them.
+
+Matrix products and convolutions only, two FLOPs a multiplication with its
+addition; the backward pass is taken as twice the forward one, and nothing is
+counted twice that is computed twice (Chowdhery et al. 2022, PaLM, appendix B).
+For a transformer block of width d on n tokens, with an MLP of width m, the
+forward pass is
+
+  8 n d^2 + 4 n^2 d + 4 n d m
+
+(four maps d x d; scores and their sums of values; two maps d x m), and what is
+counted here is that, as read from the objective that is trained.
+"""
+
+import math
+from typing import Any
+
+import jax
+
+from echo_jax.experiment import Experiment, state_shapes
+from echo_jax.planning.lowering import Shapes
+
+
+def model_flops(experiment: Experiment, rows: Shapes) -> int:
+  """FLOPs of one training step on a batch of those shapes, of all chips.
+
+  Three times the forward pass, also of weights that are held fixed.
+
+  Raises:
+    ValueError: matrix products in a loop of unknown length.
+  """
+  state = state_shapes(experiment)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  forward = jax.make_jaxpr(
+    lambda params, aux, batch, key: experiment.objective(
+      params, aux, batch, key, True
+    )[0]
+  )(state.params, state.aux, rows, key)
+  return 3 * matmul_flops(forward.jaxpr)
+
+
+def matmul_flops(jaxpr: Any) -> int:
+  """FLOPs of the products in a traced function, loops as often as they run."""
+  return sum(_of_equation(equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation: Any) -> int:
+  name, params = equation.primitive.name, equation.params
+  if name == "dot_general":
+    (contracted, _), _ = params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2 * _size(equation) * math.prod(left[axis] for axis in contracted)
+  if name == "conv_general_dilated":
+    kernel = equation.invars[1].aval.shape
+    out = params["dimension_numbers"].rhs_spec[0]
+    return 2 * _size(equation) * math.prod(kernel) // kernel[out]
+  inner = [
+    matmul_flops(getattr(value, "jaxpr", value))
+    for entry in params.values()
+    for value in (entry if isinstance(entry, tuple | list) else (entry,))
+    if hasattr(getattr(value, "jaxpr", value), "eqns")
+  ]
+  if name == "scan":
+    return params["length"] * sum(inner)
+  if name == "cond":
+    return max(inner)
+  if name == "while" and any(inner):
+    raise ValueError("a product in a loop of unknown length cannot be counted")
+  return sum(inner)
+
+
+def _size(equation: Any) -> int:
+  return math.prod(equation.outvars[0].aval.shape)
