@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,6 +66,7 @@ from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
 from echo_jax.training import processes, sharding
 from echo_jax.training.checkpoint import Checkpoints, saved_steps
+from echo_jax.training.flops import peak_flops_s, step_flops
 from echo_jax.training.loop import Pace, fit
 from echo_jax.training.speed import Watching
 from echo_jax.training.state import TrainState, start_state
@@ -219,7 +221,10 @@ def run(
     lambda first: experiment.batches(first, rows), workdir, experiment.pace,
     validate=experiment.validate, metric=experiment.metric,
     tensorboard=experiment.tensorboard, progress=progress,
-    watching=Watching(profile),
+    watching=Watching(
+      profile, partial(step_flops, experiment.objective),
+      peak_flops_s(jax.devices()),
+    ),
   )  # fmt: skip
 
 

@@ -101,8 +101,8 @@ def fit(
         strict=False,
       ):  # fmt: skip
         # ---- step
-        watch.step(step)
         rows = sharding.own_rows(arrays_of(batch), mesh)
+        watch.step(step, state, rows)
         state, metrics = train_step(state, rows)
         pending.add(step, clip_names(batch), metrics)
         stopping = stop.at(step)  # once a step: it may come while we save

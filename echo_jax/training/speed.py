@@ -6,7 +6,7 @@ the log, which does not.
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,12 +28,14 @@ class Watching:
   Attributes:
     profile: first and last step of a trace for TensorBoard or Perfetto; None
       is no trace.
-    ideal_s: how long a step would take if its model FLOPs ran at the peak of
-      the devices; None where that is not known.
+    flops: (state, batch) -> model FLOPs of a step.
+    peak_flops_s: what the devices can do a second; None where that is not
+      known, and no utilisation is told then.
   """
 
   profile: tuple[int, int] | None = None
-  ideal_s: float | None = None
+  flops: Callable[[Any, Any], int] | None = None
+  peak_flops_s: float | None = None
 
   def __post_init__(self) -> None:
     if self.profile and not 1 <= self.profile[0] <= self.profile[1]:
@@ -58,6 +60,7 @@ class Watch:
     self._workdir, self._watching = workdir, watching
     self._compiled, self._compile_s = 0, 0.0
     self._told = self._tracing = False
+    self._ideal_s: float | None = None  # of a step, at the peak
     self.restart()
 
   def restart(self) -> None:
@@ -76,9 +79,12 @@ class Watch:
       self._waited_s += time.perf_counter() - began
       yield batch
 
-  def step(self, step: int) -> None:
+  def step(self, step: int, state: Any, batch: Any) -> None:
     """A step begins: its trace does too, if one is asked for."""
     self._steps += 1
+    if self._ideal_s is None and self._watching.peak_flops_s:
+      work = self._watching.flops(state, batch)
+      self._ideal_s = work / self._watching.peak_flops_s
     first, last = self._watching.profile or (0, 0)
     if step == first:
       jax.profiler.start_trace(self._workdir / PROFILE_NAME)
@@ -96,8 +102,8 @@ class Watch:
       "compiled": self._compiled,
       "compile_s": self._compile_s,
     }
-    if self._watching.ideal_s is not None:
-      line["mfu"] = self._watching.ideal_s / step_s
+    if self._ideal_s is not None:
+      line["mfu"] = self._ideal_s / step_s
     if processes.is_first():
       if not self._told:
         print(f"compiled {self._compiled} programs in {self._compile_s:.1f} s")

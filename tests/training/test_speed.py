@@ -11,6 +11,7 @@ from test_loop import batches, train
 
 from echo_jax import experiment
 from echo_jax.commands.train import read_steps
+from echo_jax.training.flops import peak_flops_s
 from echo_jax.training.loop import Pace
 from echo_jax.training.speed import Watch, Watching, read_speed
 
@@ -41,20 +42,21 @@ def test_waiting_for_data_is_told_from_stepping(tmp_path):
 
 
 def test_a_compilation_is_counted_and_utilisation_is_a_ratio(tmp_path, capsys):
-  with Watch(tmp_path, Watching(ideal_s=1.0)) as watch:
-    watch.step(1)
+  half = Watching(None, lambda state, batch: 50, 100.0)
+  with Watch(tmp_path, half) as watch:
+    watch.step(1, None, None)
     jax.jit(lambda x: x * 3 + 1)(jnp.ones(7)).block_until_ready()
     watch.lap(1)
   (line,) = read_speed(tmp_path)
   assert line["compiled"] >= 1
-  assert line["mfu"] == pytest.approx(1 / line["step_s"])
+  assert line["mfu"] == pytest.approx(0.5 / line["step_s"])
   assert "compiled" in capsys.readouterr().out
 
 
 def test_a_trace_of_named_steps_is_written(tmp_path, capsys):
   with Watch(tmp_path, Watching(profile=(2, 3))) as watch:
     for step in range(1, 6):
-      watch.step(step)
+      watch.step(step, None, None)
   assert list((tmp_path / "profile").rglob("*.xplane.pb"))
   assert "trace of the steps" in capsys.readouterr().out
 
@@ -72,3 +74,11 @@ def test_timings_are_not_in_the_log(tmp_path):
   train(tmp_path, Pace(2, 1, 2, 2))
   for line in (tmp_path / "log.jsonl").read_text().splitlines():
     assert not {"step_s", "waiting_share"} & set(json.loads(line))
+
+
+def test_peaks_add_up_where_all_are_known():
+  class Chip:
+    device_kind = "TPU v5 lite"
+
+  assert peak_flops_s([Chip()] * 4) == pytest.approx(4 * 197e12)
+  assert peak_flops_s([Chip(), *jax.devices()]) is None
