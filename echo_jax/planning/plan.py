@@ -166,8 +166,9 @@ class Planner:
         costs, flops=found.flops, accessed_bytes=found.accessed_bytes
       )
     count = step_flops(
-      self.built.objective, experiment.state_shapes(self.built), self.rows(clips)
-    )
+      self.built.objective, experiment.state_shapes(self.built),
+      self.rows(clips),
+    )  # fmt: skip
     return Plan(
       mesh, clips, program.memory, count, costs, self.looped,
       program.collectives, program.unknown_loops,
