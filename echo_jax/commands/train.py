@@ -45,7 +45,8 @@ def read_steps(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace) -> int:
   """Builds and trains, together with the other processes of a job."""
   processes.join_others()
-  prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
-  experiment.run(prepared, args.workdir, profile=args.profile)
-  print(f"done: {prepared.pace.steps} steps in {args.workdir}")
+  with processes.end_at_once():
+    prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
+    experiment.run(prepared, args.workdir, profile=args.profile)
+    print(f"done: {prepared.pace.steps} steps in {args.workdir}")
   return 0

@@ -12,7 +12,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from echo_jax.data.pipeline import arrays_of, item_ids
-from echo_jax.training import processes, sharding
+from echo_jax.training import processes
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.speed import UNTRACED, Watch, Watching
 from echo_jax.training.state import TrainState
@@ -62,6 +62,7 @@ def fit(
   tensorboard: bool = False,
   progress: bool = True,
   watching: Watching = UNTRACED,
+  place: Callable[[Mapping[str, Any]], Any] = arrays_of,
 ) -> TrainState:
   """Trains from the newest checkpoint in `workdir`, or from `state`.
 
@@ -75,6 +76,7 @@ def fit(
     validate: numbers of the validation split; holds `metric`.
     metric: which of them ranks checkpoints; lower is better.
     watching: what to time and trace.
+    place: a batch -> arrays on the devices that the state lies on.
 
   Raises:
     Diverged: a loss is not finite; nothing of that stretch was saved.
@@ -83,11 +85,13 @@ def fit(
   """
   with (
     StopSignal() as stop,  # around the last save: a second one may come then
-    Checkpoints(workdir / "checkpoints", metric, pace.keep) as checkpoints,
+    Checkpoints(
+      workdir / "checkpoints", metric, pace.keep, mend=True
+    ) as checkpoints,
   ):
     # ---- restore
     state = checkpoints.restore_newest(state)
-    first, mesh = int(state.step), sharding.mesh_of(state.params)
+    first = int(state.step)
     with (
       open_writers(
         workdir, first, pace.steps, tensorboard=tensorboard, progress=progress
@@ -101,7 +105,7 @@ def fit(
         strict=False,
       ):  # fmt: skip
         # ---- step
-        rows = sharding.own_rows(arrays_of(batch), mesh)
+        rows = place(batch)
         watch.step(step, state, rows)
         state, metrics = train_step(state, rows)
         pending.add(step, clip_names(batch), metrics)

@@ -399,7 +399,7 @@ def largest(folder):
     (largest, flip, "1 arrays are not what was saved, such as"),
     (largest, halve, "error while reading array"),
     (lambda step: step / "default" / "manifest.ocdbt", halve, "DATA_LOSS"),
-    (lambda step: step / "default" / "_METADATA", os.remove, "structure"),
+    (lambda step: step / "default" / "_METADATA", os.remove, "list of arrays"),
     (lambda step: step / "metrics" / "metrics", halve, "line 1 column"),
   ],
 )
@@ -413,7 +413,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
   ended = train(broken, Pace(12, 4, 4, 4), state=uneven_state())
   told = capsys.readouterr().err
   assert "checkpoint 8 in" in told and says in told
-  assert (broken / "checkpoints_damaged" / "8").is_dir()
+  assert len(list((broken / "checkpoints_damaged").glob("8_*/8"))) == 1
   unbroken = train(whole, Pace(12, 4, 4, 4), state=uneven_state())
   jax.tree.map(np.testing.assert_array_equal, ended, unbroken)
   logs = [(run / "log.jsonl").read_text() for run in (broken, whole)]
@@ -429,8 +429,46 @@ def uneven_state():
 def test_if_no_checkpoint_can_be_read_nothing_starts_anew(tmp_path):
   train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
   flip(largest(tmp_path / "checkpoints" / "4"))
-  with pytest.raises(ValueError, match=r"none of the checkpoints \[4\]"):
+  with pytest.raises(ValueError, match="no checkpoint in .* can be read"):
     train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+
+
+def test_a_lone_checkpoint_with_damaged_metrics_starts_nothing_anew(tmp_path):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  halve(tmp_path / "checkpoints" / "4" / "metrics" / "metrics")
+  with pytest.raises(ValueError, match="checkpoint 4 .* is damaged"):
+    Checkpoints(tmp_path / "checkpoints")  # to read only
+  assert (tmp_path / "checkpoints" / "4").exists()
+  with pytest.raises(ValueError, match="no checkpoint in .* can be read"):
+    train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_left_alone(tmp_path):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  for other, says in (
+    (new_state(True, size=7), r"params/w is \(\(2000,\), 'float32'\) there"),
+    (new_state(False, size=2000), "aux/average/w is .* there and absent here"),
+  ):
+    with pytest.raises(ValueError, match=says):
+      train(tmp_path, Pace(8, 4, 4, 4), state=other)
+  assert (tmp_path / "checkpoints" / "4").exists()
+  assert not (tmp_path / "checkpoints_damaged").exists()
+
+
+def test_storage_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  real, calls = Checkpoints.restore, []
+
+  def shaky(self, step, like):
+    calls.append(step)
+    if len(calls) == 1:
+      raise OSError(5, "Input/output error")
+    return real(self, step, like)
+
+  monkeypatch.setattr(Checkpoints, "restore", shaky)
+  train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+  assert calls == [4, 4]
+  assert not (tmp_path / "checkpoints_damaged").exists()
 
 
 def test_checksums_by_hand():

@@ -16,6 +16,7 @@ from echo_jax.training.checkpoint import Checkpoints, saved_steps
 from echo_jax.training.writers import read_log
 
 STEPS = 12
+ADDRESS = "JAX_COORDINATOR_ADDRESS"
 
 
 def command(workdir, data_dir):
@@ -42,7 +43,7 @@ def start_both(words, logs):
   running = []
   for number in range(2):
     environment = os.environ | {
-      processes.ADDRESS: address,
+      ADDRESS: address,
       "JAX_NUM_PROCESSES": "2",
       "JAX_PROCESS_ID": str(number),
     }
@@ -117,12 +118,10 @@ def test_only_the_first_writes(ended):
 
 
 def test_an_environment_that_says_half_is_refused():
-  with pytest.raises(ValueError, match="JAX_NUM_PROCESSES and JAX_PROCESS_ID"):
-    processes.join_others({processes.ADDRESS: "10.0.0.1:1234"})
-  with pytest.raises(ValueError, match="but JAX_PROCESS_ID is not"):
-    processes.join_others(
-      {processes.ADDRESS: "10.0.0.1:1234", "JAX_NUM_PROCESSES": "4"}
-    )
+  with pytest.raises(ValueError, match="NUM_PROCESSES and JAX_PROCESS_ID is"):
+    processes.join_others({ADDRESS: "10.0.0.1:1234"})
+  with pytest.raises(ValueError, match="ADDRESS is missing"):
+    processes.join_others({"JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "1"})
 
 
 @pytest.mark.parametrize(
