@@ -1,7 +1,6 @@
 """Shared fixtures: a tiny virtual cohort and one tiny trained run."""
 
 import os
-import shutil
 import tempfile
 
 import jax
@@ -15,23 +14,23 @@ from echo_jax.data.build import build
 SHARES = {"train": 0.22, "validation": 0.56, "test": 0.22}
 
 
-def pytest_configure():
+def pytest_configure(config):
   """Programs are compiled once and quickly, in this process and those we start.
 
   Models of tests are tiny: compiling them well costs more than it gives.
   """
+  folder = tempfile.TemporaryDirectory(
+    prefix="echo_jax_compiled_", ignore_cleanup_errors=True
+  )
+  config.add_cleanup(folder.cleanup)
   settings = {
-    "jax_compilation_cache_dir": tempfile.mkdtemp(prefix="echo_jax_compiled_"),
+    "jax_compilation_cache_dir": folder.name,
     "jax_persistent_cache_min_compile_time_secs": 0.3,
     "jax_disable_most_optimizations": True,
   }
   for name, value in settings.items():
     jax.config.update(name, value)
     os.environ[name.upper()] = str(value)
-
-
-def pytest_unconfigure():
-  shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

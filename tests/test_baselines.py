@@ -24,16 +24,6 @@ RECIPE = baselines.PixelRecipe(
 TARGET = TARGETS["ef_pct"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiles():
-  """These models are tiny: compiling them well costs more than it gives."""
-  before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
-  jax.clear_caches()
-
-
 @pytest.fixture(scope="module")
 def done(data_dir, tmp_path_factory):
   """(work directory, rows of every baseline)."""

@@ -56,19 +56,12 @@ WHOLE = 31  # this patient's study has a part of every modality
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quickly():
-  """Tiny models are not worth compiling well, nor twice for one run; nor is
-  the encoder read for every split.
-  """
-  load, flag = experiment.load_evaluated, "jax_disable_most_optimizations"
-  best = experiment.best_params
-  experiment.best_params = functools.cache(best)
-  before = jax.config.read(flag)
-  jax.config.update(flag, True)
+def loaded_once():
+  """The run that is asked again and again is loaded once."""
+  load = experiment.load_evaluated
   experiment.load_evaluated = functools.cache(load)
   yield
-  experiment.load_evaluated, experiment.best_params = load, best
-  jax.config.update(flag, before)
+  experiment.load_evaluated = load
 
 
 def keep_untrained(made, workdir):

@@ -40,7 +40,8 @@ def made_column(name, count, rng):
     return [f"{n:08x}" for n in rng.integers(0, 2**32, count)]
   if name in schema.FIELDS and schema.FIELDS[name].type == "text":
     choices = schema.FIELDS[name].choices or ("GE Vivid E95", "Philips EPIQ")
-    return rng.choice(np.array(choices, object), count)
+    which = pa.array(rng.integers(0, len(choices), count), pa.int8())
+    return pa.DictionaryArray.from_arrays(which, choices).cast(pa.string())
   if INDEX_SCHEMA.field(name).type == pa.bool_():
     return rng.random(count) < 0.9
   return rng.integers(0, 100, count)

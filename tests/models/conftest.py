@@ -1,22 +1,9 @@
-"""What the model tests share: parameters without compiling, quick compiles."""
+"""What the model tests share: parameters without compiling."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-
-# A folder without __init__.py is no package to pytest: scope="package" would
-# last until the whole session ends.
-@pytest.fixture(scope="module", autouse=True)
-def quick_compiles():
-  """These models are tiny: compiling them well costs more than it gives."""
-  before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
-  # What was compiled so must not serve tests that compare bit for bit.
-  jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
