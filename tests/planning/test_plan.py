@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import pytest
 from jax.sharding import NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
-from echo_jax.cli import main
+import echo_jax.commands.plan as command
+from echo_jax.cli import main, make_parser
 from echo_jax.commands.plan import make_data
 from echo_jax.experiment import state_shapes, train_step_of
 from echo_jax.planning import chips
@@ -147,6 +149,19 @@ def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):
   )
 
 
+def crash(args):
+  """As a fault of the compiler does."""
+  os._exit(11)
+
+
+@with_libtpu
+def test_a_crash_of_the_compiler_is_one_line(monkeypatch, capsys):
+  monkeypatch.setattr(command, "make_plan", crash)
+  assert main(["plan", NAME, "--topology", "v5e:2x4"]) == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert "the compiler crashed on this step (libtpu" in line
+
+
 @with_libtpu
 @pytest.mark.parametrize(
   "name", ["v4:2x2x2", "v5p:2x2x2", "v6e:2x4", "v5e:1x1"]
@@ -205,18 +220,20 @@ def test_what_does_not_fit_says_by_how_much(pod):
   assert found.peak_bytes >= 20 * 2**30 and not found.fits
 
 
-def planned(words, capsys):
-  """The plan of the tiny step on 8 chips, as JSON says it."""
-  command = ["plan", NAME, "--tiny", "--topology", "v5e:2x4", "--json"]
-  settings = [f"--config.{word}" for word in (*words, "run.dtype=bfloat16")]
-  assert main([*command, "--batch-per-chip", "2", *settings]) == 0
-  return json.loads(capsys.readouterr().out)["plan"]
+def words_of(settings):
+  """The command for the tiny step on 8 chips."""
+  return [
+    "plan", NAME, "--tiny", "--topology", "v5e:2x4", "--json",
+    "--batch-per-chip", "2", "--config", "run.dtype=bfloat16",
+    *(word for setting in settings for word in ("--config", setting)),
+  ]  # fmt: skip
 
 
 @with_libtpu
 def test_the_command_plans_the_same_for_layers_that_are_a_loop(data, capsys):
   words = [*data, "encoder.depth=3", "compute.fsdp=4"]
-  plan = planned(words, capsys)
+  assert main(words_of(words)) == 0
+  plan = json.loads(capsys.readouterr().out)["plan"]
   assert plan["fits"] and plan["chips"] == 8 and plan["batch"] == 16
   assert plan["mesh"] == {"data": 2, "fsdp": 4, "model": 1}
   assert plan["model_flops"] == 3 * forward_flops(16, 4, 32, 3, 16)
@@ -232,8 +249,15 @@ def test_the_command_plans_the_same_for_layers_that_are_a_loop(data, capsys):
   least = 2 * matrices(32, 3, 16) * (3 / 4 + 1 / 4)
   assert least < sent < 3 * least
   assert plan["run"]["clips"] == 525_328 and plan["run"]["hours"] > 0
-  looped = planned([*words, "compute.scan=True"], capsys)
-  assert looped["flops_by_layers"] and not plan["flops_by_layers"]
+  args = make_parser("plan").parse_args(
+    words_of([*words, "compute.scan=True"])
+  )
+  said, fits = command.make_plan(args)  # without a process of its own
+  looped = json.loads(said)["plan"]
+  assert fits
+  assert plan["by_layers"] is None
+  sent = looped["a_chip"]["sent_bytes"]
+  assert looped["by_layers"]["sent_bytes"] == pytest.approx(sent, rel=0.01)
   assert looped["loops_of_unknown_length"] == []
   for name, rel in (("flops", 1e-3), ("sent_bytes", 1e-3), ("hbm_bytes", 0.2)):
     true = plan["a_chip"][name]
