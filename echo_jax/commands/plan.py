@@ -91,10 +91,12 @@ def run(args: argparse.Namespace) -> int:
     if getattr(args, name) is not None and getattr(args, name) < 1:
       raise ValueError(f"--{name.replace('_', '-')} is not 1 or more")
   chips.read_topology(args.topology)
-  own = get_context("spawn")
-  with ProcessPoolExecutor(1, mp_context=own) as compiler:
+  with (
+    tempfile.TemporaryDirectory(prefix="echo-jax-plan-") as folder,
+    ProcessPoolExecutor(1, mp_context=get_context("spawn")) as compiler,
+  ):
     try:
-      said, fits = compiler.submit(make_plan, args).result()
+      said, fits = compiler.submit(make_plan, args, Path(folder)).result()
     except BrokenProcessPool as error:
       raise UserError(
         "the compiler crashed on this step (libtpu "
@@ -105,18 +107,16 @@ def run(args: argparse.Namespace) -> int:
   return 0 if fits else 1
 
 
-def make_plan(args: argparse.Namespace) -> tuple[str, bool]:
+def make_plan(args: argparse.Namespace, folder: Path) -> tuple[str, bool]:
   """What to print, and whether anything fits; in a process of its own.
 
-  A fault of the compiler ends the process that it runs in.
+  A fault of the compiler ends the process that it runs in.  `folder` is for
+  made data.
   """
   jax.config.update("jax_platforms", "cpu")  # leaves a real TPU alone
   pod = chips.open_pod(args.topology)
-  with (
-    tempfile.TemporaryDirectory(prefix="echo-jax-plan-") as folder,
-    tqdm(unit=" compiled", file=sys.stderr) as bar,
-  ):
-    made = make_data(Path(folder)) if args.made_data else []
+  with tqdm(unit=" compiled", file=sys.stderr) as bar:
+    made = make_data(folder) if args.made_data else []
     subject = Subject(args.experiment, (*args.config, *made), args.tiny)
     planner = Planner(subject, pod, bar)
     if not args.search:

@@ -163,7 +163,7 @@ def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):
   )
 
 
-def crash(args):
+def crash(args, folder):
   """As a fault of the compiler does."""
   os._exit(11)
 
