@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from echo_jax import __version__
 
 COMMANDS = (
   "demo", "build", "simulate", "inspect", "deid", "leakage", "train",
-  "evaluate", "predict", "score", "plan", "bench",
+  "sweep", "evaluate", "predict", "score", "plan", "bench",
 )  # fmt: skip
 
 
@@ -44,6 +45,16 @@ def make_parser(only: str = "") -> argparse.ArgumentParser:
   return parser
 
 
+def keep_compiled() -> None:
+  """What is compiled stays for the next process, if JAX is not told another.
+
+  In the user's cache, as the XDG base directory specification has it.
+  """
+  caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+  folder = str(caches / "echo_jax" / "compiled")
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
+
+
 def _docstring(name: str) -> str:
   """What a command's file says of it, without importing half the world."""
   path = Path(__file__).with_name("commands") / f"{name}.py"
@@ -60,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else word
     for word in words
   ]
+  keep_compiled()
   # Orbax and TFDS speak of their insides at this level.
   logging.getLogger("absl").setLevel(logging.ERROR)
   first = words[0] if words else ""

@@ -6,6 +6,7 @@ From a setting to the line that takes the gradient a reader opens
 
 import ast
 import dataclasses
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,7 +32,7 @@ from echo_jax import trees
 from echo_jax.data import leakage
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
-from echo_jax.data.pipeline import Batch, ClipMaker
+from echo_jax.data.pipeline import Batch, ClipMaker, arrays_of
 from echo_jax.data.schema import Record
 from echo_jax.data.study_batches import StudyMaker, without
 from echo_jax.data.study_contract import StudyContract
@@ -65,7 +67,9 @@ from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
 from echo_jax.training import processes, sharding
 from echo_jax.training.checkpoint import Checkpoints, saved_steps
+from echo_jax.training.flops import peak_flops_s, step_flops
 from echo_jax.training.loop import Pace, fit
+from echo_jax.training.speed import Watching
 from echo_jax.training.state import TrainState, start_state
 from echo_jax.training.step import CompiledStep, make_train_step
 from echo_jax.training.writers import write_whole
@@ -156,7 +160,10 @@ class Experiment:
 def initial_state(experiment: Experiment) -> TrainState:
   """The state before the first step."""
   variables = experiment.init(jax.random.key(experiment.seed))
-  return _state_of(experiment, experiment.warm_start(variables))
+  state = _state_of(experiment, experiment.warm_start(variables))
+  # On a named device, as a restored state is: a program that was compiled for
+  # the one serves the other.
+  return jax.device_put(state, jax.local_devices()[0])
 
 
 def train_step_of(experiment: Experiment) -> CompiledStep:
@@ -180,9 +187,12 @@ def state_shapes(experiment: Experiment) -> TrainState:
 
 
 def run(
-  experiment: Experiment, workdir: Path, *, progress: bool = True
-) -> TrainState:
+  experiment: Experiment, workdir: Path, *, progress: bool = True,
+  profile: tuple[int, int] | None = None,
+) -> TrainState:  # fmt: skip
   """Trains an experiment in `workdir`, going on where it stopped.
+
+  With `profile`, a trace of these steps (first, last) is written.
 
   Raises:
     ValueError: a patient is learned from and judged on, see `data.leakage`,
@@ -191,18 +201,21 @@ def run(
   workdir = Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = sharding.make_mesh(experiment.mesh_shape)
-  rows = sharding.rows_here(mesh, experiment.batch_size)
+  rows = sharding.rows_here(
+    mesh, experiment.batch_size, experiment.accumulate
+  )
   begun = newest_step(workdir) is not None
+  refuse_other_hosts(experiment, workdir)
   people = leakage.check_run(
     experiment.config, experiment.open_clips, workdir if begun else None
   )
-  processes.wait_for_all("before the record")  # all have looked what is there
+  record = next_record(experiment, workdir)
 
   def keep() -> None:
-    keep_record(experiment, workdir)
+    write_record(record, workdir)
     leakage.write_people(workdir / leakage.PATIENTS, people)
 
-  processes.first_writes("record", keep)
+  processes.first_writes(keep)
   state = state_shapes(experiment) if begun else initial_state(experiment)
   state = sharding.lay_out(state, mesh)
   if mesh is not None:
@@ -212,7 +225,40 @@ def run(
     lambda first: experiment.batches(first, rows), workdir, experiment.pace,
     validate=experiment.validate, metric=experiment.metric,
     tensorboard=experiment.tensorboard, progress=progress,
+    place=lambda batch: sharding.own_rows(
+      arrays_of(batch), mesh, rows, experiment.batch_size
+    ),
+    watching=Watching(
+      profile, partial(step_flops, experiment.objective),
+      peak_flops_s(jax.devices()),
+    ),
   )  # fmt: skip
+
+
+def refuse_other_hosts(experiment: Experiment, workdir: Path) -> None:
+  """Raises ValueError where processes of one run differ in what they run."""
+  record = run_record(experiment)
+  settings = {
+    name: value
+    for name, value in flat_settings(record["config"]).items()
+    if name not in FREE_SETTINGS
+  }
+  for name, value in {
+    "code": f"{record['echo_jax']} {record['commit']} {code_digest()}",
+    "packages": record["packages"],
+    "settings": settings,
+    "data": record["data"],
+    "newest checkpoint": newest_step(workdir),
+  }.items():
+    processes.refuse_unequal(name, json.dumps(value, default=str))
+
+
+def code_digest() -> str:
+  """Digest of this package's files, whatever git knows of them."""
+  found, folder = hashlib.sha256(), Path(echo_jax.__file__).parent
+  for path in sorted(folder.rglob("*.py")):
+    found.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+  return found.hexdigest()[:16]
 
 
 def newest_step(workdir: Path) -> int | None:
@@ -270,8 +316,8 @@ def code_commit() -> str:
   return head + "+" * bool(changed)
 
 
-def keep_record(experiment: Experiment, workdir: Path) -> None:
-  """Writes the run record; refuses to go on with a different experiment.
+def next_record(experiment: Experiment, workdir: Path) -> dict[str, Any]:
+  """The record of a run that begins or goes on in `workdir`.
 
   A run that goes on adds the step and the machine to `resumed`.  One that
   has saved nothing yet starts anew.
@@ -279,16 +325,24 @@ def keep_record(experiment: Experiment, workdir: Path) -> None:
   Raises:
     ValueError: names what differs from the run that is already there.
   """
-  path, step = workdir / RUN_RECORD, newest_step(workdir)
-  if step is not None:
-    _refuse_other(experiment, workdir)
-    record = read_record(workdir)
-    record["resumed"].append({"step": step, **_machine()})
-  else:
-    record = run_record(experiment)
+  step = newest_step(workdir)
+  if step is None:
     origin = origin_of_weights(experiment.config.get("init_from"))
-    record |= {"init_from": origin, "resumed": []}
-  write_whole(path, json.dumps(record, indent=2) + "\n")
+    return run_record(experiment) | {"init_from": origin, "resumed": []}
+  _refuse_other(experiment, workdir)
+  record = read_record(workdir)
+  record["resumed"].append({"step": step, **_machine()})
+  return record
+
+
+def keep_record(experiment: Experiment, workdir: Path) -> None:
+  """Writes the run record; raises as `next_record`."""
+  write_record(next_record(experiment, workdir), workdir)
+
+
+def write_record(record: Mapping[str, Any], workdir: Path) -> None:
+  """Replaces the run record of a work directory."""
+  write_whole(workdir / RUN_RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def _refuse_other(experiment: Experiment, workdir: Path) -> None:
@@ -366,7 +420,16 @@ def load_subtree(
       f"{workdir} has another {name}: its {name} "
       f"{_difference(theirs, dict(settings))}"
     )
-  return best_params(workdir)[name]
+  params = best_params(workdir)
+  taken = params.pop(name)
+  left_out = ", ".join(
+    f"{part} ({trees.count_parameters(of):,})" for part, of in params.items()
+  )
+  print(
+    f"{name} of {workdir}: {trees.count_parameters(taken):,} parameters taken; "
+    f"left out: {left_out or 'nothing'}"
+  )
+  return taken
 
 
 def best_params(workdir: str) -> dict[str, Any]:

@@ -153,9 +153,9 @@ def build(
       config.optimizer.freeze,
     ),
     optimizer=make_adamw(rule),
-    batches=lambda first, process=(0, 1): training_batches(
+    batches=lambda first, rows=None: training_batches(
       videos(split.train_split), augmented, seed=run.seed,
-      batch_size=run.batch_size, first_step=first, process=process,
+      batch_size=run.batch_size, first_step=first, rows=rows,
       **parts.readers(config),
     ),
     validate=validation_losses(

@@ -126,9 +126,9 @@ def build(config: ConfigDict) -> Experiment:
     init=init,
     objective=objective,
     optimizer=make_adamw(parts.make_adamw_rule(config)),
-    batches=lambda first, process=(0, 1): training_batches(
+    batches=lambda first, rows=None: training_batches(
       train, augmented, seed=run.seed, batch_size=run.batch_size,
-      first_step=first, process=process,
+      first_step=first, rows=rows,
       **parts.readers(config),
     ),
     validate=mean_loss(

@@ -237,8 +237,17 @@ def build(
   model = make_model(config, contract, count_outputs(targets))
   maker = StudyMaker(contract, targets, scale)
   drawn = StudyMaker(contract, targets, scale, parts.make_augmentation(config))
-  signals = cache(partial(read_signals, config, model, maker, source))
-  studies = cache(partial(prepare, config, model, maker, source, signals))
+  # Read and compiled once, not for each split.
+  encoder = cache(partial(load_encoder, config, contract))
+  frozen = cache(partial(load_frozen, config))
+  with_tokens = with_frozen(config, model, frozen)
+  signals = cache(partial(read_signals, config, with_tokens, maker, source))
+  studies = cache(
+    partial(
+      prepare, config, make_encode(model, contract), maker, source, signals,
+      encoder,
+    )
+  )  # fmt: skip
 
   def init(key: jax.Array) -> dict:
     example = example_study(contract)
@@ -253,8 +262,7 @@ def build(
   def warm_start(variables: dict) -> dict:
     if not config.init_from or "encoder" not in variables["params"]:
       return variables
-    encoder = load_encoder(config, contract)
-    return parts.replace_subtree(variables, "encoder", encoder)
+    return parts.replace_subtree(variables, "encoder", encoder())
 
   def batches_of(ready: PreparedStudies, windows: int) -> Iterator[Batch]:
     return study_batches(
@@ -289,9 +297,9 @@ def build(
       freeze,
     ),
     optimizer=make_adamw(rule),
-    batches=lambda first, process=(0, 1): training_batches(
+    batches=lambda first, rows=None: training_batches(
       studies(split.train_split, windows), drawn, seed=run.seed,
-      batch_size=run.batch_size, first_step=first, process=process,
+      batch_size=run.batch_size, first_step=first, rows=rows,
       **parts.readers(config),
     ),
     validate=validation_losses(
@@ -302,11 +310,8 @@ def build(
     predict_step=predict_step,
     open_clips=open_clips,
     level="study",
-    frozen=lambda: {
-      name: best_params(config[name].init_from)[name]
-      for name in frozen_signals(config)
-    },
-    encode_signals=partial(with_frozen, config, model),
+    frozen=frozen,
+    encode_signals=with_tokens,
     missing_at_test=missing_of(config),
     pace=parts.make_pace(config),
     fit_splits=(split.train_split, split.validation_split),
@@ -488,8 +493,9 @@ def measure_scale(
 
 
 def read_signals(
-  config: ConfigDict, model: StudyModel, maker: StudyMaker,
-  source: Callable[..., StudySource], split: str, change: Change | None = None,
+  config: ConfigDict, with_tokens: Callable[[Batch], Batch],
+  maker: StudyMaker, source: Callable[..., StudySource], split: str,
+  change: Change | None = None,
 ) -> Batch:  # fmt: skip
   """Spectra and ECGs of a split, or what frozen encoders make of them.
 
@@ -507,23 +513,40 @@ def read_signals(
   notes += [note for row in rows for note in maker.tables(row)[1]]
   for line in count_notes(notes):
     print(f"  {split}: {line}")
-  return with_frozen(config, model, signals)
+  return with_tokens(signals)
+
+
+def load_frozen(config: ConfigDict) -> dict[str, Any]:
+  """Weights of the signals' frozen encoders, by modality."""
+  return {
+    name: load_signal_encoder(config, name) for name in frozen_signals(config)
+  }
 
 
 def with_frozen(
-  config: ConfigDict, model: StudyModel, signals: Batch
-) -> Batch:
-  """Signals with what frozen encoders make of them."""
-  for name in frozen_signals(config):
-    encode = make_encode_signal(config, model, name)
-    signals = encode_signals(signals, name, encode)
-  return signals
+  config: ConfigDict, model: StudyModel,
+  frozen: Callable[[], Mapping[str, Any]],
+) -> Callable[[Batch], Batch]:  # fmt: skip
+  """A function of signals: the same with what frozen encoders make of them."""
+  encoders = {
+    name: make_encode_signal(model, name) for name in frozen_signals(config)
+  }
+
+  def encode(signals: Batch) -> Batch:
+    for name, encode_one in encoders.items():
+      signals = encode_signals(
+        signals, name, partial(encode_one, frozen()[name])
+      )
+    return signals
+
+  return encode
 
 
 def prepare(
-  config: ConfigDict, model: StudyModel, maker: StudyMaker,
+  config: ConfigDict, encode: Callable, maker: StudyMaker,
   source: Callable[..., StudySource], signals: Callable[..., Batch],
-  split: str, windows: int, change: Change | None = None,
+  encoder: Callable[[], Any], split: str, windows: int,
+  change: Change | None = None,
 ) -> PreparedStudies:  # fmt: skip
   """A split whose signals, and features of a frozen encoder, are ready."""
   contract = maker.contract
@@ -531,7 +554,7 @@ def prepare(
   place = partial(_place, config, change, split)
   clips, features = "video" in contract.modalities, None
   if clips and config.video.features == CACHED:
-    weights = load_encoder(config, contract)
+    weights = encoder()
     features = kept(
       place(
         "features", contract=dataclasses.asdict(contract.clip),
@@ -540,8 +563,7 @@ def prepare(
         encoder=config.encoder.to_dict(),
       ),
       lambda: encode_studies(
-        studies, maker, make_encode(config, model, contract, weights), windows,
-        split,
+        studies, maker, partial(encode, weights), windows, split
       ),
     )  # fmt: skip
   ready = PreparedStudies(
@@ -561,10 +583,8 @@ def frozen_signals(config: ConfigDict) -> tuple[str, ...]:
   )
 
 
-def make_encode_signal(
-  config: ConfigDict, model: StudyModel, name: str
-) -> Callable[[Batch], Any]:
-  """The frozen encoder of a signal as a compiled arrays -> tokens [b n d].
+def load_signal_encoder(config: ConfigDict, name: str) -> Any:
+  """Weights of a signal's encoder from the run that it comes from.
 
   Raises:
     ValueError: the run has another encoder, or took its own from elsewhere.
@@ -581,19 +601,25 @@ def make_encode_signal(
       f"{run} took its {name} encoder from {theirs[name]['init_from']}; name "
       "that run"
     )
+  return best_params(run)[name]
+
+
+def make_encode_signal(model: StudyModel, name: str) -> Callable:
+  """The encoder of a signal, compiled: (weights, arrays) -> tokens [b n d]."""
 
   @jax.jit
   def encode(params, arrays):
     variables = {"params": {name: params}}
     return model.apply(variables, arrays, method=f"encode_{name}")
 
-  return partial(encode, best_params(run)[name])
+  return encode
 
 
-def make_encode(
-  config: ConfigDict, model: StudyModel, contract: StudyContract, weights: Any
-) -> Callable:
-  """The frozen encoder as a compiled (video uint8, frame_valid) -> [b e]."""
+def make_encode(model: StudyModel, contract: StudyContract) -> Callable:
+  """The encoder of clips, compiled.
+
+  (weights, video uint8, frame_valid) -> features [b e].
+  """
   normalise = parts.make_normalise(contract.clip)
 
   @jax.jit
@@ -603,7 +629,7 @@ def make_encode(
       method="encode_clips",
     )  # fmt: skip
 
-  return partial(encode, weights)
+  return encode
 
 
 def _place(

@@ -104,9 +104,9 @@ def build(config: ConfigDict) -> Experiment:
     init=init,
     objective=objective,
     optimizer=make_adamw(rule),
-    batches=lambda first, process=(0, 1): training_batches(
+    batches=lambda first, rows=None: training_batches(
       train, augmented, seed=run.seed, batch_size=run.batch_size,
-      first_step=first, process=process,
+      first_step=first, rows=rows,
       **parts.readers(config),
     ),
     validate=mean_loss(

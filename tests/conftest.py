@@ -1,5 +1,10 @@
 """Shared fixtures: a tiny virtual cohort and one tiny trained run."""
 
+import os
+import shutil
+import tempfile
+
+import jax
 import pytest
 
 from data_builders import synthetic_echo
@@ -8,6 +13,25 @@ from echo_jax.data.build import build
 
 # Twenty validation patients: fewer give no 95 % interval and no domain.
 SHARES = {"train": 0.22, "validation": 0.56, "test": 0.22}
+
+
+def pytest_configure():
+  """Programs are compiled once and quickly, in this process and those we start.
+
+  Models of tests are tiny: compiling them well costs more than it gives.
+  """
+  settings = {
+    "jax_compilation_cache_dir": tempfile.mkdtemp(prefix="echo_jax_compiled_"),
+    "jax_persistent_cache_min_compile_time_secs": 0.3,
+    "jax_disable_most_optimizations": True,
+  }
+  for name, value in settings.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
+
+
+def pytest_unconfigure():
+  shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

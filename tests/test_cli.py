@@ -1,5 +1,6 @@
 """The command line: help, exit codes, and one clear line for what is wrong."""
 
+import os
 import pkgutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 import data_builders
 from echo_jax import __version__
-from echo_jax.cli import COMMANDS, main
+from echo_jax.cli import COMMANDS, keep_compiled, main
 
 TRAIN = ["train", "experiments.ef_finetune", "--tiny", "--workdir"]
 
@@ -270,3 +271,14 @@ def test_predict_shows_pseudonyms_only(trained, tmp_path, capsys):
   private = tmp_path / "Muster_Anna.predict-map.csv"
   assert private.stat().st_mode & 0o777 == 0o600
   assert "Muster.dcm" in private.read_text()
+
+
+def test_what_is_compiled_is_kept_unless_told_otherwise(monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+  keep_compiled()
+  assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/caches/echo_jax/compiled"
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+  keep_compiled()
+  assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"

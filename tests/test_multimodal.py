@@ -26,16 +26,6 @@ CLIPS = ("video", "frame_valid", "view", "video_valid")
 OF = ARRAYS | {"video": ("video",)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-  """Programs that are the same are compiled once, as in the study."""
-  before = jax.config.jax_compilation_cache_dir
-  folder = str(tmp_path_factory.mktemp("compiled"))
-  jax.config.update("jax_compilation_cache_dir", folder)
-  yield
-  jax.config.update("jax_compilation_cache_dir", before)
-
-
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
   """Settings of a tiny run on made studies."""
@@ -103,7 +93,7 @@ def test_losses_skip_labels_that_are_missing(finished):
 def test_a_killed_run_ends_with_the_same_weights(finished, tmp_path):
   built, _, unbroken = finished
 
-  def dying(first):
+  def dying(first, process=(0, 1)):
     for number, batch in enumerate(built.batches(first), first):
       if number == 3:
         raise RuntimeError("killed")
@@ -250,8 +240,16 @@ def test_a_run_is_built_again_from_its_record(finished):
     assert experiment.contract_hash(again) == experiment.contract_hash(built)
 
 
+@pytest.fixture
+def own_programs():
+  """A study keeps compiled programs in a folder of its own."""
+  before = jax.config.jax_compilation_cache_dir
+  yield
+  jax.config.update("jax_compilation_cache_dir", before)
+
+
 def test_a_study_of_items_goes_on_where_it_was_killed(
-  words, tmp_path, monkeypatch, capsys
+  words, own_programs, tmp_path, monkeypatch, capsys
 ):
   tables = ("clinical", "genetic")
   items = [

@@ -123,7 +123,7 @@ def test_settings_are_checked(settings):
 
 
 def test_pretrained_encoder_is_taken_over_under_its_contract(
-  settings, tmp_path
+  settings, tmp_path, capsys
 ):
   mae = experiment.prepare(
     "experiments.mae_pretrain", settings[:1], tiny=True
@@ -135,6 +135,7 @@ def test_pretrained_encoder_is_taken_over_under_its_contract(
   theirs = experiment.load_subtree(
     str(tmp_path / "mae"), "encoder", built.contract, built.config["encoder"]
   )
+  assert "parameters taken; left out: decoder (" in capsys.readouterr().out
   experiment.keep_record(built, tmp_path)
   origin = experiment.read_record(tmp_path)["init_from"]
   assert origin["workdir"] == str(tmp_path / "mae") and origin["seed"] == 0

@@ -78,7 +78,7 @@ def _splits(dataset: str, data_dir: Path) -> list[Group]:
   index = read_index(find_dataset(data_dir, dataset))
   return [
     group_of(f"{dataset}:{split}", split, rows)
-    for split, rows in index.groupby("split")
+    for split, rows in index.groupby("split", observed=True)
   ]
 
 

@@ -8,7 +8,8 @@ pip install 'echo-jax[plan]'.
 Example:
   echo-jax plan experiments/mae_pretrain.py --topology v5e:16x16 \\
     --batch-per-chip 8 --config.data.dir=data --config.run.dtype=bfloat16
-  echo-jax plan experiments.mae_pretrain --tiny --made-data --topology v5e:2x4
+  echo-jax plan experiments.mae_pretrain --topology v5e:2x4 --made-data \\
+    --batch-per-chip 4 --tiny
   echo-jax plan experiments.mae_pretrain --topology v5p:4x4x4 --search --json
 """
 

@@ -25,12 +25,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--config", metavar="KEY=VALUE", action="append", default=[],
     help="a setting; also written --config.KEY=VALUE",
   )  # fmt: skip
+  parser.add_argument(
+    "--profile", type=read_steps, metavar="FIRST-LAST",
+    help="write a trace of these steps, for TensorBoard or Perfetto",
+  )  # fmt: skip
+
+
+def read_steps(text: str) -> tuple[int, int]:
+  """First and last step of `10-12`."""
+  first, _, last = text.partition("-")
+  try:
+    return int(first), int(last or first)
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(
+      f"{text!r} is not FIRST-LAST, as in 10-12"
+    ) from error
 
 
 def run(args: argparse.Namespace) -> int:
   """Builds and trains, together with the other processes of a job."""
   processes.join_others()
-  prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
-  experiment.run(prepared, args.workdir)
-  print(f"done: {prepared.pace.steps} steps in {args.workdir}")
+  with processes.end_at_once():
+    prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
+    experiment.run(prepared, args.workdir, profile=args.profile)
+    print(f"done: {prepared.pace.steps} steps in {args.workdir}")
   return 0

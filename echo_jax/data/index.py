@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +25,13 @@ INDEX_SCHEMA = pa.schema(
     ("pixel_crc32", pa.string()),
     ("label_crc32", pa.uint32()),
   ]
+)
+
+# Text that many records share; ids are joined and compared.
+SHARED_TEXT = tuple(
+  name
+  for name in schema.SCALARS
+  if schema.FIELDS[name].type == "text" and not name.endswith("_id")
 )
 
 
@@ -79,3 +87,26 @@ def write_index(path: Path, tables: Iterable[pa.Table]) -> None:
   with pq.ParquetWriter(path, INDEX_SCHEMA) as writer:
     for table in tables:
       writer.write_table(table, row_group_size=GROUP_ROWS)
+
+
+def to_series(name: str, column: pa.ChunkedArray) -> pd.Series:
+  """A column as pandas has it; a dictionary as a categorical.
+
+  Its categories are in the order that text has.  Those of the schema are all
+  there, so that the columns of two data sets can be joined and compared.
+  """
+  if not pa.types.is_dictionary(column.type):
+    return column.to_pandas()
+  found = column.unify_dictionaries().to_pandas()
+  known = {*schema.FIELDS[name].choices, *found.cat.categories}
+  return found.cat.set_categories(sorted(known))
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+  """The same with plain text for what `read_index` has as categories.
+
+  For tables that other values come into, or that are grouped and counted by
+  such a column: choices that nobody has are no groups of plain text.
+  """
+  categories = table.select_dtypes("category").columns
+  return table.astype(dict.fromkeys(categories, str))

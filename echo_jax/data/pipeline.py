@@ -156,7 +156,7 @@ def training_batches(
   seed: int,
   batch_size: int,
   first_step: int = 0,
-  process: tuple[int, int] = (0, 1),
+  rows: Sequence[int] | None = None,
   threads: int = 2,
   workers: int = 0,
 ) -> Iterator[Batch]:
@@ -173,23 +173,23 @@ def training_batches(
     seed: with the step number, decides everything.
     batch_size: of the global batch.
     first_step: number of the first batch to give.
-    process: this process and how many there are; each gets its contiguous
-      rows of the global batch, so that joined in order they are the batch.
+    rows: positions in the global batch of what one of several processes
+      reads, ascending; all by default.
     threads: that read clips in this process; 0 reads when asked.
     workers: processes that make whole batches instead of `threads`.  They are
       started afresh: a script must guard itself by `__name__ == "__main__"`.
 
   Raises:
-    ValueError: the source is empty, or processes do not divide the batch.
+    ValueError: the source is empty, or a row is not of the batch.
   """
-  number, count = process
+  rows = tuple(range(batch_size) if rows is None else rows)
   if not len(source):
     raise ValueError("no videos to train on")
-  if batch_size % count:
-    raise ValueError(f"batch {batch_size} does not divide by {count} processes")
-  mine = batch_size // count
+  if not rows or min(rows) < 0 or max(rows) >= batch_size:
+    raise ValueError(f"rows {rows} are not of a batch of {batch_size}")
+  mine = len(rows)
   clips = grain.MapDataset.select_from_datasets(
-    [_drawn_clips(source, maker, seed)], _RowsOf(number, count, mine)
+    [_drawn_clips(source, maker, seed)], _RowsOf(rows, batch_size)
   )[first_step * mine :]
   if not workers:
     # Threads take single clips: whole batches would wait in memory by dozens.
@@ -256,18 +256,17 @@ class _Draw:
 
 @dataclass(frozen=True)
 class _RowsOf(grain.transforms.DatasetSelectionMap):
-  """The contiguous rows that one of several processes has of each batch."""
+  """The rows that one of several processes reads of each batch."""
 
-  number: int
-  count: int
-  rows: int  # of this process in a batch
+  rows: tuple[int, ...]
+  batch_size: int
 
   def __len__(self) -> int:
-    return 2**47 // self.count
+    return 2**47 // self.batch_size * len(self.rows)
 
   def __getitem__(self, mine: int) -> tuple[int, int]:
-    step, row = divmod(mine, self.rows)
-    return 0, (step * self.count + self.number) * self.rows + row
+    step, row = divmod(mine, len(self.rows))
+    return 0, step * self.batch_size + self.rows[row]
 
 
 def evaluation_batches(

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 
 from echo_jax.data import schema
-from echo_jax.data.index import INDEX_FILE
+from echo_jax.data.index import INDEX_FILE, SHARED_TEXT, to_series
 from echo_jax.data.stored import StoredRecords
 
 
@@ -42,27 +44,44 @@ def read_index(folder: Path, split: str = "") -> pd.DataFrame:
 
   Columns are the scalars of the schema, `has_sector`, `frame_count`, `span_ms`,
   `pixel_crc32` (of frames) and `label_crc32` (of all else); numbers have the
-  precision that the records have.
+  precision that the records have.  Text but for ids is categorical: plain, it
+  would be most of the table (see `index.as_text`).
 
   Raises:
     ValueError: the data set has no index of this form.
   """
+  with _open_index(folder) as file:
+    chosen = None
+    if split:
+      chosen = pc.equal(_read(file, "split").cast(pa.string()), split)
+    # By column: unpacked all at once, half a million rows take twice the
+    # memory; and so does a split that is taken from the whole table.
+    columns = {
+      name: to_series(name, _read(file, name, chosen))
+      for name in file.schema_arrow.names
+    }
+  return pd.DataFrame(columns, copy=False)
+
+
+def _open_index(folder: Path) -> pq.ParquetFile:
+  """An index, whose shared text is read as a dictionary and codes."""
   path = Path(folder) / INDEX_FILE
   if not path.exists():
     raise ValueError(
       f"{folder} has no {INDEX_FILE}; build the data set again with this "
       "version of echo_jax"
     )
-  # By column: unpacked all at once, half a million rows take twice the memory.
-  with pq.ParquetFile(path) as file:
-    columns = {
-      name: file.read([name], use_threads=False)[name].to_pandas()
-      for name in file.schema_arrow.names
-    }
-  index = pd.DataFrame(columns, copy=False)
-  if not split or (index["split"] == split).all():
-    return index
-  return index[index["split"] == split].reset_index(drop=True)
+  # An earlier version may have had fewer columns.
+  shared = set(pq.read_schema(path).names) & set(SHARED_TEXT)
+  return pq.ParquetFile(path, read_dictionary=sorted(shared))
+
+
+def _read(
+  file: pq.ParquetFile, name: str, chosen: pa.ChunkedArray | None = None
+) -> pa.ChunkedArray:
+  """A column of an index, or its chosen rows."""
+  column = file.read([name], use_threads=False)[name]
+  return column if chosen is None else column.filter(chosen)
 
 
 class VideoSource(Sequence):
@@ -109,14 +128,20 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def digests_of(folder: Path, name: str, version: str) -> dict[str, str]:
   """The fingerprint of a folder that will have that name and version."""
-  index = read_index(folder)
   pixels = hashlib.sha256()
-  _add_column(pixels, index.pop("pixel_crc32"))
-  labels = hashlib.sha256(f"{name}:{version} {len(index)}".encode())
-  labels.update((folder / "settings.json").read_bytes())
-  for column in index:
-    labels.update(column.encode())
-    _add_column(labels, index[column])
+  with _open_index(folder) as file:
+    rows = file.metadata.num_rows
+    labels = hashlib.sha256(f"{name}:{version} {rows}".encode())
+    labels.update((folder / "settings.json").read_bytes())
+    for column in file.schema_arrow.names:
+      values = _read(file, column)
+      if column in SHARED_TEXT:
+        values = values.cast(pa.string())
+      if column == "pixel_crc32":
+        _add_column(pixels, values)
+      else:
+        labels.update(column.encode())
+        _add_column(labels, values)
   return {
     "dataset": f"{name}:{version}",
     "labels": labels.hexdigest()[:16],
@@ -124,12 +149,21 @@ def digests_of(folder: Path, name: str, version: str) -> dict[str, str]:
   }
 
 
-def _add_column(digest: "hashlib._Hash", column: pd.Series) -> None:
-  """Feeds a column's values, whatever pandas keeps them in."""
-  if column.dtype.kind in "biuf":
+def _add_column(digest: "hashlib._Hash", column: pa.ChunkedArray) -> None:
+  """Feeds a column's values; of text the lengths, then all as one."""
+  if not pa.types.is_string(column.type):
+    values = column.to_pandas().to_numpy()
     # NaN has many bit patterns; the addition leaves one.
-    values = column.to_numpy()
     digest.update(np.where(values != values, np.nan, values).tobytes())
     return
-  digest.update(column.str.len().to_numpy("<i4").tobytes())
-  digest.update("".join(column).encode())
+  lengths = pc.utf8_length(column).to_numpy()
+  digest.update(lengths.astype("<i4").tobytes())
+  for chunk in column.chunks:
+    digest.update(_joined(chunk))
+
+
+def _joined(chunk: pa.StringArray) -> bytes:
+  """All texts as one, without making each of them."""
+  _, offsets, text = chunk.buffers()
+  ends = np.frombuffer(offsets, np.int32)[chunk.offset :][: len(chunk) + 1]
+  return text[ends[0] : ends[-1]].to_pybytes() if text else b""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
+from echo_jax.data.index import as_text
 from echo_jax.data.schema import FIELDS, Record, unknown
 
 SHOWN = 5
@@ -97,7 +98,7 @@ def study_index(
   for name in index:
     if name not in FIELDS:
       continue
-    column, nothing = index[name], unknown(name)
+    column, nothing = as_text(index[[name]])[name], unknown(name)
     known = column.notna() if nothing != nothing else column != nothing
     groups = column.where(known).groupby(study)
     differ = groups.nunique() > 1

@@ -31,6 +31,7 @@ from echo_jax.data.clinical import (
   encode,
   number_columns,
 )
+from echo_jax.data.index import as_text
 from echo_jax.evaluation.predict import rows_of
 from echo_jax.evaluation.predictions import PredictionsWarning
 from echo_jax.targets import Target, layout, truths_of
@@ -98,7 +99,7 @@ def one_a_study(index: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
   """
   names = list(dict.fromkeys((*WHO, *columns)))
   # A value that one video of the study lacks is that of the others.
-  known = index[names].replace("", np.nan)
+  known = as_text(index[names]).replace("", np.nan)
   groups = known.groupby("study_id", sort=False)
   studies, differ = groups.first(), groups.nunique() > 1
   for name in studies:

@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Float
 from tqdm import tqdm
 
+from echo_jax.data.index import as_text
 from echo_jax.data.pipeline import arrays_of, item_ids
 from echo_jax.evaluation.predictions import check_predictions
 from echo_jax.objectives.outputs import Standardisation, predictions_of
@@ -125,7 +126,7 @@ def clip_rows(
   names = ("study_id", "patient_id", "site", "device", "view", "split")
   optional = ("sex", "age_years", "quality", "patient_known")
   about = index.set_index(key).loc[clips.video_id].reset_index()
-  about = about[[*names, *optional]].assign(
+  about = as_text(about[[*names, *optional]]).assign(
     level=level, item_id=clips.video_id, start_ms=clips.start_ms
   )
   return rows_of(about, clips.truth, clips.prediction, targets)

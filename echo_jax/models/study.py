@@ -59,6 +59,7 @@ class StudyEncoder(nn.Module):
     x = x + Codes(self.views, self.width, self.dtype, name="view")(view)
     mlp_width = round(self.width * self.mlp_ratio)
     x, features = apply_blocks(
+      self,
       x.astype(self.dtype),
       valid,
       depth=self.depth,

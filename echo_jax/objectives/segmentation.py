@@ -71,8 +71,8 @@ def mask_losses(
   pixels = (1, 2)
   entropy = optax.sigmoid_binary_cross_entropy(logits, truth).mean(pixels)
   both = (chance * truth).sum(pixels)
-  total = chance.sum(pixels) + truth.sum(pixels)
-  dice = (2 * both + SMOOTHING_PX) / (total + SMOOTHING_PX)
+  area = chance.sum(pixels) + truth.sum(pixels)
+  dice = (2 * both + SMOOTHING_PX) / (area + SMOOTHING_PX)
   count = jnp.maximum(known.sum() if total is None else total, 1)
   return (
     jnp.where(known, entropy, 0).sum() / count,

@@ -17,6 +17,7 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from echo_jax.planning.memory import out_of_memory
+from echo_jax.training.flops import PEAK_FLOPS_S
 
 TOPOLOGY = re.compile(r"(\w+):(\d+)x(\d+)(?:x(\d+))?")
 # Before libtpu is loaded: no instance to ask who we are, no lock on a chip,
@@ -58,10 +59,10 @@ class Chip:
 
 
 CHIPS = {
-  "v4": Chip(32, 275e12, 1200e9, 300e9, 3, "megacore"),
-  "v5e": Chip(16, 197e12, 819e9, 200e9, 2),
-  "v5p": Chip(95, 459e12, 2765e9, 600e9, 3),
-  "v6e": Chip(32, 918e12, 1600e9, 400e9, 2),
+  "v4": Chip(32, PEAK_FLOPS_S["TPU v4"], 1200e9, 300e9, 3, "megacore"),
+  "v5e": Chip(16, PEAK_FLOPS_S["TPU v5 lite"], 819e9, 200e9, 2),
+  "v5p": Chip(95, PEAK_FLOPS_S["TPU v5"], 2765e9, 600e9, 3),
+  "v6e": Chip(32, PEAK_FLOPS_S["TPU v6 lite"], 1600e9, 400e9, 2),
 }
 
 

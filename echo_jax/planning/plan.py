@@ -12,13 +12,14 @@ from tqdm import tqdm
 
 from echo_jax import experiment
 from echo_jax.experiment import Experiment
-from echo_jax.planning import chips, flops, layers
+from echo_jax.planning import chips, layers
 from echo_jax.planning.chips import Pod
 from echo_jax.planning.collectives import Traffic
 from echo_jax.planning.lowering import Shapes, batch_shapes, lowered_step
 from echo_jax.planning.memory import Memory
 from echo_jax.planning.program import Costs, Program, compile_program
 from echo_jax.planning.roofline import Roofline, make_roofline
+from echo_jax.training.flops import step_flops
 from echo_jax.training.sharding import MeshShape
 
 # Enough to see what a batch is; its rows are multiplied afterwards.
@@ -52,7 +53,7 @@ class Plan:
     mesh: chips along each axis.
     clips: global batch.
     memory: of a chip; where it does not fit, nothing below is known.
-    model_flops: of all chips together, see `flops`.
+    model_flops: of all chips together, see `training.flops`.
     costs: of a chip.
     by_layers: what shallow steps tell of the same, where layers are a loop;
       FLOPs and accessed bytes of `costs` are from there, and the rest must be
@@ -166,7 +167,10 @@ class Planner:
       costs = dataclasses.replace(
         costs, flops=found.flops, accessed_bytes=found.accessed_bytes
       )
-    count = flops.model_flops(self.built, self.rows(clips))
+    count = step_flops(
+      self.built.objective, experiment.state_shapes(self.built),
+      self.rows(clips),
+    )  # fmt: skip
     return Plan(
       mesh, clips, program.memory, count, costs, found,
       program.collectives, program.unknown_loops,

@@ -7,25 +7,35 @@ named validation metric are kept.
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
+from echo_jax import trees
 from echo_jax.training import processes
 from echo_jax.training.state import TrainState
+
+CHECKSUMS = "checksums"  # of the leaves of a saved state
 
 
 class SaveFailed(OSError):
   """A checkpoint could not be written; the message says where and why."""
+
+
+class OtherState(ValueError):
+  """A checkpoint is not of this model; the message says what differs."""
 
 
 class Checkpoints:
@@ -35,9 +45,16 @@ class Checkpoints:
     folder: where they lie; made if needed.
     metric: name of the validation metric that ranks them; lower is better.
     keep: how many of the newest stay beside the best.
+    mend: puts damaged checkpoints aside, as only the run itself may.
+
+  Raises:
+    ValueError: a damaged one, of which Orbax opens nothing, without `mend`.
   """
 
-  def __init__(self, folder: Path, metric: str = "loss", keep: int = 2):
+  def __init__(
+    self, folder: Path, metric: str = "loss", keep: int = 2,
+    mend: bool = False,
+  ):  # fmt: skip
     self._folder = folder.absolute()
     self._metric = metric
     policies = [
@@ -55,6 +72,14 @@ class Checkpoints:
       best_mode="min",
     )
     self._need = 0  # bytes of a state
+    self._damaged = _unreadable_metrics(self._folder)
+    if self._damaged and not mend:
+      step, error = self._damaged[0]
+      raise ValueError(
+        f"checkpoint {step} in {self._folder} is damaged ({error}); start the "
+        "run again, which puts it aside and uses the one before"
+      )
+    self._put_aside(self._damaged)
     self._manager = ocp.CheckpointManager(
       self._folder, options=options,
       item_handlers=ocp.StandardCheckpointHandler(),
@@ -72,7 +97,10 @@ class Checkpoints:
     what = ocp.args.StandardSave(state)
     self._need = _bytes_of(state)
     with self._failures():
-      if not self._manager.save(step, args=what, metrics=metrics):
+      if not self._manager.save(
+        step, args=what, metrics=metrics,
+        custom_metadata={CHECKSUMS: checksums(state)},
+      ):
         raise SaveFailed(f"{self._folder} already has step {step}")
 
   def check(self) -> None:
@@ -117,49 +145,91 @@ class Checkpoints:
     `like` may be shapes; those without a sharding go to the first device.
     """
     shapes = jax.tree.map(_place, like)
-    return self._manager.restore(
+    saved = self._manager.item_metadata(step)
+    if not jax.tree.leaves(saved):
+      raise ValueError("its list of arrays cannot be read")
+    _refuse_other(saved, shapes)
+    state = self._manager.restore(
       step, args=ocp.args.StandardRestore(shapes)
     )
+    self._verify(step, state)
+    return state
+
+  def _verify(self, step: int, state: Any) -> None:
+    """Raises ValueError where a leaf is not what was saved."""
+    about = self._manager.metadata(step).custom_metadata or {}
+    saved, found = about.get(CHECKSUMS, {}), checksums(state)
+    changed = [n for n in saved.keys() & found if saved[n] != found[n]]
+    if changed:
+      raise ValueError(
+        f"{len(changed)} arrays are not what was saved, such as {min(changed)}"
+      )
 
   def restore_newest(self, like: TrainState) -> TrainState:
     """The newest state that can be read, or `like` itself if there is none.
 
-    One that is damaged is named and put aside.
+    One that is damaged is named and put aside, once an older one was read.
 
     Raises:
+      OtherState: the newest is of another model.
       ValueError: there are checkpoints, but none can be read.
     """
     self._need = _bytes_of(like)
-    steps = sorted(self.steps(), reverse=True)
-    for step in steps:
+    damaged = []
+    for step in sorted(self.steps(), reverse=True):
       try:
-        return self.restore(step, like)
-      except (OSError, ValueError, KeyError) as error:
-        self._put_aside(step, error)
-    if steps:
+        state = self._read_twice(step, like)
+      except OtherState:
+        raise
+      except Exception as error:
+        # Orbax says so of arrays that it cannot read, with this very class.
+        known = isinstance(error, (OSError, ValueError, KeyError))
+        if not known and type(error) is not Exception:
+          raise
+        damaged.append((step, error))
+      else:
+        if damaged:
+          self._put_aside(damaged)
+          self._manager.reload()
+        return state
+    for step, error in damaged:
+      print(f"checkpoint {step}: {_first_line(error)}", file=sys.stderr)
+    if damaged or self._damaged:
       raise ValueError(
-        f"none of the checkpoints {steps} in {self._folder} can be read; see "
-        "the reasons above. Nothing was deleted: they are beside it"
+        f"no checkpoint in {self._folder} can be read any more; to start anew, "
+        "use another --workdir"
       )
     return like
 
-  def _put_aside(self, step: int, error: Exception) -> None:
-    """Moves a checkpoint out of the way, so that its step can be saved."""
-    aside = self._folder.with_name(f"{self._folder.name}_damaged") / str(step)
-    reason = str(error).strip().splitlines()[0][:300]
-    print(
-      f"checkpoint {step} in {self._folder} cannot be read ({reason}); the one "
-      f"before it is used, and it is kept as {aside}",
-      file=sys.stderr,
-    )
+  def _read_twice(self, step: int, like: TrainState) -> TrainState:
+    """Tries again where storage failed for a moment."""
+    try:
+      return self.restore(step, like)
+    except OSError:
+      return self.restore(step, like)
+
+  def _put_aside(self, damaged: Sequence[tuple[int, Exception]]) -> None:
+    """Moves damaged checkpoints away, says so, and leaves their steps free."""
+    if not damaged:
+      return
+    processes.wait_for_all("damage")  # all have looked
+    aside = self._folder.with_name(f"{self._folder.name}_damaged")
+    for step, error in damaged:
+      print(
+        f"checkpoint {step} in {self._folder} cannot be read "
+        f"({_first_line(error)}); it is kept in {aside}, and the one before it "
+        "is used",
+        file=sys.stderr,
+      )
 
     def move() -> None:
-      shutil.rmtree(aside, ignore_errors=True)
-      aside.parent.mkdir(exist_ok=True)
-      (self._folder / str(step)).rename(aside)
+      for step, _ in damaged:
+        # In a folder of its own: an earlier one of that step stays.
+        aside.mkdir(exist_ok=True)
+        free = Path(tempfile.mkdtemp(prefix=f"{step}_", dir=aside))
+        (self._folder / str(step)).rename(free / str(step))
 
-    processes.first_writes(f"put aside {step}", move)
-    self._manager.reload()
+    processes.first_writes(move)
 
   def restore_tree(self, step: int) -> dict[str, Any]:
     """A saved state as nested dicts of NumPy arrays, whatever the model."""
@@ -168,6 +238,7 @@ class Checkpoints:
       lambda leaf: _place(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)), saved
     )
     tree = self._manager.restore(step, args=ocp.args.StandardRestore(shapes))
+    self._verify(step, tree)
     return jax.tree.map(np.asarray, tree)
 
   def __enter__(self) -> "Checkpoints":
@@ -189,6 +260,67 @@ class Checkpoints:
 def saved_steps(folder: Path) -> list[int]:
   """Steps of the whole checkpoints of a run, without opening them."""
   return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip() or repr(error)).splitlines()[0][:300]
+
+
+def _refuse_other(saved: Any, like: Any) -> None:
+  """Raises OtherState where names, shapes or kinds of numbers differ."""
+  found, wanted = (
+    {
+      name: (tuple(leaf.shape), str(leaf.dtype))
+      for name, leaf in trees.named_leaves(tree).items()
+    }
+    for tree in (saved, like)
+  )
+  for name in {**wanted, **found}:
+    if found.get(name) != wanted.get(name):
+      raise OtherState(
+        f"the checkpoint is of another model or optimiser: {name} is "
+        f"{found.get(name, 'absent')} there and {wanted.get(name, 'absent')} "
+        "here; use another --workdir, or the code and settings it began with"
+      )
+
+
+def _unreadable_metrics(folder: Path) -> list[tuple[int, ValueError]]:
+  """Steps whose metrics are damaged: Orbax opens no folder that has one."""
+  found = []
+  for step in saved_steps(folder):
+    path = folder / str(step) / "metrics" / "metrics"
+    try:
+      if path.exists():
+        json.loads(path.read_bytes())
+    except ValueError as error:
+      found.append((step, error))
+  return found
+
+
+def checksums(state: Any) -> dict[str, int]:
+  """One number a leaf, the same on whatever devices it lies."""
+  leaves = trees.named_leaves(state)
+  return {name: int(_checksum(leaf)) for name, leaf in leaves.items()}
+
+
+@jax.jit
+def _checksum(leaf: jax.Array) -> jax.Array:
+  """Sum of the leaf's words, each times an odd number of its place.
+
+  Whole numbers add up to the same in any order, and a change of one word
+  changes the sum.
+  """
+  if jnp.issubdtype(leaf.dtype, jnp.floating):
+    bits = jnp.dtype(f"uint{8 * leaf.dtype.itemsize}")
+    leaf = jax.lax.bitcast_convert_type(leaf, bits)
+  # Not flattened, which would gather a leaf that lies on several devices.
+  place, stride = jnp.zeros(leaf.shape, jnp.uint32), 1
+  for axis in reversed(range(leaf.ndim)):
+    along = jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
+    place = place + jnp.uint32(stride % 2**32) * along
+    stride *= leaf.shape[axis]
+  words = leaf.astype(jnp.uint32)
+  return (words * (2 * place + 1)).sum(dtype=jnp.uint32)
 
 
 def _bytes_of(state: Any) -> int:

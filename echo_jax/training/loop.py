@@ -12,8 +12,9 @@ import jax
 from jax.experimental import multihost_utils
 
 from echo_jax.data.pipeline import arrays_of, item_ids
-from echo_jax.training import processes, sharding
+from echo_jax.training import processes
 from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.speed import UNTRACED, Watch, Watching
 from echo_jax.training.state import TrainState
 from echo_jax.training.step import TrainStep
 from echo_jax.training.writers import Writers, open_writers
@@ -60,6 +61,8 @@ def fit(
   metric: str = "loss",
   tensorboard: bool = False,
   progress: bool = True,
+  watching: Watching = UNTRACED,
+  place: Callable[[Mapping[str, Any]], Any] = arrays_of,
 ) -> TrainState:
   """Trains from the newest checkpoint in `workdir`, or from `state`.
 
@@ -68,10 +71,12 @@ def fit(
       Both say on which devices it lies.
     train_step: (state, batch arrays) -> (state, metrics).
     batches: from a step number to the batches from there on.
-    workdir: gets `checkpoints/` and `log.jsonl`.
+    workdir: gets `checkpoints/`, `log.jsonl` and `speed.jsonl`.
     pace: length of the run and intervals.
     validate: numbers of the validation split; holds `metric`.
     metric: which of them ranks checkpoints; lower is better.
+    watching: what to time and trace.
+    place: a batch -> arrays on the devices that the state lies on.
 
   Raises:
     Diverged: a loss is not finite; nothing of that stretch was saved.
@@ -80,23 +85,28 @@ def fit(
   """
   with (
     StopSignal() as stop,  # around the last save: a second one may come then
-    Checkpoints(workdir / "checkpoints", metric, pace.keep) as checkpoints,
+    Checkpoints(
+      workdir / "checkpoints", metric, pace.keep, mend=True
+    ) as checkpoints,
   ):
     # ---- restore
     state = checkpoints.restore_newest(state)
-    first, mesh = int(state.step), sharding.mesh_of(state.params)
+    first = int(state.step)
     with (
       open_writers(
         workdir, first, pace.steps, tensorboard=tensorboard, progress=progress
       ) as writers,
       processes.name_the_lost(),
+      Watch(workdir, watching) as watch,
     ):
       pending = Pending(writers)
       for step, batch in zip(
-        range(first + 1, pace.steps + 1), batches(first), strict=False
-      ):
+        range(first + 1, pace.steps + 1), watch.timed(batches(first)),
+        strict=False,
+      ):  # fmt: skip
         # ---- step
-        rows = sharding.own_rows(arrays_of(batch), mesh)
+        rows = place(batch)
+        watch.step(step, state, rows)
         state, metrics = train_step(state, rows)
         pending.add(step, clip_names(batch), metrics)
         stopping = stop.at(step)  # once a step: it may come while we save
@@ -104,6 +114,7 @@ def fit(
         # ---- log
         if last or step % pace.log_every == 0:
           pending.flush()
+          watch.lap(step)
           checkpoints.check()
         # ---- evaluate
         scores = None
@@ -120,6 +131,7 @@ def fit(
         if last or scores is not None or step % pace.save_every == 0:
           pending.flush()
           checkpoints.save(state, scores)
+          watch.restart()
         if stopping:
           print(f"asked to stop at step {step} of {pace.steps}: saving it")
           raise Stopped

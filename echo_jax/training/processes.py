@@ -6,20 +6,26 @@ process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
-ADDRESS = "JAX_COORDINATOR_ADDRESS"
-NUMBERS = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+VARIABLES = (
+  "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+)  # fmt: skip
 HEARTBEAT_S = 20  # a process that is silent for so long counts as lost
-_LOST = re.compile("gloo|nccl|unavailable|connection|heartbeat", re.IGNORECASE)
+SHOWN = 2000  # bytes of a value in a message
+# How the runtime begins what it says of a computation over several processes.
+_LOST = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED):")
 
 
 class ProcessLost(RuntimeError):
@@ -36,20 +42,24 @@ def join_others(environment: Mapping[str, str] = os.environ) -> None:
   """
   if jax.distributed.is_initialized():
     return
-  if environment.get(ADDRESS):
-    missing = [name for name in NUMBERS if not environment.get(name)]
+  given = [name for name in VARIABLES if environment.get(name)]
+  if given:
+    missing = [name for name in VARIABLES if name not in given]
     if missing:
       raise ValueError(
-        f"{ADDRESS} is set, so this is one of several processes, but "
-        f"{' and '.join(missing)} is not; set all three on every host"
+        f"{' and '.join(given)} say that this is one of several processes, but "
+        f"{' and '.join(missing)} is missing; set all three on every host"
       )
-    count, number = (int(environment[name]) for name in NUMBERS)
+    address, count, number = (environment[name] for name in VARIABLES)
     jax.distributed.initialize(
-      environment[ADDRESS], count, number,
-      heartbeat_timeout_seconds=HEARTBEAT_S,
-    )  # fmt: skip
+      address, int(count), int(number), heartbeat_timeout_seconds=HEARTBEAT_S
+    )
   elif in_a_cluster(environment):
     jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+  elif _has_chips():
+    # A TPU machine knows from its metadata whether it is one of several.
+    with contextlib.suppress(ValueError):  # it is not
+      jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
 
 
 def in_a_cluster(environment: Mapping[str, str]) -> bool:
@@ -58,12 +68,13 @@ def in_a_cluster(environment: Mapping[str, str]) -> bool:
     if int(environment.get(name) or 1) > 1:
       return True
   hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
-  if "," in hosts or environment.get("MEGASCALE_COORDINATOR_ADDRESS"):
-    return True
-  # A TPU virtual machine of a pod learns of the others from its metadata.
+  return "," in hosts or bool(environment.get("MEGASCALE_COORDINATOR_ADDRESS"))
+
+
+def _has_chips() -> bool:
   chips = ("/dev/accel0", "/dev/vfio/0")
-  has_chips = any(Path(chip).exists() for chip in chips)
-  return has_chips and importlib.util.find_spec("libtpu") is not None
+  there = any(Path(chip).exists() for chip in chips)
+  return there and importlib.util.find_spec("libtpu") is not None
 
 
 def is_first() -> bool:
@@ -77,11 +88,69 @@ def wait_for_all(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
-def first_writes(name: str, write: Callable[[], None]) -> None:
-  """The first process writes; the others go on when it has."""
+def first_writes(write: Callable[[], None]) -> None:
+  """The first process writes; the others go on when it has.
+
+  Raises:
+    RuntimeError: in the others, if it could not; it raises its own error.
+  """
+  failure = None
   if is_first():
-    write()
-  wait_for_all(name)
+    try:
+      write()
+    except Exception as error:  # raised below, once the others know of it
+      failure = error
+  if jax.process_count() > 1:
+    said = _texts("" if failure is None else repr(failure))[0]
+    if said and failure is None:
+      raise RuntimeError(f"process 0 could not write: {said}")
+  if failure is not None:
+    raise failure
+
+
+def _texts(mine: str) -> list[str]:
+  """The beginning of a text of every process, in their order."""
+  padded = mine.encode()[:SHOWN].ljust(SHOWN)
+  each = multihost_utils.process_allgather(np.frombuffer(padded, np.uint8))
+  return [bytes(one).decode(errors="replace").strip() for one in each]
+
+
+@contextlib.contextmanager
+def end_at_once() -> Iterator[None]:
+  """Where one of several processes fails, it ends without waiting for others.
+
+  They would wait for it, and it for them, in JAX's farewell; so they see that
+  it is silent, and end too.
+  """
+  try:
+    yield
+  except Exception as error:
+    if jax.process_count() == 1:
+      raise
+    traceback.print_exc()
+    print(
+      f"process {jax.process_index()} of {jax.process_count()} failed: {error}",
+      file=sys.stderr, flush=True,
+    )  # fmt: skip
+    os._exit(1)
+
+
+def refuse_unequal(name: str, value: str) -> None:
+  """Every process gives its own value; they must be the same.
+
+  Raises:
+    ValueError: on every process; says which process has what.
+  """
+  if jax.process_count() == 1:
+    return
+  digests = _texts(hashlib.sha256(value.encode()).hexdigest())
+  texts = _texts(value)
+  for number, digest in enumerate(digests):
+    if digest != digests[0]:
+      raise ValueError(
+        f"processes 0 and {number} differ in their {name}: {texts[0]} and "
+        f"{texts[number]}; give the same on every host"
+      )
 
 
 @contextlib.contextmanager

@@ -33,8 +33,8 @@ RULES = (
   (r"slice_mixer/kernel$", P("fsdp", "model")),
   (r"(attention/(query|value)|mlp/expand)/bias$", P("model")),
   (r"(^|/)(kernel|gate|value)$", P("fsdp", None)),
-  (r"(^|/)(bias|scale|mean|var|count|step|code|query|log_variance)$", P()),
-  (r"(token|missing|category)s?(_\d+)?$", P()),
+  (r"(^|/)(bias|scale|mean|var|count|step|query|score|weight|missing)$", P()),
+  (r"(^|/)(code(_\w+)?|nothing|bottleneck|log_variance|\w*token)$", P()),
 )
 
 
@@ -177,47 +177,55 @@ def split_rows(tree: Any) -> Any:
   )
 
 
-def rows_here(mesh: Mesh | None, batch_size: int) -> tuple[int, int]:
-  """(number, count): which of `count` equal pieces of a batch is read here.
+def rows_here(
+  mesh: Mesh | None, batch_size: int, accumulate: int = 1
+) -> tuple[int, ...]:
+  """Positions of the rows of a batch that this process reads, ascending.
 
-  Processes that share rows, as along `model`, read the same piece.
+  They need not be in one piece: a mesh follows the wires between chips, not the
+  numbers of hosts.  Processes that share rows, as along `model`, all read them.
 
   Raises:
-    ValueError: the batch does not divide over the mesh, or the rows of this
-      process are not in one piece.
+    ValueError: the batch, or a part of it, does not divide over the mesh.
   """
-  if mesh is None:
-    return 0, 1
-  pieces = mesh.shape["data"] * mesh.shape["fsdp"]
-  if batch_size % pieces:
+  pieces = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+  if batch_size % (pieces * accumulate):
     raise ValueError(
-      f"run.batch_size is {batch_size} and does not divide over data x fsdp = "
-      f"{pieces} devices; use a multiple of {pieces}"
+      f"run.batch_size is {batch_size} and does not divide into "
+      f"compute.accumulate {accumulate} parts over data x fsdp = {pieces} "
+      f"devices; use a multiple of {pieces * accumulate}"
     )
-  where = NamedSharding(mesh, ROWS).addressable_devices_indices_map(
+  if mesh is None:
+    return tuple(range(batch_size))
+  places = NamedSharding(mesh, ROWS).addressable_devices_indices_map(
     (batch_size,)
   )
-  bounds = sorted({rows.indices(batch_size)[:2] for rows, in where.values()})
-  first, last = bounds[0][0], bounds[-1][1]
-  size = last - first
-  if sum(b - a for a, b in bounds) != size or first % size:
-    raise ValueError(
-      f"process {jax.process_index()} holds rows {bounds} of a batch; order "
-      "the devices so that they are in one piece"
-    )
-  return first // size, batch_size // size
+  here = {
+    row for (rows,) in places.values()
+    for row in range(*rows.indices(batch_size))
+  }  # fmt: skip
+  return tuple(sorted(here))
 
 
-def own_rows(batch: Mapping[str, np.ndarray], mesh: Mesh | None) -> Any:
-  """Global arrays of the rows that each process has read."""
+def own_rows(
+  batch: Mapping[str, np.ndarray], mesh: Mesh | None, rows: tuple[int, ...],
+  batch_size: int,
+) -> Any:  # fmt: skip
+  """Global arrays of a batch, of which each process has read its own rows."""
   if mesh is None:
     return batch
-  return {
-    name: jax.make_array_from_process_local_data(
-      NamedSharding(mesh, ROWS), array
+  sharding = NamedSharding(mesh, ROWS)
+
+  def place(array: np.ndarray) -> jax.Array:
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+      wanted = range(*index[0].indices(batch_size))
+      return array[np.searchsorted(rows, wanted)]
+
+    return jax.make_array_from_callback(
+      (batch_size, *array.shape[1:]), sharding, part
     )
-    for name, array in batch.items()
-  }
+
+  return {name: place(array) for name, array in batch.items()}
 
 
 def all_rows(batch: Mapping[str, np.ndarray], mesh: Mesh | None) -> Any:

@@ -113,8 +113,8 @@ def test_a_mixture_is_resumed_at_the_exact_batch(first_step):
 def test_pieces_of_three_processes_join_to_the_batch():
   (whole,) = take(mixture(), 1, batch_size=30, first_step=20)
   parts = [
-    take(mixture(), 1, batch_size=30, first_step=20, process=(i, 3))[0]
-    for i in range(3)
+    take(mixture(), 1, batch_size=30, first_step=20, rows=range(i, i + 10))[0]
+    for i in (0, 10, 20)
   ]
   for name in ("video_id", "cohort_name"):
     assert sum((part[name] for part in parts), []) == whole[name]

@@ -81,17 +81,22 @@ def whole(source):
 
 
 @pytest.mark.parametrize("processes", [1, 3, 64])
-def test_pieces_of_the_processes_join_to_the_batch(source, whole, processes):
+@pytest.mark.parametrize("scattered", [False, True])
+def test_rows_of_the_processes_make_up_the_batch(
+  source, whole, processes, scattered
+):
+  each = np.arange(192).reshape(processes, -1)
+  if scattered:  # as chips of a pod lie
+    each = np.arange(192).reshape(-1, processes).T
   parts = [
-    take(source, 2, batch_size=192, process=(i, processes))
-    for i in range(processes)
+    take(source, 2, batch_size=192, rows=rows.tolist()) for rows in each
   ]
   for step, batch in enumerate(whole):
-    joined = [name for part in parts for name in part[step]["video_id"]]
-    assert joined == batch["video_id"]
-    for name, value in arrays_of(batch).items():
-      pieces = [part[step][name] for part in parts]
-      np.testing.assert_array_equal(np.concatenate(pieces), value, name)
+    for rows, part in zip(each, parts, strict=True):
+      names = [batch["video_id"][row] for row in rows]
+      assert part[step]["video_id"] == names
+      for name, value in arrays_of(batch).items():
+        np.testing.assert_array_equal(part[step][name], value[rows], name)
 
 
 def test_every_record_comes_once_an_epoch_over_the_ends_of_batches(

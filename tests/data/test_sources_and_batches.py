@@ -94,7 +94,8 @@ def test_processes_give_the_rows_of_the_global_batch(processes):
   whole = take(source, 3, batch_size=6, first_step=4)
   for i in range(processes):
     part = take(
-      source, 3, batch_size=6, first_step=4, process=(i, processes)
+      source, 3, batch_size=6, first_step=4,
+      rows=range(i * 6 // processes, (i + 1) * 6 // processes),
     )
     for mine, all_rows in zip(part, whole, strict=True):
       for name, value in arrays_of(mine).items():
@@ -103,8 +104,8 @@ def test_processes_give_the_rows_of_the_global_batch(processes):
 
 
 def test_wrong_batches_are_refused():
-  with pytest.raises(ValueError, match="batch 3 does not divide by 2"):
-    take(make_source(), 1, process=(0, 2))
+  with pytest.raises(ValueError, match="are not of a batch of 3"):
+    take(make_source(), 1, rows=(0, 99))
   with pytest.raises(ValueError, match="no videos to train on"):
     take(Source(), 1)
 

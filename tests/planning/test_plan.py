@@ -16,7 +16,6 @@ from echo_jax.commands.plan import make_data
 from echo_jax.experiment import state_shapes, train_step_of
 from echo_jax.planning import chips
 from echo_jax.planning.collectives import Traffic
-from echo_jax.planning.flops import model_flops
 from echo_jax.planning.layers import costs_by_layers, layer_compiles
 from echo_jax.planning.lowering import batch_shapes, check_batch
 from echo_jax.planning.memory import Memory
@@ -24,6 +23,7 @@ from echo_jax.planning.plan import Subject
 from echo_jax.planning.program import Costs, compile_program
 from echo_jax.planning.roofline import make_roofline
 from echo_jax.planning.search import largest_fitting, meshes
+from echo_jax.training.flops import step_flops
 from echo_jax.training.sharding import AXES, MeshShape
 
 NAME = "experiments.mae_pretrain"
@@ -70,7 +70,7 @@ def wide(data):
 
 def test_model_flops_are_the_formula_and_near_what_xla_counts(wide):
   rows = batch_shapes(wide, 4)
-  counted = model_flops(wide, rows)
+  counted = step_flops(wide.objective, state_shapes(wide), rows)
   assert counted == 3 * forward_flops(4, 16, 256, 2, 192)
   lowered = train_step_of(wide).lower(state_shapes(wide), rows)
   # More: softmax, norms, AdamW.  Less: the pixels need no gradient.

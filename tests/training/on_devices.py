@@ -83,7 +83,8 @@ def train(name, shape, execution, accumulate=1, dtype=np.float32):
   state = sharding.lay_out(begin(optimizer), mesh)
   losses = []
   for number in range(STEPS):
-    rows = sharding.own_rows(batch_of(number), mesh)
+    here = sharding.rows_here(mesh, ROWS, accumulate)
+    rows = sharding.own_rows(batch_of(number), mesh, here, ROWS)
     state, metrics = step(state, rows)
     losses.append({name: float(value) for name, value in metrics.items()})
   wanted = state if mesh is None else sharding.state_shardings(state, mesh)

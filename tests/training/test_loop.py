@@ -18,7 +18,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from echo_jax.objectives.objective import Aux
-from echo_jax.training.checkpoint import Checkpoints, SaveFailed
+from echo_jax.training.checkpoint import Checkpoints, SaveFailed, checksums
 from echo_jax.training.loop import Diverged, Pace, Stopped, fit
 from echo_jax.training.state import start_state
 from echo_jax.training.step import evaluated_params, make_train_step
@@ -375,6 +375,112 @@ def test_an_unfinished_checkpoint_is_not_taken_for_a_whole_one(tmp_path):
   assert newest(tmp_path) == 4
   state = train(tmp_path, Pace(8, 4, 4, 4))
   assert int(state.step) == 8
+
+
+def flip(path):
+  """Changes one bit in the middle of a file."""
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def halve(path):
+  os.truncate(path, path.stat().st_size // 2)
+
+
+def largest(folder):
+  files = folder.rglob("ocdbt.process_0/d/*")
+  return max(files, key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+  ("find", "harm", "says"),
+  [
+    (largest, flip, "1 arrays are not what was saved, such as"),
+    (largest, halve, "error while reading array"),
+    (lambda step: step / "default" / "manifest.ocdbt", halve, "DATA_LOSS"),
+    (lambda step: step / "default" / "_METADATA", os.remove, "list of arrays"),
+    (lambda step: step / "metrics" / "metrics", halve, "line 1 column"),
+  ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+  tmp_path, capsys, find, harm, says
+):
+  broken, whole = tmp_path / "broken", tmp_path / "whole"
+  train(broken, Pace(8, 4, 4, 4), state=uneven_state())
+  harm(find(broken / "checkpoints" / "8"))
+  capsys.readouterr()
+  ended = train(broken, Pace(12, 4, 4, 4), state=uneven_state())
+  told = capsys.readouterr().err
+  assert "checkpoint 8 in" in told and says in told
+  assert len(list((broken / "checkpoints_damaged").glob("8_*/8"))) == 1
+  unbroken = train(whole, Pace(12, 4, 4, 4), state=uneven_state())
+  jax.tree.map(np.testing.assert_array_equal, ended, unbroken)
+  logs = [(run / "log.jsonl").read_text() for run in (broken, whole)]
+  assert logs[0] == logs[1]
+
+
+def uneven_state():
+  """Values that do not compress away."""
+  values = np.random.default_rng(0).normal(size=2000).astype(np.float32)
+  return start_state({"params": {"w": jnp.asarray(values)}}, RATE, average=True)
+
+
+def test_if_no_checkpoint_can_be_read_nothing_starts_anew(tmp_path):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  flip(largest(tmp_path / "checkpoints" / "4"))
+  with pytest.raises(ValueError, match="no checkpoint in .* can be read"):
+    train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+
+
+def test_a_lone_checkpoint_with_damaged_metrics_starts_nothing_anew(tmp_path):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  halve(tmp_path / "checkpoints" / "4" / "metrics" / "metrics")
+  with pytest.raises(ValueError, match="checkpoint 4 .* is damaged"):
+    Checkpoints(tmp_path / "checkpoints")  # to read only
+  assert (tmp_path / "checkpoints" / "4").exists()
+  with pytest.raises(ValueError, match="no checkpoint in .* can be read"):
+    train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_left_alone(tmp_path):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  for other, says in (
+    (new_state(True, size=7), r"params/w is \(\(2000,\), 'float32'\) there"),
+    (new_state(False, size=2000), "aux/average/w is .* there and absent here"),
+  ):
+    with pytest.raises(ValueError, match=says):
+      train(tmp_path, Pace(8, 4, 4, 4), state=other)
+  assert (tmp_path / "checkpoints" / "4").exists()
+  assert not (tmp_path / "checkpoints_damaged").exists()
+
+
+def test_storage_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  real, calls = Checkpoints.restore, []
+
+  def shaky(self, step, like):
+    calls.append(step)
+    if len(calls) == 1:
+      raise OSError(5, "Input/output error")
+    return real(self, step, like)
+
+  monkeypatch.setattr(Checkpoints, "restore", shaky)
+  train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+  assert calls == [4, 4]
+  assert not (tmp_path / "checkpoints_damaged").exists()
+
+
+def test_checksums_by_hand():
+  tree = {
+    "a": jnp.asarray([1, 2, 3], jnp.int32),
+    "b": jnp.asarray([[1.0], [2.0]], jnp.float32),
+    "c": jnp.asarray([True, False]),
+  }
+  one, two = 0x3F800000, 0x40000000
+  assert checksums(tree) == {
+    "a": 1 + 3 * 2 + 5 * 3, "b": (one + 3 * two) % 2**32, "c": 1
+  }  # fmt: skip
 
 
 def test_log_is_cut_to_the_step_and_to_whole_lines(tmp_path):

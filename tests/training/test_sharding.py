@@ -160,7 +160,9 @@ def test_a_mesh_uses_all_devices(shape, devices):
 def test_one_device_needs_no_mesh():
   assert MeshShape().over(8) == MeshShape(8, 1, 1)
   assert sharding.make_mesh(MeshShape(), jax.devices()[:1]) is None
-  assert sharding.rows_here(None, 7) == (0, 1)
+  assert sharding.rows_here(None, 3) == (0, 1, 2)
+  with pytest.raises(ValueError, match="batch_size is 6 .*accumulate 4"):
+    sharding.rows_here(None, 6, 4)
 
 
 def additive(params, aux, batch, totals, train):

@@ -1,4 +1,4 @@
-"""FLOPs of a model, as model FLOPs utilisation (MFU) counts them.
+"""Floating point operations of a model, and what devices can do of them.
 
 Matrix products and convolutions only, two FLOPs a multiplication with its
 addition; the backward pass is taken as twice the forward one, and nothing is
@@ -17,24 +17,39 @@ from typing import Any
 
 import jax
 
-from echo_jax.experiment import Experiment, state_shapes
-from echo_jax.planning.lowering import Shapes
+from echo_jax.objectives.objective import Objective
+from echo_jax.training.state import TrainState
+
+# Dense bfloat16 products a second, by the name that JAX gives a device.  TPU:
+# docs.cloud.google.com/tpu/docs; NVIDIA: the data sheets of A100 and H100.
+PEAK_FLOPS_S = {
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5": 459e12,
+  "TPU v6 lite": 918e12,
+  "NVIDIA A100-SXM4-40GB": 312e12,
+  "NVIDIA A100-SXM4-80GB": 312e12,
+  "NVIDIA H100 80GB HBM3": 989e12,
+}
 
 
-def model_flops(experiment: Experiment, rows: Shapes) -> int:
-  """FLOPs of one training step on a batch of those shapes, of all chips.
+def peak_flops_s(devices: list) -> float | None:
+  """What all these devices can do a second; None if one is not known."""
+  each = [PEAK_FLOPS_S.get(device.device_kind) for device in devices]
+  return None if None in each else sum(each)
+
+
+def step_flops(objective: Objective, state: TrainState, rows: Any) -> int:
+  """FLOPs of one training step on a batch, or on shapes of one.
 
   Three times the forward pass, also of weights that are held fixed.
 
   Raises:
     ValueError: matrix products in a loop of unknown length.
   """
-  state = state_shapes(experiment)
   key = jax.eval_shape(lambda: jax.random.key(0))
   forward = jax.make_jaxpr(
-    lambda params, aux, batch, key: experiment.objective(
-      params, aux, batch, key, True
-    )[0]
+    lambda params, aux, batch, key: objective(params, aux, batch, key, True)[0]
   )(state.params, state.aux, rows, key)
   return 3 * matmul_flops(forward.jaxpr)
 

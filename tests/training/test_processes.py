@@ -1,0 +1,140 @@
+"""Two real processes on this machine train as one; one killed stops both."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from echo_jax import trees
+from echo_jax.training import processes
+from echo_jax.training.checkpoint import Checkpoints, saved_steps
+from echo_jax.training.writers import read_log
+
+STEPS = 12
+ADDRESS = "JAX_COORDINATOR_ADDRESS"
+
+
+def command(workdir, data_dir):
+  settings = (
+    f"data.dir={data_dir}", f"run.steps={STEPS}", "run.save_every=3",
+    "run.validate_every=6", "run.log_every=1",
+  )  # fmt: skip
+  return [
+    sys.executable, "-m", "echo_jax", "train", "experiments.mae_pretrain",
+    "--tiny", "--workdir", str(workdir),
+    *(f"--config={setting}" for setting in settings),
+  ]  # fmt: skip
+
+
+def free_port():
+  with socket.socket() as listening:
+    listening.bind(("127.0.0.1", 0))
+    return listening.getsockname()[1]
+
+
+def start_both(words, logs):
+  """Two processes of one run, their words in files."""
+  address = f"127.0.0.1:{free_port()}"
+  running = []
+  for number in range(2):
+    environment = os.environ | {
+      ADDRESS: address,
+      "JAX_NUM_PROCESSES": "2",
+      "JAX_PROCESS_ID": str(number),
+    }
+    with (logs / f"{number}.txt").open("w") as said:
+      running.append(
+        subprocess.Popen(words, env=environment, stdout=said, stderr=said)
+      )
+  return running
+
+
+@pytest.fixture(scope="module")
+def ended(data_dir, tmp_path_factory):
+  """A run of one process; one of two that was killed, and then ended."""
+  folder = tmp_path_factory.mktemp("processes")
+  subprocess.run(command(folder / "one", data_dir), check=True)
+  words = command(folder / "two", data_dir)
+  first, second = start_both(words, folder)
+  while not saved_steps(folder / "two" / "checkpoints"):
+    assert first.poll() is None, (folder / "0.txt").read_text()
+    time.sleep(0.05)
+  second.send_signal(signal.SIGKILL)
+  killed = time.monotonic()
+  code = first.wait(timeout=120)
+  waited_s = time.monotonic() - killed
+  said, step = (folder / "0.txt").read_text(), killed_at(folder / "two")
+  again = start_both(words, folder)
+  assert [one.wait(timeout=300) for one in again] == [0, 0], (
+    (folder / "0.txt").read_text() + (folder / "1.txt").read_text()
+  )
+  return folder, code, waited_s, said, step
+
+
+def killed_at(workdir):
+  return max(saved_steps(workdir / "checkpoints"))
+
+
+def test_when_one_is_killed_the_other_ends_and_names_it(ended):
+  _, code, waited_s, said, step = ended
+  assert code != 0
+  assert waited_s < 60
+  # The runtime's own words, or ours where the computation failed first.
+  assert "Task 1 heartbeat" in said or "process 1 of 2 is gone" in said or (
+    "unhealthy (stopped sending heartbeats):\n1\n" in said
+  )
+  assert 0 < step < STEPS
+
+
+def test_two_processes_end_as_one(ended):
+  folder, _, _, _, _ = ended
+  logs = [read_log(folder / name / "log.jsonl") for name in ("one", "two")]
+  assert len(logs[0]) == STEPS + 2
+  for one, two in zip(*logs, strict=True):
+    assert (one.pop("part"), one["step"]) == (two.pop("part"), two["step"])
+    assert two == pytest.approx(one, rel=1e-6)
+  one, two = (
+    trees.named_leaves(restored(folder / name)) for name in ("one", "two")
+  )
+  for name, leaf in one.items():
+    np.testing.assert_allclose(two[name], leaf, atol=1e-5, err_msg=name)
+
+
+def restored(workdir):
+  """Saved by two processes, read by one."""
+  with Checkpoints(workdir / "checkpoints") as checkpoints:
+    return checkpoints.restore_tree(STEPS)["params"]
+
+
+def test_only_the_first_writes(ended):
+  folder, _, _, _, _ = ended
+  assert "step/s" in (folder / "0.txt").read_text()
+  assert "step/s" not in (folder / "1.txt").read_text()
+
+
+def test_an_environment_that_says_half_is_refused():
+  with pytest.raises(ValueError, match="NUM_PROCESSES and JAX_PROCESS_ID is"):
+    processes.join_others({ADDRESS: "10.0.0.1:1234"})
+  with pytest.raises(ValueError, match="ADDRESS is missing"):
+    processes.join_others({"JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "1"})
+
+
+@pytest.mark.parametrize(
+  ("environment", "several"),
+  [
+    ({}, False),
+    ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+    ({"SLURM_STEP_NUM_TASKS": "8"}, True),
+    ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+    ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+    ({"TPU_WORKER_HOSTNAMES": "host-0,host-1"}, True),
+    ({"MEGASCALE_COORDINATOR_ADDRESS": "10.0.0.1"}, True),
+  ],
+)
+def test_clusters_are_known_by_their_environment(environment, several):
+  assert processes.in_a_cluster(environment) is several
