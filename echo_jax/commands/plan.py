@@ -18,13 +18,17 @@ import json
 import math
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import jax
 from tqdm import tqdm
 
 from data_builders import synthetic_echo
+from echo_jax.cli import UserError
 from echo_jax.data.build import build
 from echo_jax.planning import chips
 from echo_jax.planning.chips import Pod
@@ -79,17 +83,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Compiles and prints; 1 where nothing fits."""
+  """Compiles and prints; 1 where nothing fits.
+
+  Raises:
+    UserError: the compiler crashed.
+  """
   for name in ("batch_per_chip", "most", "clips", "epochs"):
     if getattr(args, name) is not None and getattr(args, name) < 1:
       raise ValueError(f"--{name.replace('_', '-')} is not 1 or more")
-  jax.config.update("jax_platforms", "cpu")  # leaves a real TPU alone
-  pod = chips.open_pod(args.topology)
+  chips.read_topology(args.topology)
   with (
     tempfile.TemporaryDirectory(prefix="echo-jax-plan-") as folder,
-    tqdm(unit=" compiled", file=sys.stderr) as bar,
+    ProcessPoolExecutor(1, mp_context=get_context("spawn")) as compiler,
   ):
-    made = make_data(Path(folder)) if args.made_data else []
+    try:
+      said, fits = compiler.submit(make_plan, args, Path(folder)).result()
+    except BrokenProcessPool as error:
+      raise UserError(
+        "the compiler crashed on this step (libtpu "
+        f"{chips.compiler_version()}), which says nothing of whether it fits; "
+        "another mesh, batch or compute.remat may compile"
+      ) from error
+  print(said)
+  return 0 if fits else 1
+
+
+def make_plan(args: argparse.Namespace, folder: Path) -> tuple[str, bool]:
+  """What to print, and whether anything fits; in a process of its own.
+
+  A fault of the compiler ends the process that it runs in.  `folder` is for
+  made data.
+  """
+  jax.config.update("jax_platforms", "cpu")  # leaves a real TPU alone
+  pod = chips.open_pod(args.topology)
+  with tqdm(unit=" compiled", file=sys.stderr) as bar:
+    made = make_data(folder) if args.made_data else []
     subject = Subject(args.experiment, (*args.config, *made), args.tiny)
     planner = Planner(subject, pod, bar)
     if not args.search:
@@ -97,10 +125,10 @@ def run(args: argparse.Namespace) -> int:
     plans = _plans(args, planner)
   chosen = best(plans) or plans[0]
   if args.json:
-    print(json.dumps(_as_json(args, pod, plans, chosen), indent=2))
+    said = json.dumps(_as_json(args, pod, plans, chosen), indent=2)
   else:
-    print(as_text(pod, plans, chosen, args.clips, args.epochs))
-  return 0 if chosen.memory.fits else 1
+    said = as_text(pod, plans, chosen, args.clips, args.epochs)
+  return said, chosen.memory.fits
 
 
 def make_data(folder: Path) -> list[str]:

@@ -79,14 +79,11 @@ class Pod:
     return len(self.devices)
 
 
-def open_pod(name: str) -> Pod:
-  """The pod of a topology's name, as in v5e:16x16 or v5p:4x4x4.
-
-  Loads libtpu, under an environment that lets it run without a TPU and beside
-  other processes that have it loaded.
+def read_topology(name: str) -> tuple[Chip, list[int]]:
+  """Chip and sides of a topology's name, as in v5e:16x16 or v5p:4x4x4.
 
   Raises:
-    ValueError: libtpu is not installed, or there is no such topology.
+    ValueError: libtpu is not installed, or the name is none.
   """
   found = TOPOLOGY.fullmatch(name)
   if not found or found[1] not in CHIPS:
@@ -106,6 +103,19 @@ def open_pod(name: str) -> Pod:
       "libtpu, the compiler for TPUs, is not installed: "
       "pip install 'echo-jax[plan]'"
     )
+  return chip, sides
+
+
+def open_pod(name: str) -> Pod:
+  """The pod of a topology's name.
+
+  Loads libtpu, under an environment that lets it run without a TPU and beside
+  other processes that have it loaded.
+
+  Raises:
+    ValueError: as `read_topology`, or libtpu does not have it.
+  """
+  chip, sides = read_topology(name)
   options = {"chip_config_name": chip.config} if chip.config else {}
   # A host of v5e and v6e has 4 chips unless told so.
   if chip.layout == 2 and 1 in sides:

@@ -55,7 +55,9 @@ class Plan:
     memory: of a chip; where it does not fit, nothing below is known.
     model_flops: of all chips together, see `training.flops`.
     costs: of a chip.
-    by_layers: whether FLOPs and accessed bytes come from shallow steps.
+    by_layers: what shallow steps tell of the same, where layers are a loop;
+      FLOPs and accessed bytes of `costs` are from there, and the rest must be
+      near.
     collectives: what a chip sends, by kind.
     unknown_loops: loops that were counted as if they ran once.
     roofline: the bound that follows.
@@ -66,7 +68,7 @@ class Plan:
   memory: Memory
   model_flops: int = 0
   costs: Costs | None = None
-  by_layers: bool = False
+  by_layers: Costs | None = None
   collectives: Mapping[str, Traffic] = dataclasses.field(default_factory=dict)
   unknown_loops: tuple[str, ...] = ()
   roofline: Roofline | None = None
@@ -87,7 +89,7 @@ class Plan:
     return found | {
       "model_flops": self.model_flops,
       "a_chip": dataclasses.asdict(self.costs),
-      "flops_by_layers": self.by_layers,
+      "by_layers": self.by_layers and dataclasses.asdict(self.by_layers),
       "collectives": {
         kind: dataclasses.asdict(one) for kind, one in self.collectives.items()
       },
@@ -153,7 +155,7 @@ class Planner:
 
   def complete(self, program: Program, mesh: MeshShape, clips: int) -> Plan:
     """The plan of a step that was compiled."""
-    costs = program.costs
+    costs, found = program.costs, None
     parts = self.built.accumulate
     if self.looped:
       found = layers.costs_by_layers(
@@ -170,7 +172,7 @@ class Planner:
       self.rows(clips),
     )  # fmt: skip
     return Plan(
-      mesh, clips, program.memory, count, costs, self.looped,
+      mesh, clips, program.memory, count, costs, found,
       program.collectives, program.unknown_loops,
       make_roofline(self.pod, costs, count, clips),
     )  # fmt: skip
