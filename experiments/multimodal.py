@@ -219,6 +219,11 @@ def build(
   """
   contract = make_contract(config)
   normalise = parts.make_normalise(contract.clip)
+  if config.compute.accumulate > 1 and config.modality_dropout:
+    raise ValueError(
+      f"compute.accumulate is {config.compute.accumulate}, but modalities are "
+      "dropped for whole batches; use 1, or modality_dropout 0"
+    )
   targets = parts.make_targets(config)
   weighting = make_weighting(config, targets)
   freeze = frozen_names(config)

@@ -166,6 +166,16 @@ def make_execution(config: ConfigDict) -> Execution:
   )  # fmt: skip
 
 
+def refuse_execution(config: ConfigDict, of: str) -> None:
+  """Raises ValueError where settings of blocks are set and there are none."""
+  compute = config.compute
+  if compute.remat != "none" or compute.scan:
+    raise ValueError(
+      f"compute.remat is {compute.remat!r}, compute.scan {compute.scan}, but "
+      f"{of} has no transformer blocks; leave them at 'none' and False"
+    )
+
+
 def on_devices(config: ConfigDict) -> dict[str, Any]:
   """What an `Experiment` must know of `config.compute`."""
   compute = config.compute
@@ -205,6 +215,7 @@ def make_encoder(config: ConfigDict) -> VideoViT | VideoCNN:
   }  # fmt: skip
   kind = settings.pop("kind", "vit")
   if kind == "cnn":
+    refuse_execution(config, "a CNN")
     return VideoCNN(**settings, **shared)
   if kind != "vit":
     raise ValueError(f"no encoder {kind!r}: vit or cnn")

@@ -70,6 +70,7 @@ def tiny(config: ConfigDict) -> None:
 def build(config: ConfigDict) -> Experiment:
   """Unpacks the settings; nothing below sees a config."""
   contract = parts.make_contract(config)
+  parts.refuse_execution(config, "a U-Net")
   model = UNet(**config.unet, dtype=parts.DTYPES[config.run.dtype])
   objective = make_segmentation(model, parts.make_normalise(contract))
   train = parts.open_split(config, config.data.train_split)

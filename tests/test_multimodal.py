@@ -17,6 +17,7 @@ from echo_jax.evaluation.predict import predict_clips
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.modalities import MODALITIES
 from echo_jax.training.checkpoint import Checkpoints
+from echo_jax.training.sharding import spec_of
 from echo_jax.training.writers import read_log
 from experiments import multimodal_study
 from experiments.multimodal_study import Item, run_study
@@ -88,6 +89,18 @@ def test_losses_skip_labels_that_are_missing(finished):
   known = [line["known_as_grade"] for line in lines if line["part"] == "train"]
   assert len(known) == 4 and min(known) < 4 and max(known) > 0
   assert all(np.isfinite(x["loss"]) for x in lines)
+
+
+def test_every_leaf_of_a_model_of_studies_has_a_place_on_a_mesh(finished):
+  state = experiment.state_shapes(finished[0])
+  for name, leaf in trees.named_leaves(state).items():
+    spec_of(name, leaf.shape, {"data": 1, "fsdp": 2, "model": 2})
+
+
+def test_parts_of_a_batch_are_refused_where_modalities_are_dropped(words):
+  more = (*words, "compute.accumulate=2", "modality_dropout=0.3")
+  with pytest.raises(ValueError, match="accumulate is 2.*dropped for whole"):
+    experiment.prepare(MODULE, more, tiny=True)
 
 
 def test_a_killed_run_ends_with_the_same_weights(finished, tmp_path):

@@ -107,7 +107,8 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
     config = module.get_config()
     experiment.override(config, words)  # a misspelt name fails now
     folder = args.workdir / folder_name(settings, varied)
-    items.append(Item(folder, settings, _commands(args, folder, words, config)))
+    commands = _commands(args, folder, words, "targets" in config)
+    items.append(Item(folder, settings, commands))
   names = [item.folder.name for item in items]
   if len(set(names)) < len(names):
     raise ValueError(f"the sweep of {args.experiment} has two items alike")
@@ -127,7 +128,7 @@ def folder_name(settings: Mapping[str, object], varied: set[str]) -> str:
 
 
 def _commands(
-  args: argparse.Namespace, folder: Path, words: Sequence[str], config: Mapping
+  args: argparse.Namespace, folder: Path, words: Sequence[str], judged: bool
 ) -> tuple[tuple[str, ...], ...]:
   echo_jax = (sys.executable, "-m", "echo_jax")
   train = (
@@ -138,7 +139,7 @@ def _commands(
     *echo_jax, "evaluate", str(folder), "--split", args.split,
     "--clips", str(args.clips),
   )  # fmt: skip
-  return (train, judge) if "targets" in config else (train,)
+  return (train, judge) if judged else (train,)
 
 
 def status_of(item: Item) -> str:

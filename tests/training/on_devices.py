@@ -105,7 +105,7 @@ def train(name, shape, execution, accumulate=1, dtype=np.float32):
 def apart(a, b):
   """Norm of the difference over the norm."""
   norm = lambda tree: np.sqrt(  # noqa: E731
-    sum(np.square(leaf.astype(np.float64)).sum() for leaf in tree)
+    sum(np.square(np.asarray(leaf, np.float64)).sum() for leaf in tree)
   )
   a, b = jax.tree.leaves(a.params), jax.tree.leaves(b.params)
   return norm([x - y for x, y in zip(a, b, strict=True)]) / norm(a)
@@ -150,6 +150,7 @@ def main(cases, folder):
     found.append(case | {
       "losses": losses, "plain": plain[name][0], "lies": lies, "held": held,
       "apart": float(apart(plain[name][1], state)),
+      "moved": float(apart(plain[name][1], begin(OPTIMIZERS[name]()))),
       "average_apart": float(np.max([
         np.abs(a - b).max() for a, b in zip(
           jax.tree.leaves(plain[name][1].aux.average),

@@ -11,16 +11,24 @@ import numpy as np
 import on_devices
 import optax
 import pytest
+from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
 from echo_jax import trees
+from echo_jax.models.predictor import Predictor
 from echo_jax.models.segmentation import UNet
-from echo_jax.objectives.objective import Additive, Aux
+from echo_jax.objectives.objective import Additive, Aux, hold_fixed
+from echo_jax.objectives.outputs import Standardisation
+from echo_jax.objectives.segmentation import make_segmentation
+from echo_jax.objectives.supervised import make_supervised
+from echo_jax.objectives.weighting import Weighting
+from echo_jax.targets import count_outputs, target_named
 from echo_jax.training import sharding
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.sharding import MeshShape, spec_of
 from echo_jax.training.state import start_state
 from echo_jax.training.step import make_train_step
+from experiments import cnn_finetune, ef_finetune, parts
 
 
 def case(mesh, accumulate=1, optimizer="sgd", remat="none", scan=False,
@@ -81,7 +89,9 @@ def check(one):
         plain[name], rel=1e-5 if exact else 1e-2
       )
   sgd = one["optimizer"] == "sgd"
-  assert one["apart"] <= ((1e-6 if sgd else 1e-5) if exact else 1e-2)
+  # What rounds to 8 bits goes the same way: within a tenth of what it moves.
+  allowed = (1e-6 if sgd else 1e-5) if exact else 0.1 * one["moved"]
+  assert one["apart"] <= allowed < one["moved"]
   assert one["average_apart"] <= (1e-5 if exact else 1e-2)
   assert one["lies"], "the new state lies elsewhere"
   _, fsdp, model = one["mesh"] or (1, 1, 1)
@@ -139,6 +149,21 @@ def test_a_leaf_without_a_rule_is_refused():
     spec_of("a/kernel", (2,), {"data": 1, "fsdp": 2, "model": 1})
 
 
+@pytest.mark.parametrize("head", ["stf", "moments", "max", "gru"])
+@pytest.mark.parametrize("module", [ef_finetune, cnn_finetune])
+def test_every_leaf_of_a_predictor_has_a_rule(module, head):
+  config = module.get_config()
+  module.tiny(config)
+  config.update_from_flattened_dict({"head.name": head, "head.norm": "batch"})
+  model = Predictor(
+    parts.make_encoder(config), parts.make_head(config), 2, hidden_layers=(8,)
+  )
+  example = parts.example_clip(parts.make_contract(config))
+  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), **example))
+  for name, leaf in trees.named_leaves(variables).items():
+    spec_of(name, leaf.shape, {"data": 1, "fsdp": 2, "model": 2})
+
+
 def test_every_leaf_of_a_model_of_pixels_has_a_rule():
   variables = jax.eval_shape(
     UNet().init, jax.random.key(0), jnp.zeros((1, 64, 64, 1))
@@ -189,3 +214,73 @@ def test_what_cannot_be_taken_in_parts_is_refused():
   moving = state.replace(aux=Aux(collections={"mean": jnp.zeros(())}))
   with pytest.raises(ValueError, match="statistics of the whole batch"):
     step_of(parts, 2)(moving, {"x": np.ones(4, np.float32)})
+
+
+TARGETS = (target_named("ef_pct"), target_named("as_grade"))
+
+
+class Toy(nn.Module):
+  """A linear map of the mean grey of a clip to the outputs of two targets."""
+
+  @nn.compact
+  def __call__(self, video, *, train=False, **times):
+    grey = video.mean(axis=(2, 3, 4))
+    return nn.Dense(count_outputs(TARGETS))(grey), {}
+
+
+class Pixels(nn.Module):
+  @nn.compact
+  def __call__(self, frames, *, train=False):
+    return nn.Dense(1)(frames), {}
+
+
+def clips(rows=8):
+  rng = np.random.default_rng(1)
+  truth = np.stack([rng.normal(60, 9, rows), rng.integers(0, 4, rows)], axis=1)
+  truth[:5, 1] = np.nan  # so that parts know unequal numbers of labels
+  truth[2, 0] = np.nan
+  return {
+    "video": rng.integers(0, 256, (rows, 4, 8, 8, 1), dtype=np.uint8),
+    "frame_time_ms": np.zeros((rows, 4), np.float32),
+    "frame_index": np.zeros((rows, 4), np.int32),
+    "frame_valid": rng.random((rows, 4)) < 0.8,
+    "target": truth.astype(np.float32),
+    "lv_mask": rng.random((rows, 4, 8, 8)) < 0.3,
+    "lv_mask_known": np.arange(rows) % 3 > 0,
+  }
+
+
+def supervised(weighting):
+  scale = Standardisation((60.0, 0.0), (9.0, 1.0))
+  return make_supervised(
+    Toy(), on_devices.normalise, TARGETS, scale, weighting=weighting
+  )
+
+
+@pytest.mark.parametrize(
+  ("model", "objective", "more"),
+  [
+    (Toy(), supervised(Weighting()), {}),
+    (Toy(), supervised(Weighting("fixed", (1.0, 3.0))), {}),
+    (Toy(), supervised(Weighting("uncertainty")),
+     Weighting("uncertainty").parameters(TARGETS)),
+    (Toy(), hold_fixed(supervised(Weighting()), "bias"), {}),
+    (Pixels(), make_segmentation(Pixels(), on_devices.normalise), {}),
+  ],
+)  # fmt: skip
+def test_parts_add_up_to_the_batch(model, objective, more):
+  batch = clips()
+  given = batch["video"].astype(np.float32)
+  given = given.reshape(-1, 8, 8, 1) if isinstance(model, Pixels) else given
+  params = model.init(jax.random.key(0), given)["params"]
+  found = []
+  for number in (1, 4):
+    state = start_state({"params": {**params, **more}}, optax.sgd(0.1))
+    state = jax.tree.map(lambda leaf: leaf + 0.1, state.replace(step=0))
+    state = state.replace(step=jnp.zeros((), jnp.int32))
+    step = make_train_step(objective, optax.sgd(0.1), seed=0, accumulate=number)
+    state, metrics = step(state, batch)
+    found.append((state.params, metrics))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *found
+  )
