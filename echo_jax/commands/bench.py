@@ -7,10 +7,10 @@ the page cache; and the memory of reading processes.
 `step`, `infer`: seconds of a pre-training and a fine-tuning step (AdamW), and
 of inference, of ViT-S by default; with `--against transformers` beside Hugging
 Face's VideoMAE in PyTorch (extra [oracle]), each program in a process of its
-own and by turns, so that a busy machine is busy for both.  The ratio is what
-to look at, on a busy machine that of processor time (PyTorch's threads are told
-to sleep where they wait, or OMP_WAIT_POLICY says otherwise).  Fine-tuning and inference hide nothing; a linear map of the mean
-of the tokens gives one number.
+own and by turns, so that a busy machine is busy for both.  Look at the ratio,
+on a busy machine at that of processor time.  PyTorch's threads are told to
+sleep where they wait, unless OMP_WAIT_POLICY is set.  Fine-tuning and inference
+hide nothing; a linear map of the mean of the tokens gives one number.
 
 Example:
   echo-jax bench data
@@ -171,7 +171,8 @@ def steps_as_text(result: dict) -> str:
     f"{case['pixels']} px, float32, pre-training hides {case['mask']:g}; "
     f"medians of {case['rounds']}",
     f"turns of {case['steps']} steps (lowest to highest), the programs by "
-    "turns in processes of their own; core s: processor time of all threads",
+    "turns, each in its process;",
+    "core s: processor time of all threads",
   ]
   for side in sides:
     facts = next(iter(parts.values()))[side]
