@@ -42,7 +42,7 @@ def test_our_own_inference_is_measured_without_pytorch(capsys):
 def quick_compiles():
   """Compiling these well costs more than it gives."""
   before = jax.config.read("jax_disable_most_optimizations")
-  kept = jax.config.read("jax_enable_compilation_cache")
+  kept = jax.config.jax_enable_compilation_cache
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
