@@ -8,6 +8,8 @@ from jax.experimental.pallas import tpu as pltpu
 
 from echo_jax.models import attention
 from echo_jax.models.attention import attend, attend_plainly
+from echo_jax.models.video_vit import VideoViT
+from echo_jax.trees import named_leaves
 
 
 def draw(b, n, u, a=2, e=16):
@@ -86,6 +88,33 @@ def test_no_kernel_on_a_mesh_of_several_devices(monkeypatch):
 def test_short_sequences_are_plain_everywhere():
   text = str(jax.make_jaxpr(attend)(*draw(2, 8, 8)[:3]))
   assert "platform" not in text
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_leaf_of_a_model_has_the_gradient_of_autodiff(
+  masked, fill, monkeypatch
+):
+  """At weights that are all drawn; norms that are not noise, to 1e-5."""
+  model = VideoViT(width=24, depth=2, heads=2, patch=8)
+  video = np.random.default_rng(0).random((2, 4, 32, 32, 3), np.float32)
+  valid = padding(2, 32) if masked else None
+  params = fill(model, video)["params"]
+
+  def slope(params):
+    tokens, _ = model.apply({"params": params}, video, None, valid)
+    return jnp.square(tokens[..., ::2]).sum()
+
+  want = named_leaves(jax.jit(jax.grad(slope))(params))
+  monkeypatch.setattr(attention, "ROW_TOKENS", 4)
+  compiled = jax.jit(jax.grad(lambda params: slope(params)))
+  assert "custom_vjp" in str(jax.make_jaxpr(slope)(params))
+  found = named_leaves(compiled(params))
+  norms = {name: np.linalg.norm(leaf) for name, leaf in want.items()}
+  checked = {name for name, norm in norms.items() if norm > 1e-3}
+  assert len(checked) > len(want) - 3
+  for name in checked:
+    apart = np.linalg.norm(found[name] - want[name])
+    assert apart <= 1e-5 * norms[name], name
 
 
 def test_bfloat16_is_near():
