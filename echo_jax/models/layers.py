@@ -15,6 +15,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from echo_jax.models.attention import (
+  attend,
+  attention_weights,
+  take_values,
+)
+
 REMAT = {
   "none": None,
   "blocks": jax.checkpoint_policies.nothing_saveable,
@@ -111,12 +117,14 @@ class Attention(nn.Module):
   Queries and values have a bias, keys none: it would add the same number to
   every score of a query, which softmax removes.  Tokens of the memory that
   are not valid are never attended to; where none is valid, all are alike.
-  Softmax is taken in float32 whatever `dtype` is.
+  Softmax is taken in float32 whatever `dtype` is.  The weights are returned
+  with `keep_attention` only: the fastest ways to attend never hold them.
   """
 
   heads: int
   qkv_bias: bool = True
   dtype: DTypeLike = jnp.float32
+  keep_attention: bool = False
 
   @nn.compact
   def __call__(
@@ -124,7 +132,7 @@ class Attention(nn.Module):
     x: Float[Array, "b n d"],
     valid: Bool[Array, "b u"] | None = None,
     memory: Float[Array, "b u d"] | None = None,
-  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n u"]]:
+  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n u"] | None]:
     width = x.shape[-1]
     memory = x if memory is None else memory
     if width % self.heads:
@@ -139,15 +147,11 @@ class Attention(nn.Module):
     query = project("query", x, self.qkv_bias) * (width // self.heads) ** -0.5
     key = project("key", memory, False)
     value = project("value", memory, self.qkv_bias)
-    score = jnp.einsum(
-      "bqae,bkae->baqk", query, key, preferred_element_type=jnp.float32
-    )
-    if valid is not None:
-      score = jnp.where(
-        valid[:, None, None, :], score, jnp.finfo(score.dtype).min
-      )
-    weight = jax.nn.softmax(score)
-    y = jnp.einsum("baqk,bkae->bqae", weight.astype(self.dtype), value)
+    if self.keep_attention:
+      weight = attention_weights(query, key, valid)
+      y = take_values(weight, value)
+    else:
+      weight, y = None, attend(query, key, value, valid)
     out = Linear(width, dtype=self.dtype, name="output")(y.reshape(x.shape))
     return out, weight
 
@@ -173,15 +177,17 @@ class Block(nn.Module):
   qkv_bias: bool = True
   norm_eps: float = 1e-12
   dtype: DTypeLike = jnp.float32
+  keep_attention: bool = False
 
   @nn.compact
   def __call__(
     self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
-  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"]]:
+  ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"] | None]:
     norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
     y, weight = Attention(
-      self.heads, self.qkv_bias, self.dtype, name="attention"
-    )(norm("attention_norm")(x), valid)
+      self.heads, self.qkv_bias, self.dtype, self.keep_attention,
+      name="attention",
+    )(norm("attention_norm")(x), valid)  # fmt: skip
     x = x + y
     y = MLP(self.mlp_width, self.dtype, name="mlp")(norm("mlp_norm")(x))
     return x + y, weight
@@ -206,7 +212,9 @@ class ReadBlock(nn.Module):
     valid: Bool[Array, "b u"] | None = None,
   ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n u"]]:
     norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
-    y, weight = Attention(self.heads, dtype=self.dtype, name="attention")(
+    y, weight = Attention(
+      self.heads, dtype=self.dtype, keep_attention=True, name="attention"
+    )(
       norm("attention_norm")(x), valid, norm("memory_norm")(memory)
     )
     x = x + y
@@ -230,6 +238,7 @@ def apply_blocks(
   its attention [b a n n].
   """
   names = [f"block_{i}" for i in range(depth)]
+  block_options["keep_attention"] = keep_attention
   if parent.is_initializing():
     rows = []
     for name in names:

@@ -139,7 +139,7 @@ def test_attention_by_hand():
   rng = np.random.default_rng(2)
   x = rng.normal(size=(1, 3, 4)).astype(np.float32)
   valid = np.array([[True, True, False]])
-  model = Attention(heads=1)
+  model = Attention(heads=1, keep_attention=True)
   params = model.init(jax.random.key(0), jnp.asarray(x))["params"]
   params = jax.tree.map(
     lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params

@@ -1,0 +1,126 @@
+"""Attention: every way gives what the plain one gives, and its gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.pallas import tpu as pltpu
+
+from echo_jax.models import attention
+from echo_jax.models.attention import attend, attend_plainly
+from echo_jax.models.video_vit import VideoViT
+from echo_jax.trees import named_leaves
+
+
+def draw(b, n, u, a=2, e=16):
+  """Query, key, value and a slope; the query as if it were scaled."""
+  rng = np.random.default_rng(0)
+  shapes = (b, n, a, e), (b, u, a, e), (b, u, a, e), (b, n, a, e)
+  query, *rest = (
+    jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes
+  )
+  return query / e**0.5, *rest
+
+
+def padding(b, u):
+  """Rows with all tokens, with some and with none."""
+  count = np.array([u, u - u // 3, 0])[:b]
+  return jnp.asarray(np.arange(u) < count[:, None])
+
+
+def value_and_slopes(way, arrays, valid):
+  """What a way gives, and its gradients."""
+  *given, slope = arrays
+  y, pull = jax.vjp(lambda *three: way(*three, valid), *given)
+  return y, *pull(slope)
+
+
+def assert_like_plain(way, arrays, valid, tolerance=1e-5):
+  found = value_and_slopes(way, arrays, valid)
+  want = value_and_slopes(attend_plainly, arrays, valid)
+  for got, wanted in zip(found, want, strict=True):
+    np.testing.assert_allclose(got, wanted, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_row_after_another_is_the_same(masked):
+  arrays = draw(3, 5, 7)
+  valid = padding(3, 7) if masked else None
+  assert_like_plain(attention.attend_by_row, arrays, valid)
+  y = attention.attend_by_row(*arrays[:3], valid)
+  np.testing.assert_allclose(
+    y, attend_plainly(*arrays[:3], valid), atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("n, u", [(128, 128), (5, 150)])
+def test_the_kernel_of_tpus_interpreted(n, u, masked):
+  """Padded to its blocks, with tokens that are not valid, and with none."""
+  arrays = draw(3, n, u)
+  valid = padding(3, u) if masked else None
+  with pltpu.force_tpu_interpret_mode():
+    assert_like_plain(attention.attend_by_pallas, arrays, valid, 2e-5)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+def test_the_platform_that_is_compiled_for_chooses(platform, monkeypatch):
+  monkeypatch.setattr(attention, "FLASH_TOKENS", 4)
+  monkeypatch.setattr(attention, "ROW_TOKENS", 4)
+  arrays = draw(2, 128, 128, e=64)[:3]
+  traced = jax.jit(attend).trace(*arrays, padding(2, 128))
+  text = traced.lower(lowering_platforms=(platform,)).as_text()
+  assert ("tpu_custom_call" in text) == (platform == "tpu")
+  assert ("stablehlo.while" in text) == (platform == "cpu")
+
+
+def test_no_kernel_on_a_mesh_of_several_devices(monkeypatch):
+  """XLA cannot part a Pallas call."""
+  monkeypatch.setattr(attention, "FLASH_TOKENS", 4)
+  arrays = draw(2, 128, 128, e=64)[:3]
+  mesh = jax.sharding.AbstractMesh((2,), ("data",))
+  with jax.sharding.use_abstract_mesh(mesh):
+    text = str(jax.make_jaxpr(attend)(*arrays))
+  assert "pallas" not in text and "platform" not in text
+  assert "pallas" in str(jax.make_jaxpr(attend)(*arrays))
+
+
+def test_short_sequences_are_plain_everywhere():
+  text = str(jax.make_jaxpr(attend)(*draw(2, 8, 8)[:3]))
+  assert "platform" not in text
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_leaf_of_a_model_has_the_gradient_of_autodiff(
+  masked, fill, monkeypatch
+):
+  """At weights that are all drawn; norms that are not noise, to 1e-5."""
+  model = VideoViT(width=24, depth=2, heads=2, patch=8)
+  video = np.random.default_rng(0).random((2, 4, 32, 32, 3), np.float32)
+  valid = padding(2, 32) if masked else None
+  params = fill(model, video)["params"]
+
+  def slope(params):
+    tokens, _ = model.apply({"params": params}, video, None, valid)
+    return jnp.square(tokens[..., ::2]).sum()
+
+  want = named_leaves(jax.jit(jax.grad(slope))(params))
+  monkeypatch.setattr(attention, "ROW_TOKENS", 4)
+  compiled = jax.jit(jax.grad(lambda params: slope(params)))
+  assert "custom_vjp" in str(jax.make_jaxpr(slope)(params))
+  found = named_leaves(compiled(params))
+  norms = {name: np.linalg.norm(leaf) for name, leaf in want.items()}
+  checked = {name for name, norm in norms.items() if norm > 1e-3}
+  assert len(checked) > len(want) - 3
+  for name in checked:
+    apart = np.linalg.norm(found[name] - want[name])
+    assert apart <= 1e-5 * norms[name], name
+
+
+def test_bfloat16_is_near():
+  arrays = [x.astype(jnp.bfloat16) for x in draw(2, 5, 7)[:3]]
+  y = attention.attend_by_row(*arrays)
+  assert y.dtype == jnp.bfloat16
+  np.testing.assert_allclose(
+    y.astype("float32"), attend_plainly(*draw(2, 5, 7)[:3]), atol=0.05
+  )
