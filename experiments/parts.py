@@ -162,7 +162,7 @@ def make_execution(config: ConfigDict) -> Execution:
   """How blocks are computed, by `config.compute`."""
   return Execution(
     config.compute.remat, config.compute.scan, sharding.split_rows,
-    sharding.gather_weights,
+    sharding.gather_weights, sharding.on_each_device,
   )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ the one that compiles.  Axes: b clip, n token, u token that is read, a head,
 e width of a head.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import flash_attention as flash
@@ -22,6 +24,7 @@ def attend(
   key: Float[Array, "b u a e"],
   value: Float[Array, "b u a e"],
   valid: Bool[Array, "b u"] | None = None,
+  spread: Callable[[Callable], Callable] | None = None,
 ) -> Float[Array, "b n a e"]:
   """softmax(query key) value; the query is scaled already.
 
@@ -29,17 +32,32 @@ def attend(
   are alike.  Softmax is taken in float32 whatever the dtype is.
 
   On a TPU long sequences go through Pallas' flash attention, on an NVIDIA GPU
-  16-bit ones through cuDNN's.  Neither kernel and no loop is used on a mesh of
-  several devices: XLA cannot part a Pallas call, and would gather its inputs.
+  16-bit ones through cuDNN's.  XLA cannot part such a kernel over the devices
+  of a mesh, and would gather its inputs: there `spread` makes of a function of
+  whole arrays one that each device calls with its own clips and heads; without
+  it, neither kernel and no loop is used.
   """
-  ways = {"default": attend_plainly}
+  if spread is not None:
+    return spread(_attend_here)(query, key, value, valid)
   if _on_one_device():
-    if min(query.shape[1], key.shape[1]) >= FLASH_TOKENS:
-      ways["tpu"] = attend_by_pallas
-    if key.shape[1] >= ROW_TOKENS and len(query) > 1:
-      ways["cpu"] = attend_by_row
-    if _cudnn_takes(query, key):
-      ways["cuda"] = attend_by_cudnn
+    return _attend_here(query, key, value, valid)
+  return attend_plainly(query, key, value, valid)
+
+
+def _attend_here(
+  query: Float[Array, "b n a e"],
+  key: Float[Array, "b u a e"],
+  value: Float[Array, "b u a e"],
+  valid: Bool[Array, "b u"] | None,
+) -> Float[Array, "b n a e"]:
+  """`attend` with arrays that lie on one device."""
+  ways = {"default": attend_plainly}
+  if min(query.shape[1], key.shape[1]) >= FLASH_TOKENS:
+    ways["tpu"] = attend_by_pallas
+  if key.shape[1] >= ROW_TOKENS and len(query) > 1:
+    ways["cpu"] = attend_by_row
+  if _cudnn_takes(query, key):
+    ways["cuda"] = attend_by_cudnn
   if len(ways) == 1:
     return attend_plainly(query, key, value, valid)
   return jax.lax.platform_dependent(query, key, value, valid, **ways)

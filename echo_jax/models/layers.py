@@ -46,12 +46,14 @@ class Execution:
     activations: places a block's input [b n d] on the devices of a mesh.
     weights: gathers a block's tree of weights, already cast to the dtype that
       it computes in, so that a model need not know of a mesh.
+    spread: see `attention.attend`; None leaves attention to the compiler.
   """
 
   remat: str = "none"
   scan: bool = False
   activations: Callable[[Array], Array] = unplaced
   weights: Callable[[Any], Any] = unplaced
+  spread: Callable[[Callable], Callable] | None = None
 
   def __post_init__(self) -> None:
     if self.remat not in REMAT:
@@ -125,6 +127,7 @@ class Attention(nn.Module):
   qkv_bias: bool = True
   dtype: DTypeLike = jnp.float32
   keep_attention: bool = False
+  spread: Callable | None = None  # see `Execution`
 
   @nn.compact
   def __call__(
@@ -151,7 +154,7 @@ class Attention(nn.Module):
       weight = attention_weights(query, key, valid)
       y = take_values(weight, value)
     else:
-      weight, y = None, attend(query, key, value, valid)
+      weight, y = None, attend(query, key, value, valid, self.spread)
     out = Linear(width, dtype=self.dtype, name="output")(y.reshape(x.shape))
     return out, weight
 
@@ -178,6 +181,7 @@ class Block(nn.Module):
   norm_eps: float = 1e-12
   dtype: DTypeLike = jnp.float32
   keep_attention: bool = False
+  spread: Callable | None = None
 
   @nn.compact
   def __call__(
@@ -185,7 +189,7 @@ class Block(nn.Module):
   ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"] | None]:
     norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
     y, weight = Attention(
-      self.heads, self.qkv_bias, self.dtype, self.keep_attention,
+      self.heads, self.qkv_bias, self.dtype, self.keep_attention, self.spread,
       name="attention",
     )(norm("attention_norm")(x), valid)  # fmt: skip
     x = x + y
@@ -246,7 +250,8 @@ def apply_blocks(
       rows.append((x, weight))
   else:
     each = [parent.get_variable("params", name) for name in names]
-    step = _block_step(Block(**block_options, parent=None), valid, execution)
+    block = Block(**block_options, spread=execution.spread, parent=None)
+    step = _block_step(block, valid, execution)
     if execution.scan:
       stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
       x, kept = jax.lax.scan(step, x, stacked)

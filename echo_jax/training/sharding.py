@@ -177,6 +177,32 @@ def split_rows(tree: Any) -> Any:
   )
 
 
+def on_each_device(function: Any) -> Any:
+  """Inside a compiled step: calls it with each device's own clips and heads.
+
+  Of (query, key, value [b n a e], valid [b u] or None); clips are parted along
+  `data` and `fsdp`, heads along `model`.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return function
+  apart = P(*ROWS, None, "model", None)
+
+  def call(query: Any, key: Any, value: Any, valid: Any) -> Any:
+    if query.shape[2] % mesh.shape["model"]:
+      raise ValueError(
+        f"{query.shape[2]} heads do not divide by compute.model "
+        f"{mesh.shape['model']}; use a divisor of the heads"
+      )
+    specs = (apart, apart, apart, None if valid is None else ROWS)
+    # Pallas' calls do not say on which axes their results vary.
+    return jax.shard_map(
+      function, in_specs=specs, out_specs=apart, check_vma=False
+    )(query, key, value, valid)
+
+  return call
+
+
 def rows_here(
   mesh: Mesh | None, batch_size: int, accumulate: int = 1
 ) -> tuple[int, ...]:

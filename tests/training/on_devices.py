@@ -135,7 +135,8 @@ def save_and_move(folder):
 def main(cases, folder):
   save_and_move(Path(folder))
   placed = {
-    "activations": sharding.split_rows, "weights": sharding.gather_weights
+    "activations": sharding.split_rows, "weights": sharding.gather_weights,
+    "spread": sharding.on_each_device,
   }  # fmt: skip
   plain, found = {}, []
   for case in cases:
