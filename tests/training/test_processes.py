@@ -37,8 +37,8 @@ def free_port():
     return listening.getsockname()[1]
 
 
-def start_both(words, logs):
-  """Two processes of one run, their words in files."""
+def start_both(words, logs, more=((), ())):
+  """Two processes of one run, their words in files; `more` words of each."""
   address = f"127.0.0.1:{free_port()}"
   running = []
   for number in range(2):
@@ -49,7 +49,9 @@ def start_both(words, logs):
     }
     with (logs / f"{number}.txt").open("w") as said:
       running.append(
-        subprocess.Popen(words, env=environment, stdout=said, stderr=said)
+        subprocess.Popen(
+          [*words, *more[number]], env=environment, stdout=said, stderr=said
+        )
       )
   return running
 
@@ -115,6 +117,20 @@ def test_only_the_first_writes(ended):
   folder, _, _, _, _ = ended
   assert "step/s" in (folder / "0.txt").read_text()
   assert "step/s" not in (folder / "1.txt").read_text()
+
+
+def test_hosts_that_differ_are_refused_at_once_with_both_values(
+  data_dir, tmp_path
+):
+  words = command(tmp_path / "run", data_dir)
+  both = start_both(words, tmp_path, ((), ("--config=run.seed=7",)))
+  assert [one.wait(timeout=300) for one in both] == [1, 1]
+  for number in range(2):
+    said = (tmp_path / f"{number}.txt").read_text()
+    assert "processes 0 and 1 differ in their settings" in said
+    assert '"run.seed": 0' in said and '"run.seed": 7' in said
+    assert f"process {number} of 2 failed" in said
+  assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_an_environment_that_says_half_is_refused():
