@@ -55,6 +55,14 @@ def test_an_item_that_was_begun_is_run_again(tmp_path, monkeypatch):
   assert sweep.status_of(item) == "begun"
 
 
+def test_why_an_item_could_not_be_run_is_said(tmp_path, capsys):
+  blocked = tmp_path / "file"
+  blocked.write_text("")
+  item = sweep.Item(blocked / "a", {}, ())
+  assert sweep.run_items([item], sweep.on_this_machine(1)) == [item]
+  assert "NotADirectoryError" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   ("body", "says"),
   [

@@ -33,6 +33,9 @@ PARTS = {
   "infer": "inference",
 }
 PATCH, TUBELET = 16, 2
+# Of grey levels (about ImageNet's) and of the target, in %.
+MEAN, STD = 118.0, 58.0
+TARGET_MEAN, TARGET_STD = 55.0, 12.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from echo_jax.commands.step_speed import (
+  MEAN,
   PATCH,
+  STD,
+  TARGET_MEAN,
+  TARGET_STD,
   TUBELET,
   Case,
   Program,
@@ -36,10 +40,8 @@ from echo_jax.training.state import start_state
 from echo_jax.training.step import make_train_step
 from echo_jax.trees import count_parameters
 
-# Means and deviations of an 8-bit picture, about ImageNet's.
-MEAN, STD = 118.0, 58.0
 EF = Target("ef_pct", "regression", "%", "ef_pct")
-SCALE = Standardisation((55.0,), (12.0,))
+SCALE = Standardisation((TARGET_MEAN,), (TARGET_STD,))
 
 
 def normalise(video: jax.Array) -> jax.Array:

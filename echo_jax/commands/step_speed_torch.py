@@ -11,16 +11,17 @@ from collections.abc import Callable
 import numpy as np
 
 from echo_jax.commands.step_speed import (
+  MEAN,
   PATCH,
+  STD,
+  TARGET_MEAN,
+  TARGET_STD,
   TUBELET,
   Case,
   Program,
   cores_here,
   versions_of,
 )
-
-MEAN, STD = 118.0, 58.0  # as on our side
-TARGET_MEAN, TARGET_STD = 55.0, 12.0
 
 
 def make_program(case: Case, part: str) -> Program:

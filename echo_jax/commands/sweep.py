@@ -203,7 +203,9 @@ def run_items(items: Sequence[Item], start: Start) -> list[Item]:
   with tqdm(total=len(items), desc="sweep", unit="item") as bar:
     for future in as_completed(running):
       item = running[future]
-      if future.exception() is not None or future.result() != "done":
+      if error := future.exception():  # not of the item: of keeping its status
+        print(f"{item.folder}: {error!r}", file=sys.stderr)
+      if error or future.result() != "done":
         failed.add(item.folder)
       bar.set_postfix_str(f"{len(failed)} failed", refresh=False)
       bar.update()

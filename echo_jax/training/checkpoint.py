@@ -28,6 +28,7 @@ from echo_jax.training import processes
 from echo_jax.training.state import TrainState
 
 CHECKSUMS = "checksums"  # of the leaves of a saved state
+ANEW = "none is left to go on from; to start anew, use another --workdir"
 
 
 class SaveFailed(OSError):
@@ -72,14 +73,17 @@ class Checkpoints:
       best_mode="min",
     )
     self._need = 0  # bytes of a state
-    self._damaged = _unreadable_metrics(self._folder)
-    if self._damaged and not mend:
-      step, error = self._damaged[0]
-      raise ValueError(
-        f"checkpoint {step} in {self._folder} is damaged ({error}); start the "
-        "run again, which puts it aside and uses the one before"
-      )
-    self._put_aside(self._damaged)
+    damaged = _unreadable_metrics(self._folder)
+    if damaged:
+      step, error = damaged[0]
+      what = f"checkpoint {step} in {self._folder} is damaged ({error}); "
+      if len(damaged) == len(saved_steps(self._folder)):
+        raise ValueError(what + ANEW)
+      if not mend:
+        raise ValueError(
+          what + "start the run again, which puts it aside and uses another"
+        )
+    self._put_aside(damaged)
     self._manager = ocp.CheckpointManager(
       self._folder, options=options,
       item_handlers=ocp.StandardCheckpointHandler(),
@@ -159,6 +163,12 @@ class Checkpoints:
     """Raises ValueError where a leaf is not what was saved."""
     about = self._manager.metadata(step).custom_metadata or {}
     saved, found = about.get(CHECKSUMS, {}), checksums(state)
+    if not saved:
+      print(
+        f"checkpoint {step} in {self._folder} has no checksums: it is of an "
+        "earlier version, or they are damaged; its arrays are not verified",
+        file=sys.stderr,
+      )
     changed = [n for n in saved.keys() & found if saved[n] != found[n]]
     if changed:
       raise ValueError(
@@ -194,11 +204,8 @@ class Checkpoints:
         return state
     for step, error in damaged:
       print(f"checkpoint {step}: {_first_line(error)}", file=sys.stderr)
-    if damaged or self._damaged:
-      raise ValueError(
-        f"no checkpoint in {self._folder} can be read any more; to start anew, "
-        "use another --workdir"
-      )
+    if damaged:
+      raise ValueError(f"all checkpoints in {self._folder} are damaged; {ANEW}")
     return like
 
   def _read_twice(self, step: int, like: TrainState) -> TrainState:
@@ -217,8 +224,8 @@ class Checkpoints:
     for step, error in damaged:
       print(
         f"checkpoint {step} in {self._folder} cannot be read "
-        f"({_first_line(error)}); it is kept in {aside}, and the one before it "
-        "is used",
+        f"({_first_line(error)}); it is kept in {aside}, and another one is "
+        "used",
         file=sys.stderr,
       )
 

@@ -23,9 +23,15 @@ VARIABLES = (
   "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 )  # fmt: skip
 HEARTBEAT_S = 20  # a process that is silent for so long counts as lost
-SHOWN = 2000  # bytes of a value in a message
-# How the runtime begins what it says of a computation over several processes.
-_LOST = re.compile("(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED):")
+CARRIED = 20_000  # bytes of a text that processes tell each other
+SHOWN = 200  # letters of a value in a message
+# How the runtime says that a computation over several processes failed.  Not a
+# local error of any other kind: its process must not wait for the others.
+_LOST = re.compile(
+  "(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED): .*"
+  "(gloo|nccl|nvshmem|heartbeat|unhealthy|connection)",
+  re.IGNORECASE | re.DOTALL,
+)
 
 
 class ProcessLost(RuntimeError):
@@ -58,8 +64,14 @@ def join_others(environment: Mapping[str, str] = os.environ) -> None:
     jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
   elif _has_chips():
     # A TPU machine knows from its metadata whether it is one of several.
-    with contextlib.suppress(ValueError):  # it is not
+    try:
       jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+    except ValueError as error:
+      print(
+        f"this machine has chips, and JAX finds no other hosts ({error}): it "
+        "trains alone",
+        file=sys.stderr,
+      )
 
 
 def in_a_cluster(environment: Mapping[str, str]) -> bool:
@@ -110,7 +122,7 @@ def first_writes(write: Callable[[], None]) -> None:
 
 def _texts(mine: str) -> list[str]:
   """The beginning of a text of every process, in their order."""
-  padded = mine.encode()[:SHOWN].ljust(SHOWN)
+  padded = mine.encode()[:CARRIED].ljust(CARRIED)
   each = multihost_utils.process_allgather(np.frombuffer(padded, np.uint8))
   return [bytes(one).decode(errors="replace").strip() for one in each]
 
@@ -147,9 +159,12 @@ def refuse_unequal(name: str, value: str) -> None:
   texts = _texts(value)
   for number, digest in enumerate(digests):
     if digest != digests[0]:
+      same = len(os.path.commonprefix([texts[0], texts[number]]))
+      start = texts[0].rfind(",", 0, same) + 1
+      first, other = (texts[i][start:][:SHOWN].strip() for i in (0, number))
       raise ValueError(
-        f"processes 0 and {number} differ in their {name}: {texts[0]} and "
-        f"{texts[number]}; give the same on every host"
+        f"processes 0 and {number} differ in their {name}: from {first} and "
+        f"from {other} on; give the same on every host"
       )
 
 
@@ -163,7 +178,7 @@ def name_the_lost() -> Iterator[None]:
   try:
     yield
   except (jax.errors.JaxRuntimeError, ValueError) as error:
-    if jax.process_count() == 1 or not _LOST.search(str(error)):
+    if jax.process_count() == 1 or not _LOST.match(str(error)):
       raise
     # Answers once silence has lasted for long enough.
     with multihost_utils.live_devices(jax.devices()) as alive:

@@ -59,7 +59,7 @@ class Watch:
   def __init__(self, workdir: Path, watching: Watching):
     self._workdir, self._watching = workdir, watching
     self._compiled, self._compile_s = 0, 0.0
-    self._told = self._tracing = False
+    self._told = self._tracing = self._traced = False
     self._ideal_s: float | None = None  # of a step, at the peak
     self.restart()
 
@@ -87,9 +87,11 @@ class Watch:
       self._ideal_s = work / self._watching.peak_flops_s
     first, last = self._watching.profile or (0, 0)
     if step == first:
+      jax.block_until_ready(state)
       jax.profiler.start_trace(self._workdir / PROFILE_NAME)
-      self._tracing = True
+      self._tracing = self._traced = True
     elif self._tracing and step > last:
+      jax.block_until_ready(state)
       self._stop_trace()
 
   def lap(self, step: int) -> None:
@@ -135,6 +137,8 @@ class Watch:
   ) -> None:
     if self._tracing:
       self._stop_trace()
+    if self._watching.profile and not self._traced:
+      print(f"no trace: step {self._watching.profile[0]} was not among these")
     jax.monitoring.unregister_event_duration_listener(self._count)
 
 

@@ -429,8 +429,10 @@ def uneven_state():
 def test_if_no_checkpoint_can_be_read_nothing_starts_anew(tmp_path):
   train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
   flip(largest(tmp_path / "checkpoints" / "4"))
-  with pytest.raises(ValueError, match="no checkpoint in .* can be read"):
-    train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+  for _ in range(2):  # nor when it is tried again
+    with pytest.raises(ValueError, match="all checkpoints in .* none is left"):
+      train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+  assert (tmp_path / "checkpoints" / "4").exists()
 
 
 def test_a_lone_checkpoint_with_damaged_metrics_starts_nothing_anew(tmp_path):
@@ -438,9 +440,28 @@ def test_a_lone_checkpoint_with_damaged_metrics_starts_nothing_anew(tmp_path):
   halve(tmp_path / "checkpoints" / "4" / "metrics" / "metrics")
   with pytest.raises(ValueError, match="checkpoint 4 .* is damaged"):
     Checkpoints(tmp_path / "checkpoints")  # to read only
+  for _ in range(2):  # nor when it is tried again
+    with pytest.raises(ValueError, match="checkpoint 4 .* none is left"):
+      train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
   assert (tmp_path / "checkpoints" / "4").exists()
-  with pytest.raises(ValueError, match="no checkpoint in .* can be read"):
-    train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+
+
+def test_metrics_of_one_of_several_are_left_to_the_run_to_mend(tmp_path):
+  train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+  halve(tmp_path / "checkpoints" / "8" / "metrics" / "metrics")
+  with pytest.raises(ValueError, match="start the run again"):
+    Checkpoints(tmp_path / "checkpoints")
+  assert (tmp_path / "checkpoints" / "8").exists()
+
+
+def test_a_checkpoint_without_checksums_is_said_to_be_unverified(
+  tmp_path, capsys
+):
+  train(tmp_path, Pace(4, 4, 4, 4), state=uneven_state())
+  (tmp_path / "checkpoints" / "4" / "_CHECKPOINT_METADATA").unlink()
+  train(tmp_path, Pace(8, 4, 4, 4), state=uneven_state())
+  assert "checkpoint 4 in" in (told := capsys.readouterr().err)
+  assert "not verified" in told
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_left_alone(tmp_path):

@@ -61,6 +61,15 @@ def test_a_trace_of_named_steps_is_written(tmp_path, capsys):
   assert "trace of the steps" in capsys.readouterr().out
 
 
+def test_a_trace_of_steps_that_were_done_before_is_said_to_be_missing(
+  tmp_path, capsys
+):
+  with Watch(tmp_path, Watching(profile=(2, 3))) as watch:
+    watch.step(4, None, None)
+  assert "no trace: step 2" in capsys.readouterr().out
+  assert not (tmp_path / "profile").exists()
+
+
 def test_steps_of_a_trace_are_read_and_checked():
   assert read_steps("10-12") == (10, 12) and read_steps("7") == (7, 7)
   with pytest.raises(argparse.ArgumentTypeError, match="FIRST-LAST"):
