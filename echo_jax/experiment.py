@@ -119,6 +119,7 @@ class Experiment:
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
+    tiny: whether it is the tiny form of it, whose numbers mean nothing.
     fit_splits: what the model is fitted on, and what it is chosen on.
     batch_size: rows of a batch, over all devices and processes.
     mesh_shape: over which the devices of a run are arranged.
@@ -147,6 +148,7 @@ class Experiment:
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
+  tiny: bool = False
   fit_splits: tuple[str, str] = ("train", "validation")
   seed: int = 0
   average_decay: float = 0.0
@@ -270,6 +272,7 @@ def run_record(experiment: Experiment) -> dict[str, Any]:
   """What is needed to say later where a number came from."""
   return {
     "experiment": experiment.source,
+    "tiny": experiment.tiny,
     "config": experiment.config,
     "contract": dataclasses.asdict(experiment.contract),
     "contract_hash": contract_hash(experiment),
@@ -393,7 +396,7 @@ def origin_of_weights(workdir: str | None) -> dict[str, Any] | None:
   folder = Path(workdir) / "checkpoints"
   with Checkpoints(folder, record["metric"]) as checkpoints:
     step = checkpoints.best()
-  names = ("experiment", "contract_hash", "data", "seed", "commit")
+  names = ("experiment", "config", "contract_hash", "data", "seed", "commit")
   return {"workdir": workdir, "step": step} | {n: record[n] for n in names}
 
 
@@ -482,7 +485,9 @@ def prepare(
   if tiny:
     module.tiny(config)
   override(config, settings)
-  return dataclasses.replace(module.build(config), source=source)
+  return dataclasses.replace(
+    module.build(config), source=source, tiny=tiny
+  )
 
 
 def rebuild(
@@ -511,7 +516,9 @@ def rebuild(
     _refuse_other(built, workdir)
   else:
     built = module.build(config, record)
-  return dataclasses.replace(built, source=record["experiment"])
+  return dataclasses.replace(
+    built, source=record["experiment"], tiny=record.get("tiny", False)
+  )
 
 
 def evaluate(
