@@ -1,0 +1,1 @@
+"""The paper's tables: a file a row; `echo-jax table` prints them."""
