@@ -1,0 +1,367 @@
+"""A table of our results, every seed shown, beside published values.
+
+Results are those of result folders.  Runs that were judged in different ways
+are never put into one line, and into one table only where that is asked for.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from echo_jax.evaluation.estimate import LABELS, NAN, Estimate
+from echo_jax.evaluation.published import Published
+
+NOT_RUN = "not run"
+INCOMPARABLE = "*"
+FORMATS = ("md", "latex", "csv")
+COLUMNS = (
+  "table", "model", "metric", "kind", "seed", "value", "low", "high", "unit",
+  "patients", "rows", "positive", "protocol", "mark", "source", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Protocol:
+  """What runs of one table must have in common.
+
+  Attributes:
+    split: that was judged.
+    clips: a video, at most, that were predicted.
+    data: fingerprints of the data sets, as text.
+    tiny: whether the model was the tiny one, whose numbers mean nothing.
+  """
+
+  split: str
+  clips: int
+  data: str
+  tiny: bool = False
+
+  def __str__(self) -> str:
+    clips = f"{self.clips} clips a video predicted, " if self.clips else ""
+    tiny = ", TINY MODEL: NUMBERS MEAN NOTHING" if self.tiny else ""
+    return f"{self.split} split, {clips}{self.data}{tiny}"
+
+
+@dataclass(frozen=True)
+class Result:
+  """What a table needs of one run.
+
+  Attributes:
+    folder: of the run.
+    label: the line it belongs to; runs of a line differ by their seed.
+    seed: of the training.
+    protocol: how it was judged.
+    estimates: what came out, at the level of the table.
+  """
+
+  folder: str
+  label: str
+  seed: int
+  protocol: Protocol
+  estimates: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+  """One metric of one model: each seed, and what others published of it.
+
+  `protocol` is None where nothing was run.
+  """
+
+  model: str
+  metric: str
+  seeds: tuple[tuple[int, Estimate], ...] = ()
+  protocol: Protocol | None = None
+  published: tuple[Published, ...] = ()
+
+
+def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
+  """Refuses runs that cannot stand in one table.
+
+  Args:
+    mixed: whether runs of several protocols may, each line marked with its own.
+
+  Raises:
+    ValueError: names the runs.
+  """
+  ways: dict[Protocol, list[str]] = {}
+  for one in results:
+    ways.setdefault(one.protocol, []).append(one.folder)
+  if len(ways) > 1 and not mixed:
+    told = "; ".join(f"[{way}] {', '.join(of)}" for way, of in ways.items())
+    raise ValueError(
+      f"runs of {len(ways)} protocols in one table: {told}. Give runs of one, "
+      "or --mixed to have each line marked with its own"
+    )
+  there: dict[tuple, str] = {}
+  for one in results:
+    key = one.label, one.protocol, one.seed
+    if key in there:
+      raise ValueError(
+        f"{one.label} has two runs of seed {one.seed}: {there[key]} and "
+        f"{one.folder}; give one of them"
+      )
+    there[key] = one.folder
+
+
+def make_lines(
+  results: Iterable[Result], name: Callable[[Estimate], str] | None = None
+) -> list[Line]:
+  """A line for every metric of every label, in the order of the results.
+
+  `name` gives a metric's words, by default those of the metric alone.
+  """
+  name = name or (lambda one: LABELS.get(one.name, one.name))
+  groups: dict[tuple, dict[int, Estimate]] = {}
+  for one in results:
+    for estimate in one.estimates:
+      key = one.label, one.protocol, name(estimate)
+      groups.setdefault(key, {})[one.seed] = estimate
+  return [
+    Line(label, metric, tuple(sorted(seeds.items())), protocol)
+    for (label, protocol, metric), seeds in groups.items()
+  ]
+
+
+def beside_published(
+  lines: Sequence[Line], published: Sequence[Published],
+  models: Mapping[str, str], metrics: Sequence[str],
+) -> list[Line]:  # fmt: skip
+  """Lines of every model of a table, then of what others published alone.
+
+  Args:
+    lines: of our runs; a line's `model` begins with the model's title.
+    published: of this table.
+    models: title by name; those that have not run get a line that says so.
+    metrics: that the table shows.
+  """
+  shown = [one for one in published if one.metric in metrics]
+  found = []
+  for name, title in models.items():
+    for metric in metrics:
+      words = LABELS.get(metric, metric)
+      theirs = tuple(
+        one for one in shown if (one.model, one.metric) == (name, metric)
+      )
+      ours = [
+        one for one in lines
+        if _title(one) == title and one.metric == words
+      ]  # fmt: skip
+      for line in ours or [Line(title, words)]:
+        found.append(replace(line, published=theirs))
+  others = [one for one in shown if one.model not in models]
+  for (name, metric), of in groupby(others, lambda one: (one.model, one.metric)):
+    words = LABELS.get(metric, metric)
+    found.append(Line(name, words, published=tuple(of)))
+  return found
+
+
+def _title(line: Line) -> str:
+  """A label without what was changed, which stands in brackets."""
+  return line.model.partition(" [")[0]
+
+
+def format_lines(
+  lines: Sequence[Line], format: str, table: str = "",
+  foreign: Sequence[str] = (),
+) -> str:  # fmt: skip
+  """The table as Markdown ("md"), LaTeX ("latex") or CSV ("csv", long form).
+
+  Args:
+    table: its name, a column of the CSV form.
+    foreign: models that are not ours to run.
+
+  Raises:
+    ValueError: another format.
+  """
+  if format not in FORMATS:
+    raise ValueError(f"format is {format!r}; allowed: {FORMATS}")
+  if format == "csv":
+    return _as_csv(lines, table, foreign)
+  notes = _Notes()
+  rows = [_cells(line, notes, line.model in foreign) for line in lines]
+  head = ["model", "metric", "each seed (95 % interval)", "mean of seeds", "by"]
+  if any(line.published for line in lines):
+    head.append("published")
+  rows = [row[: len(head)] for row in rows]
+  return (_markdown if format == "md" else _latex)(head, rows, notes.lines)
+
+
+class _Notes:
+  """Footnotes, numbered as they come up; equal ones are one."""
+
+  def __init__(self) -> None:
+    self._numbers: dict[str, str] = {}
+    self._used = {"ours": 0, "theirs": 0}
+    self._marked = False
+
+  def ours(self, text: str) -> str:
+    """The letter of a protocol of ours."""
+    return self._number(text, "ours", lambda i: chr(ord("a") + i % 26))
+
+  def theirs(self, one: Published) -> str:
+    """The number of a source, with a mark if it cannot be compared."""
+    n = f"; n = {one.n:,}" if one.n else ""
+    positive = f"; positive class: {one.positive}" if one.positive else ""
+    note = f"; {INCOMPARABLE} {one.note}" if one.note else ""
+    text = f"{one.source} [{one.mark}]; {one.protocol}{n}{positive}{note}"
+    self._marked |= bool(one.note)
+    number = self._number(text, "theirs", lambda i: str(i + 1))
+    return f"[{number}]" + INCOMPARABLE * bool(one.note)
+
+  def _number(self, text: str, kind: str, name: Callable[[int], str]) -> str:
+    if text not in self._numbers:
+      self._numbers[text] = name(self._used[kind])
+      self._used[kind] += 1
+    return self._numbers[text]
+
+  @property
+  def lines(self) -> list[str]:
+    """All of them, ours first."""
+    found = [f"{number}: {text}" for text, number in self._numbers.items()]
+    if self._marked:
+      found.append(f"{INCOMPARABLE} not measured as ours is")
+    return sorted(found, key=lambda line: not line[0].isalpha())
+
+
+def _cells(line: Line, notes: _Notes, foreign: bool) -> list[str]:
+  """Cells of a line; what was not run says so."""
+  values = [one for _, one in line.seeds]
+  each = ", ".join(
+    f"{one.value_text} ({one.interval_text})" for one in values
+  )
+  theirs = "; ".join(
+    f"{one.value_text} {notes.theirs(one)}" for one in line.published
+  )
+  if not values:
+    each = "–" if foreign else NOT_RUN
+  how = notes.ours(_protocol_text(line)) if values else ""
+  return [line.model, line.metric, each, mean_text(values), how, theirs]
+
+
+def mean_text(values: Sequence[Estimate]) -> str:
+  """The mean over seeds with their number; nothing for fewer than two."""
+  if len(values) < 2:
+    return ""
+  mean = math.fsum(one.value for one in values) / len(values)
+  if not math.isfinite(mean):
+    return f"undefined in some of {len(values)}"
+  return f"{replace(values[0], value=mean).value_text}, {len(values)} seeds"
+
+
+def _protocol_text(line: Line) -> str:
+  """How a line of ours was measured, on whom, and with what intervals."""
+  first = line.seeds[0][1]
+  said = list(
+    dict.fromkeys(
+      f"{one.protocol}; {one.patients:,} patients, {one.rows:,} rows"
+      if one.patients else one.protocol
+      for _, one in line.seeds
+    )
+  )  # fmt: skip
+  if first.positive:
+    said.append(f"positive class: {first.positive}")
+  if math.isfinite(first.low):
+    said.append(
+      f"{100 * first.level:g} % intervals of each seed: {first.method}, "
+      f"{first.resamples:,} resamples, seed {first.seed}"
+    )
+  return "; ".join([*said, str(line.protocol)])
+
+
+def _markdown(
+  head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]
+) -> str:
+  lines = [head, ["---"] * len(head), *rows]
+  table = [
+    "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |"
+    for line in lines
+  ]
+  return "\n".join([*table, "", *(f"- {note}" for note in notes), ""])
+
+
+_LATEX = {
+  "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
+  "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}", "²": "$^2$", "–": "--", "<": "$<$", ">": "$>$",
+}  # fmt: skip
+
+
+def _latex(
+  head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]
+) -> str:
+  def row(cells: Sequence[str]) -> str:
+    return " & ".join(_in_latex(cell) for cell in cells) + r" \\"
+
+  return "\n".join(
+    [
+      rf"\begin{{tabular}}{{{'l' * len(head)}}}", r"\hline", row(head),
+      r"\hline", *map(row, rows), r"\hline", r"\end{tabular}",
+      r"\par\footnotesize",
+      *(_in_latex(note) + r"\par" for note in notes), "",
+    ]
+  )  # fmt: skip
+
+
+def _in_latex(text: str) -> str:
+  return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _as_csv(
+  lines: Sequence[Line], table: str, foreign: Sequence[str]
+) -> str:
+  """One row a seed and one a published value; nothing is a mean."""
+  held = io.StringIO()
+  writer = csv.DictWriter(held, COLUMNS, restval="", lineterminator="\n")
+  writer.writeheader()
+  for line in lines:
+    of = {"table": table, "model": line.model, "metric": line.metric}
+    for seed, one in line.seeds:
+      writer.writerow(
+        of | _numbers(one.value, one.low, one.high) | {
+          "kind": "ours", "seed": seed, "unit": one.unit,
+          "patients": one.patients, "rows": one.rows,
+          "positive": one.positive, "note": one.reason,
+          "protocol": f"{one.protocol}; {line.protocol}",
+        }
+      )  # fmt: skip
+    if not line.seeds and line.model not in foreign:
+      writer.writerow(of | {"kind": NOT_RUN})
+    for one in line.published:
+      writer.writerow(
+        of | _numbers(one.value, one.low, one.high) | {
+          "kind": "published", "unit": one.unit, "rows": one.n or "",
+          "positive": one.positive, "protocol": one.protocol,
+          "mark": one.mark, "source": one.source, "note": one.note,
+        }
+      )  # fmt: skip
+  return held.getvalue()
+
+
+def _numbers(*values: float) -> dict[str, float | str]:
+  return {
+    name: "" if math.isnan(value) else value
+    for name, value in zip(("value", "low", "high"), values, strict=True)
+  }
+
+
+def validation_loss(
+  lines: Sequence[Mapping], metric: str = "loss"
+) -> Estimate:
+  """The best validation loss of a log, as an Estimate without interval.
+
+  It is that of the checkpoint which the run keeps as its best.
+  """
+  known = [
+    (line[metric], line["step"]) for line in lines
+    if line["part"] == "validation" and line.get(metric) is not None
+  ]  # fmt: skip
+  value, step = min(known, default=(NAN, 0))
+  return Estimate(
+    metric, value, split="validation",
+    protocol=f"lowest {metric} of validation, at step {step:,}",
+    reason="of one validation pass" if known else "no validation in its log",
+  )  # fmt: skip
