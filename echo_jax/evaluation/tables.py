@@ -7,9 +7,8 @@ are never put into one line, and into one table only where that is asked for.
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from echo_jax.evaluation.estimate import LABELS, NAN, Estimate
 from echo_jax.evaluation.published import Published
@@ -51,6 +50,7 @@ class Result:
 
   Attributes:
     folder: of the run.
+    model: which of a table's models it is; "" in a table of a sweep.
     label: the line it belongs to; runs of a line differ by their seed.
     seed: of the training.
     protocol: how it was judged.
@@ -58,6 +58,7 @@ class Result:
   """
 
   folder: str
+  model: str
   label: str
   seed: int
   protocol: Protocol
@@ -68,14 +69,29 @@ class Result:
 class Line:
   """One metric of one model: each seed, and what others published of it.
 
-  `protocol` is None where nothing was run.
+  Attributes:
+    model, label: as of a `Result`.
+    metric: its name.
+    target: of what, where a table has several.
+    seeds: each seed and what came out.
+    protocol: None where nothing was run.
+    published: values of others.
+    foreign: whether it is a model that is not ours to run.
   """
 
   model: str
+  label: str
   metric: str
+  target: str = ""
   seeds: tuple[tuple[int, Estimate], ...] = ()
   protocol: Protocol | None = None
   published: tuple[Published, ...] = ()
+  foreign: bool = False
+
+  @property
+  def words(self) -> str:
+    """The metric as it is printed."""
+    return f"{self.target} {LABELS.get(self.metric, self.metric)}".lstrip()
 
 
 def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
@@ -107,22 +123,22 @@ def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
     there[key] = one.folder
 
 
-def make_lines(
-  results: Iterable[Result], name: Callable[[Estimate], str] | None = None
-) -> list[Line]:
+def make_lines(results: Iterable[Result]) -> list[Line]:
   """A line for every metric of every label, in the order of the results.
 
-  `name` gives a metric's words, by default those of the metric alone.
+  A metric has its target's name only where there are several.
   """
-  name = name or (lambda one: LABELS.get(one.name, one.name))
+  results = list(results)
+  several = len({e.target for one in results for e in one.estimates}) > 1
   groups: dict[tuple, dict[int, Estimate]] = {}
   for one in results:
     for estimate in one.estimates:
-      key = one.label, one.protocol, name(estimate)
+      target = estimate.target if several else ""
+      key = one.model, one.label, estimate.name, target, one.protocol
       groups.setdefault(key, {})[one.seed] = estimate
   return [
-    Line(label, metric, tuple(sorted(seeds.items())), protocol)
-    for (label, protocol, metric), seeds in groups.items()
+    Line(model, label, metric, target, tuple(sorted(seeds.items())), protocol)
+    for (model, label, metric, target, protocol), seeds in groups.items()
   ]
 
 
@@ -133,46 +149,35 @@ def beside_published(
   """Lines of every model of a table, then of what others published alone.
 
   Args:
-    lines: of our runs; a line's `model` begins with the model's title.
+    lines: of our runs.
     published: of this table.
-    models: title by name; those that have not run get a line that says so.
+    models: titles by name; one that has not run gets a line that says so.
     metrics: that the table shows.
   """
-  shown = [one for one in published if one.metric in metrics]
+  theirs: dict[tuple[str, str], list[Published]] = {}
+  for one in published:
+    theirs.setdefault((one.model, one.metric), []).append(one)
   found = []
   for name, title in models.items():
     for metric in metrics:
-      words = LABELS.get(metric, metric)
-      theirs = tuple(
-        one for one in shown if (one.model, one.metric) == (name, metric)
-      )
-      ours = [
-        one for one in lines
-        if _title(one) == title and one.metric == words
-      ]  # fmt: skip
-      for line in ours or [Line(title, words)]:
-        found.append(replace(line, published=theirs))
-  others = [one for one in shown if one.model not in models]
-  for (name, metric), of in groupby(others, lambda one: (one.model, one.metric)):
-    words = LABELS.get(metric, metric)
-    found.append(Line(name, words, published=tuple(of)))
-  return found
-
-
-def _title(line: Line) -> str:
-  """A label without what was changed, which stands in brackets."""
-  return line.model.partition(" [")[0]
+      ours = [one for one in lines if (one.model, one.metric) == (name, metric)]
+      for line in ours or [Line(name, title, metric)]:
+        beside = tuple(theirs.get((name, metric), ()))
+        found.append(replace(line, published=beside))
+  return found + [
+    Line(name, name, metric, published=tuple(of), foreign=True)
+    for (name, metric), of in theirs.items()
+    if name not in models and metric in metrics
+  ]
 
 
 def format_lines(
-  lines: Sequence[Line], format: str, table: str = "",
-  foreign: Sequence[str] = (),
-) -> str:  # fmt: skip
+  lines: Sequence[Line], format: str, table: str = ""
+) -> str:
   """The table as Markdown ("md"), LaTeX ("latex") or CSV ("csv", long form).
 
   Args:
     table: its name, a column of the CSV form.
-    foreign: models that are not ours to run.
 
   Raises:
     ValueError: another format.
@@ -180,13 +185,12 @@ def format_lines(
   if format not in FORMATS:
     raise ValueError(f"format is {format!r}; allowed: {FORMATS}")
   if format == "csv":
-    return _as_csv(lines, table, foreign)
+    return _as_csv(lines, table)
   notes = _Notes()
-  rows = [_cells(line, notes, line.model in foreign) for line in lines]
   head = ["model", "metric", "each seed (95 % interval)", "mean of seeds", "by"]
   if any(line.published for line in lines):
     head.append("published")
-  rows = [row[: len(head)] for row in rows]
+  rows = [_cells(line, notes)[: len(head)] for line in lines]
   return (_markdown if format == "md" else _latex)(head, rows, notes.lines)
 
 
@@ -194,40 +198,35 @@ class _Notes:
   """Footnotes, numbered as they come up; equal ones are one."""
 
   def __init__(self) -> None:
-    self._numbers: dict[str, str] = {}
-    self._used = {"ours": 0, "theirs": 0}
-    self._marked = False
+    self._ours: dict[str, str] = {}
+    self._theirs: dict[str, str] = {}
 
   def ours(self, text: str) -> str:
-    """The letter of a protocol of ours."""
-    return self._number(text, "ours", lambda i: chr(ord("a") + i % 26))
+    """The number of a protocol of ours: P1, P2, …"""
+    return self._ours.setdefault(text, f"P{len(self._ours) + 1}")
 
   def theirs(self, one: Published) -> str:
     """The number of a source, with a mark if it cannot be compared."""
     n = f"; n = {one.n:,}" if one.n else ""
     positive = f"; positive class: {one.positive}" if one.positive else ""
     note = f"; {INCOMPARABLE} {one.note}" if one.note else ""
-    text = f"{one.source} [{one.mark}]; {one.protocol}{n}{positive}{note}"
-    self._marked |= bool(one.note)
-    number = self._number(text, "theirs", lambda i: str(i + 1))
-    return f"[{number}]" + INCOMPARABLE * bool(one.note)
-
-  def _number(self, text: str, kind: str, name: Callable[[int], str]) -> str:
-    if text not in self._numbers:
-      self._numbers[text] = name(self._used[kind])
-      self._used[kind] += 1
-    return self._numbers[text]
+    text = f"{one.source} ({one.mark}); {one.protocol}{n}{positive}{note}"
+    number = self._theirs.setdefault(text, f"[{len(self._theirs) + 1}]")
+    return number + INCOMPARABLE * bool(one.note)
 
   @property
   def lines(self) -> list[str]:
-    """All of them, ours first."""
-    found = [f"{number}: {text}" for text, number in self._numbers.items()]
-    if self._marked:
-      found.append(f"{INCOMPARABLE} not measured as ours is")
-    return sorted(found, key=lambda line: not line[0].isalpha())
+    """All of them, ours first, and what the mark means."""
+    found = [
+      f"{number} {text}"
+      for notes in (self._ours, self._theirs)
+      for text, number in notes.items()
+    ]
+    marked = any(f"; {INCOMPARABLE} " in text for text in self._theirs)
+    return found + [f"{INCOMPARABLE} cannot be compared as it stands"] * marked
 
 
-def _cells(line: Line, notes: _Notes, foreign: bool) -> list[str]:
+def _cells(line: Line, notes: _Notes) -> list[str]:
   """Cells of a line; what was not run says so."""
   values = [one for _, one in line.seeds]
   each = ", ".join(
@@ -237,9 +236,9 @@ def _cells(line: Line, notes: _Notes, foreign: bool) -> list[str]:
     f"{one.value_text} {notes.theirs(one)}" for one in line.published
   )
   if not values:
-    each = "–" if foreign else NOT_RUN
+    each = "–" if line.foreign else NOT_RUN
   how = notes.ours(_protocol_text(line)) if values else ""
-  return [line.model, line.metric, each, mean_text(values), how, theirs]
+  return [line.label, line.words, each, mean_text(values), how, theirs]
 
 
 def mean_text(values: Sequence[Estimate]) -> str:
@@ -310,15 +309,13 @@ def _in_latex(text: str) -> str:
   return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
-def _as_csv(
-  lines: Sequence[Line], table: str, foreign: Sequence[str]
-) -> str:
+def _as_csv(lines: Sequence[Line], table: str) -> str:
   """One row a seed and one a published value; nothing is a mean."""
   held = io.StringIO()
   writer = csv.DictWriter(held, COLUMNS, restval="", lineterminator="\n")
   writer.writeheader()
   for line in lines:
-    of = {"table": table, "model": line.model, "metric": line.metric}
+    of = {"table": table, "model": line.label, "metric": line.words}
     for seed, one in line.seeds:
       writer.writerow(
         of | _numbers(one.value, one.low, one.high) | {
@@ -328,7 +325,7 @@ def _as_csv(
           "protocol": f"{one.protocol}; {line.protocol}",
         }
       )  # fmt: skip
-    if not line.seeds and line.model not in foreign:
+    if not line.seeds and not line.foreign:
       writer.writerow(of | {"kind": NOT_RUN})
     for one in line.published:
       writer.writerow(
