@@ -16,37 +16,31 @@ Example:
 import argparse
 import importlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from echo_jax import experiment
+from echo_jax.commands.result_folders import Run, find_runs, numbered_settings
 from echo_jax.evaluation import figures
-from echo_jax.evaluation.estimate import Estimate, estimates_from_json
+from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import LEVELS
-from echo_jax.evaluation.published import read_published
+from echo_jax.evaluation.published import Published, read_published
 from echo_jax.evaluation.tables import (
   FORMATS,
   Line,
-  Protocol,
   Result,
   beside_published,
   check_protocols,
   format_lines,
   make_lines,
-  validation_loss,
 )
-from echo_jax.targets import TARGETS, target_named
-from echo_jax.training.writers import LOG_NAME, read_log, write_whole
+from echo_jax.targets import target_named
+from echo_jax.training.writers import write_whole
 
 PAPER = "experiments.paper"
-NOT_READ = ("checkpoints", "figures")  # folders within a run
 SEED = "run.seed"
-ORIGIN = "init_from."
 # What a table of a sweep shows of a kind of target, if nothing is asked for.
 SHOWN = {
   "regression": ("mae", "r2"), "binary": ("auroc",),
@@ -112,86 +106,6 @@ def run(args: argparse.Namespace) -> int:
   return 0
 
 
-@dataclass(frozen=True)
-class Run:
-  """A result folder.
-
-  Attributes:
-    folder: where it is.
-    record: its `run.json`.
-    metrics: its `metrics.json`; None for one that predicts nothing.
-  """
-
-  folder: Path
-  record: Mapping[str, Any]
-  metrics: Mapping[str, Any] | None
-
-  @property
-  def settings(self) -> dict[str, Any]:
-    """By dotted name, as JSON has them, without what no number depends on."""
-    return _settings(self.record["config"])
-
-  @property
-  def protocol(self) -> Protocol:
-    """How it was judged."""
-    data = ", ".join(
-      f"{one['dataset']} (labels {one['labels']}, pixels {one['pixels']})"
-      for one in self.record["data"]
-    )
-    tiny = self.record.get("tiny", False)
-    if self.metrics is None:
-      split = self.record["config"]["data"]["validation_split"]
-      return Protocol(split, 0, data, tiny)
-    about = self.metrics["about"]
-    return Protocol(about["split"], about["clips_per_video"], data, tiny)
-
-  def estimates(self) -> list[Estimate]:
-    """All that came out; of a pre-training run its validation loss."""
-    if self.metrics is not None:
-      return estimates_from_json(self.metrics)
-    log = read_log(self.folder / LOG_NAME)
-    return [validation_loss(log, self.record["metric"])]
-
-
-def find_runs(folders: Sequence[Path]) -> Iterator[Run]:
-  """Every run in the folders; says which have not been evaluated.
-
-  Raises:
-    ValueError: results that are not of the run beside which they lie.
-    FileNotFoundError: a folder that is not there.
-  """
-  for top in folders:
-    if not top.is_dir():
-      raise FileNotFoundError(f"--runs {top}: no such folder")
-    for place, inside, files in os.walk(top):
-      inside[:] = sorted(set(inside) - set(NOT_READ))
-      folder = Path(place)
-      if experiment.RUN_RECORD not in files:
-        continue
-      record = experiment.read_record(folder)
-      if "metrics.json" in files:
-        yield Run(folder, record, _metrics(folder, record))
-      elif record["targets"]:
-        told = f"left out, not evaluated: {folder}"
-        print(f"{told}; echo-jax evaluate {folder}", file=sys.stderr)
-      else:
-        yield Run(folder, record, None)
-
-
-def _metrics(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-  found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-  about = found["about"]
-  for what, ours in (
-    ("contract", record["contract_hash"]), ("data", record["data"])
-  ):  # fmt: skip
-    if about[what] != ours:
-      raise ValueError(
-        f"{folder}: metrics.json is of another {what} than run.json; run "
-        f"`echo-jax evaluate {folder}` again"
-      )
-  return found
-
-
 def paper_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   """Lines of a table of the paper, published values beside them.
 
@@ -202,11 +116,11 @@ def paper_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   if args.name not in tasks.TASKS:
     raise ValueError(f"no table {args.name!r}; there are {list(tasks.TASKS)}")
   task = tasks.TASKS[args.name]
-  stems = {f"{task.name}_{name}": model for name, model in models.MODELS.items()}
+  rows = {f"{task.name}_{name}": of for name, of in models.MODELS.items()}
   level, metrics = args.level or task.level, args.metric or task.metrics
   results = []
   for one in found:
-    model = stems.get(_stem(one.record["experiment"]))
+    model = rows.get(one.experiment)
     if model is None:
       continue
     label = " ".join([model.title, *_departures(one)])
@@ -222,7 +136,7 @@ def paper_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   )  # fmt: skip
 
 
-def published_values():
+def published_values() -> tuple[Published, ...]:
   """The values of `experiments/paper/published.csv`."""
   tasks = _module("tasks").TASKS
   path = Path(importlib.import_module(PAPER).__file__)
@@ -238,19 +152,21 @@ def sweep_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   Raises:
     ValueError: see `check_protocols`, or nothing to draw.
   """
-  told = [_all_settings(one) for one in found]
+  told = [one.with_origin for one in found]
   names = dict.fromkeys(name for one in told for name in one)
   varied = [
     name for name in names
     if name != SEED and len({_as_text(one.get(name)) for one in told}) > 1
   ]  # fmt: skip
-  targets = {name for one in found for name in one.record["config"].get("targets", ())}
+  targets = dict.fromkeys(
+    name for one in found for name in one.record["config"].get("targets", ())
+  )
   metrics = {
-    name: args.metric or SHOWN[TARGETS[name].kind] for name in targets
-  } | {"": args.metric or None}
+    name: args.metric or SHOWN[target_named(name).kind] for name in targets
+  } | {"": ("loss",)}  # which a pre-training run has alone
   results = []
   for one, settings in zip(found, told, strict=True):
-    label = _words(settings, varied) or _stem(one.record["experiment"])
+    label = _words(settings, varied) or one.experiment
     kept = _chosen(one, args.level or _finest_mean(one), metrics)
     results.append(_result(one, "", label, kept))
   check_protocols(results, args.mixed)
@@ -300,7 +216,7 @@ def _result(
 
 
 def _chosen(
-  one: Run, level: str, metrics: Mapping[str, Sequence[str] | None]
+  one: Run, level: str, metrics: Mapping[str, Sequence[str]]
 ) -> tuple[Estimate, ...]:
   """Estimates of one level, in the order of the metrics.
 
@@ -311,7 +227,7 @@ def _chosen(
   for target, wanted in metrics.items():
     of = [e for e in found if e.target == target and e.row_level in ("", level)]
     by_name = {e.name: e for e in of}
-    kept += [by_name[n] for n in wanted or by_name if n in by_name]
+    kept += [by_name[name] for name in wanted if name in by_name]
   if not kept:
     there = sorted({f"{e.name} ({e.row_level})" for e in found})
     raise ValueError(
@@ -329,37 +245,16 @@ def _finest_mean(one: Run) -> str:
 
 def _departures(one: Run) -> list[str]:
   """What a run set that its row does not, in brackets; [] if nothing."""
-  module = _module(_stem(one.record["experiment"]))
+  module = _module(one.experiment)
   config = module.get_config()
   if one.record.get("tiny", False):
     module.tiny(config)
-  row = _settings(json.loads(json.dumps(config.to_dict())))
+  row = numbered_settings(config.to_dict())
   changed = {
     name: value for name, value in one.settings.items()
     if name != SEED and _as_text(value) != _as_text(row.get(name))
   }  # fmt: skip
   return [f"[{_words(changed, list(changed))}]"] if changed else []
-
-
-def _all_settings(one: Run) -> dict[str, Any]:
-  """A run's, and those of the run that its weights are from."""
-  settings = one.settings
-  origin = one.record.get("init_from") or {}
-  if "config" not in origin:
-    return settings
-  theirs = _settings(origin["config"]) | {"experiment": origin["experiment"]}
-  named = {f"{ORIGIN}{name}": value for name, value in theirs.items()}
-  # The name of the folder says less than what it was made with.
-  return {k: v for k, v in settings.items() if k != "init_from"} | named
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-  return {
-    name: value
-    for name, value in experiment.flat_settings(config).items()
-    if name not in experiment.FREE_SETTINGS
-    and not name.startswith(experiment.COMPUTE)
-  }
 
 
 def _words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -369,11 +264,6 @@ def _words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 def _as_text(value: Any) -> str:
   """As JSON; NaN is then equal to itself and a tuple to a list."""
   return json.dumps(value)
-
-
-def _stem(name: str) -> str:
-  """`x` of a/b/x.py and of a.b.x."""
-  return name.removesuffix(".py").replace("/", ".").rpartition(".")[2]
 
 
 def _module(name: str) -> ModuleType:

@@ -36,6 +36,7 @@ class Published:
     mark: one of `MARKS`.
     source: `doi:…` or an address.
     note: why it cannot be compared as it stands; "" if nothing is known.
+    digits: the value as it was written.
   """
 
   table: str
@@ -51,11 +52,12 @@ class Published:
   mark: str
   source: str
   note: str
+  digits: str
 
   @property
   def value_text(self) -> str:
     """Value as it was published, with unit and interval."""
-    text = f"{self.value:g} {self.unit}".rstrip()
+    text = f"{self.digits} {self.unit}".rstrip()
     if math.isnan(self.low):
       return text
     return f"{text} ({self.low:g} to {self.high:g})"
@@ -72,7 +74,7 @@ def read_published(
   Raises:
     ValueError: names the line and what is wrong with it.
   """
-  names = [field.name for field in fields(Published)]
+  names = [one.name for one in fields(Published) if one.name != "digits"]
   found: dict[tuple[str, ...], Published] = {}
   with Path(path).open(encoding="utf-8", newline="") as file:
     reader = csv.DictReader(file, strict=True)
@@ -100,7 +102,7 @@ def _parse(cells: Mapping[str, str | None]) -> Published:
     for name in ("value", "low", "high")
   }
   n = int(cells["n"]) if cells["n"] else 0
-  return Published(**{**cells, **numbers, "n": n})
+  return Published(**{**cells, **numbers, "n": n}, digits=cells["value"])
 
 
 def _check(one: Published, tables: Mapping[str, Target]) -> None:

@@ -229,9 +229,7 @@ class _Notes:
 def _cells(line: Line, notes: _Notes) -> list[str]:
   """Cells of a line; what was not run says so."""
   values = [one for _, one in line.seeds]
-  each = ", ".join(
-    f"{one.value_text} ({one.interval_text})" for one in values
-  )
+  each = ", ".join(map(_seed_text, values))
   theirs = "; ".join(
     f"{one.value_text} {notes.theirs(one)}" for one in line.published
   )
@@ -241,6 +239,13 @@ def _cells(line: Line, notes: _Notes) -> list[str]:
   return [line.label, line.words, each, mean_text(values), how, theirs]
 
 
+def _seed_text(one: Estimate) -> str:
+  """Value and interval; without one, digits that tell two losses apart."""
+  if one.defined and not math.isfinite(one.low):
+    return f"{one.value:.4g} {one.unit}".rstrip() + " (no interval)"
+  return f"{one.value_text} ({one.interval_text})"
+
+
 def mean_text(values: Sequence[Estimate]) -> str:
   """The mean over seeds with their number; nothing for fewer than two."""
   if len(values) < 2:
@@ -248,7 +253,9 @@ def mean_text(values: Sequence[Estimate]) -> str:
   mean = math.fsum(one.value for one in values) / len(values)
   if not math.isfinite(mean):
     return f"undefined in some of {len(values)}"
-  return f"{replace(values[0], value=mean).value_text}, {len(values)} seeds"
+  one = replace(values[0], value=mean)
+  text = one.value_text if math.isfinite(one.low) else f"{mean:.4g}"
+  return f"{text}, {len(values)} seeds"
 
 
 def _protocol_text(line: Line) -> str:

@@ -66,7 +66,7 @@ CAMUS_LVEF = Task(
 # study's grade the mean over them.  The owner's pages do not give the number
 # of training images; 360 of 598 studies with 17,271 images have about so many.
 TMED2_AS = Task(
-  "tmed2_as", "TMED-2, aortic stenosis in five grades", "as_tmed5",
+  "tmed2_as", "TMED-2, aortic stenosis", "as_tmed5",
   ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy"), level="study",
   training_clips=10_400, build="tmed2 --source TMED2 --fold DEV479:1",
   settings={"data.kinds": ("still",), "data.views": ()},
