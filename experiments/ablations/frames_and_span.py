@@ -11,16 +11,16 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.ablations.finetune import SEEDS, build, get_config, tiny
+from experiments.ablations import finetune
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
 
 
 def sweep() -> Iterator[dict[str, object]]:
   """Frames and seconds of a clip, as flat overrides."""
   for frames in (8, 16, 32):
     for span_s in (0.7, 1.4, 2.8, 0.0):
-      for seed in SEEDS:
+      for seed in finetune.SEEDS:
         yield {
           "input.frames": frames, "input.span_s": span_s, "run.seed": seed
         }  # fmt: skip

@@ -9,16 +9,16 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.ablations.finetune import SEEDS, build, get_config, tiny
+from experiments.ablations import finetune
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
 
 
 def sweep() -> Iterator[dict[str, object]]:
   """Every head, frozen or not, as flat overrides."""
   for head in ("mean", "max", "moments", "gru", "stf"):
     for freeze in ("^encoder/", ""):
-      for seed in SEEDS:
+      for seed in finetune.SEEDS:
         yield {
           "head.name": head, "optimizer.freeze": freeze, "run.seed": seed
         }  # fmt: skip

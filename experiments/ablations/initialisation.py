@@ -12,17 +12,17 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.ablations.finetune import SEEDS, build, get_config, tiny
+from experiments.ablations import finetune
 from experiments.paper.models import KINETICS
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
 
 
 def sweep() -> Iterator[dict[str, object]]:
   """First weights and heads, as flat overrides."""
   for init_from in ("", KINETICS["videomae"], "runs/mae"):
     for head in ("max", "stf"):
-      for seed in SEEDS:
+      for seed in finetune.SEEDS:
         yield {
           "init_from": init_from, "head.name": head, "run.seed": seed
         }  # fmt: skip

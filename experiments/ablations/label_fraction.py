@@ -12,16 +12,16 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.ablations.finetune import SEEDS, build, get_config, tiny
+from experiments.ablations import finetune
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
 
 
 def sweep() -> Iterator[dict[str, object]]:
   """Parts of the training patients from 1 to 100 %, as flat overrides."""
   for init_from in ("", "runs/mae"):
     for fraction in (0.01, 0.05, 0.1, 0.5, 1.0):
-      for seed in SEEDS:
+      for seed in finetune.SEEDS:
         yield {
           "init_from": init_from, "data.train_fraction": fraction,
           "run.seed": seed,

@@ -11,9 +11,10 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.mae_pretrain import build, get_config, tiny
+from experiments import mae_pretrain
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build = mae_pretrain.get_config, mae_pretrain.build
+tiny = mae_pretrain.tiny
 
 
 def sweep() -> Iterator[dict[str, object]]:

@@ -10,6 +10,7 @@ Example:
   echo-jax table --runs runs/objective_ef
 """
 
-from experiments.ablations.finetune import build, get_config, sweep, tiny
+from experiments.ablations import finetune
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
+sweep = finetune.sweep

@@ -12,9 +12,9 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.ablations.finetune import SEEDS, build, get_config, tiny
+from experiments.ablations import finetune
 
-__all__ = ["build", "get_config", "sweep", "tiny"]
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
 
 WHOLE = {
   "head.paths": "both", "head.time": "seconds", "head.slice_mixer": "whole",
@@ -34,5 +34,5 @@ PARTS = (
 def sweep() -> Iterator[dict[str, object]]:
   """The whole and each without a part, as flat overrides."""
   for part in PARTS:
-    for seed in SEEDS:
+    for seed in finetune.SEEDS:
       yield {**WHOLE, **part, "run.seed": seed}
