@@ -42,22 +42,15 @@ class Run:
     return numbered_settings(self.record["config"])
 
   @property
-  def with_origin(self) -> dict[str, Any]:
-    """These and, below `init_from`, those of the run that gave the weights."""
-    origin = self.record.get("init_from") or {}
-    if "config" not in origin:
-      return self.settings
-    theirs = numbered_settings(origin["config"])
-    theirs["experiment"] = origin["experiment"]
-    # What that run was made with says more than the name of its folder.
-    ours = {k: v for k, v in self.settings.items() if k != "init_from"}
-    return ours | {f"init_from.{k}": v for k, v in theirs.items()}
-
-  @property
   def experiment(self) -> str:
     """`x` of a/b/x.py and of a.b.x."""
     name = self.record["experiment"].removesuffix(".py")
     return name.replace("/", ".").rpartition(".")[2]
+
+  @property
+  def origin(self) -> Mapping[str, Any]:
+    """What is known of the run that the first weights are from; {} if none."""
+    return self.record.get("init_from") or {}
 
   @property
   def protocol(self) -> Protocol:
@@ -79,6 +72,23 @@ class Run:
       return estimates_from_json(self.metrics)
     log = read_log(self.folder / LOG_NAME)
     return [validation_loss(log, self.record["metric"])]
+
+
+def told_apart(runs: Sequence[Run]) -> list[dict[str, Any]]:
+  """Settings of each run that may differ from those of another.
+
+  Where all have their weights from runs of one experiment, in place of the
+  folder's name what that run was made with, below `init_from`.
+  """
+  of = {one.origin.get("experiment") for one in runs}
+  if None in of or len(of) > 1:
+    return [one.settings for one in runs]
+  told = []
+  for one in runs:
+    settings = {k: v for k, v in one.settings.items() if k != "init_from"}
+    theirs = numbered_settings(one.origin["config"])
+    told.append(settings | {f"init_from.{k}": v for k, v in theirs.items()})
+  return told
 
 
 def find_runs(folders: Sequence[Path]) -> Iterator[Run]:
@@ -127,6 +137,5 @@ def numbered_settings(config: Mapping[str, Any]) -> dict[str, Any]:
   return {
     name: value
     for name, value in flat_settings(config).items()
-    if name not in FREE_SETTINGS
-    and not name.startswith(COMPUTE)
+    if name not in FREE_SETTINGS and not name.startswith(COMPUTE)
   }

@@ -22,7 +22,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from echo_jax.commands.result_folders import Run, find_runs, numbered_settings
+from echo_jax.commands.result_folders import (
+  Run,
+  find_runs,
+  numbered_settings,
+  told_apart,
+)
 from echo_jax.evaluation import figures
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import LEVELS
@@ -152,7 +157,7 @@ def sweep_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   Raises:
     ValueError: see `check_protocols`, or nothing to draw.
   """
-  told = [one.with_origin for one in found]
+  told = told_apart(found)
   names = dict.fromkeys(name for one in told for name in one)
   varied = [
     name for name in names
