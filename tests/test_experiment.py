@@ -284,26 +284,25 @@ def test_standardisation_knows_the_training_split_only(settings, data_dir):
 
 
 def test_a_part_of_the_training_patients_is_whole_people(settings, capsys):
-  opened = {}
+  opened, judged = {}, {}
   for fraction in (0.3, 0.6, 1.0):
     words = (*settings, f"data.train_fraction={fraction}")
     built = experiment.prepare(TRAIN, words, tiny=True)
-    told = capsys.readouterr().out
+    capsys.readouterr()
     opened[fraction], _ = built.open_clips("train", 1)
-    judged, _ = built.open_clips("test", 1)
-    left_out = re.search(r"train: .*\((\d+) by train_fraction\)", told)
-    assert bool(left_out) == (fraction < 1)
-    if left_out:
-      lost = int(left_out.group(1))
-      assert len(opened[fraction]) + lost == int(
-        re.search(r"train: (\d+) videos", told).group(1)
-      )
+    told = capsys.readouterr().out
+    judged[fraction], _ = built.open_clips("test", 1)
+    lost = re.search(r"\((\d+) by train_fraction\)", told)
+    assert bool(lost) == (fraction < 1)
+    found = int(re.search(r"train: (\d+) videos", told).group(1))
+    assert found == len(opened[fraction]) + int(lost.group(1) if lost else 0)
   people = {k: set(index["patient_id"]) for k, index in opened.items()}
   assert people[0.3] < people[0.6] < people[1.0]
   assert len(people[0.3]) == round(0.3 * len(people[1.0]))
   whole = opened[1.0]
   kept = whole["patient_id"].isin(people[0.3]).sum()
-  assert len(opened[0.3]) == kept and len(judged) > 0
+  assert len(opened[0.3]) == kept
+  assert len(judged[0.3]) == len(judged[1.0]) > 0  # others stay whole
   with pytest.raises(ValueError, match="fraction of 0 is not"):
     experiment.prepare(TRAIN, (*settings, "data.train_fraction=0"), tiny=True)
 
