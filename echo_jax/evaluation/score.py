@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from echo_jax.data.schema import FIELDS
-from echo_jax.evaluation import classification
+from echo_jax.evaluation import classification, delong, released
 from echo_jax.evaluation.aggregate import at_level
 from echo_jax.evaluation.bootstrap import (
   bca_interval,
@@ -51,6 +51,8 @@ FEW_PATIENTS = 20  # simulated at 20: "95 %" held 93 (MAE), 71 (AUROC 0.97)
 METHODS = {
   "percentile": "percentile bootstrap by patient",
   "bca": "BCa bootstrap by patient",
+  "delong": "percentile bootstrap by patient",  # of all but AUROC
+  "released": released.METHOD,
 }
 
 
@@ -73,7 +75,9 @@ def score(
     binary: names to be scored as binary though no task table says so.
     ordinal: names to be scored as ordinal, with their classes from the lowest
       up; those of the task table have theirs there.
-    method: "percentile", or "bca" (Efron 1987).
+    method: of the intervals: "percentile", "bca" (Efron 1987), "delong" (of
+      AUROC, if each patient has one row; others as by "percentile"), or
+      "released" (see `released`), whose values are means of repetitions too.
 
   Rows without a truth are left out with a PredictionsWarning.
 
@@ -264,6 +268,11 @@ def _estimates(
 ) -> list[Estimate]:
   """Adds an interval to each value, all from the same resamples."""
   patient, patients = number_patients(patient_id)
+  method, rows = bootstrap["method"], len(patient)
+  if method == "released":
+    return _as_released(found, rows, base)
+  if method == "delong" and found.ranked:
+    delong.refuse_several_rows(base.target, rows, patients)
   resamples, samples, left_out = 0, {}, {}
   if patients > 1:
     resamples = bootstrap["resamples"]
@@ -273,27 +282,66 @@ def _estimates(
 
     samples = resample(
       statistic, patients, resamples=resamples, seed=bootstrap["seed"],
-      rows=len(patient),
+      rows=rows,
     )  # fmt: skip
-    if bootstrap["method"] == "bca":
-      left_out = leave_one_out(statistic, patients, len(patient))
+    if method == "bca":
+      left_out = leave_one_out(statistic, patients, rows)
   estimates = []
-  for name, value in found.values.items():
-    one = replace(base, name=name, value=value, resamples=resamples)
-    if name not in found.in_unit:
-      one = replace(one, unit="")
-    if name not in found.thresholded:
-      one = replace(one, threshold=NAN, threshold_rule="")
-    if name in found.reasons:
-      one = replace(one, reason=found.reasons[name])
+  for name in found.values:
+    one = replace(_without_interval(name, found, base), resamples=resamples)
+    if one.reason:
+      pass  # it has no value
     elif patients == 1:
       one = replace(one, reason="one patient gives no interval")
+    elif method == "delong" and name == "auroc" and found.ranked:
+      one = _with_delong(one, found)
     else:
       one = _with_interval(
         one, samples[name], left_out.get(name), found.smallest_class
       )
     estimates.append(one)
   return estimates
+
+
+def _without_interval(name: str, found: Measured, base: Estimate) -> Estimate:
+  """One metric's value, or the reason why it has none."""
+  one = replace(
+    base, name=name, value=found.values[name],
+    reason=found.reasons.get(name, ""),
+  )  # fmt: skip
+  if name not in found.in_unit:
+    one = replace(one, unit="")
+  if name not in found.thresholded:
+    one = replace(one, threshold=NAN, threshold_rule="")
+  return one
+
+
+def _as_released(
+  found: Measured, rows: int, base: Estimate
+) -> list[Estimate]:
+  """Means of repeated batches, which take rows for patients."""
+  counts = released.draw_batches(rows, base.seed)
+  samples, estimates = found.statistic(np.arange(rows), counts), []
+  for name in found.values:
+    one = _without_interval(name, found, base)
+    if not one.reason:
+      value, low, high = released.mean_and_interval(samples[name], one.level)
+      known = int(np.isfinite(samples[name]).sum())
+      one = replace(
+        one, value=value, low=low, high=high, dropped=len(counts) - known,
+        reason="" if known > 1 else "undefined in all but one repetition",
+      )  # fmt: skip
+    estimates.append(replace(one, resamples=len(counts)))
+  return estimates
+
+
+def _with_delong(one: Estimate, found: Measured) -> Estimate:
+  """The interval of DeLong, which takes no resamples."""
+  one = replace(one, method=delong.METHOD, resamples=0)
+  if found.smallest_class < 2:
+    return replace(one, reason="one row of a class has no variance")
+  low, high = delong.area_interval(*found.ranked, one.level)
+  return _marked(replace(one, low=low, high=high), found.smallest_class)
 
 
 def _with_interval(
@@ -305,16 +353,23 @@ def _with_interval(
   else:
     low, high = bca_interval(one.value, samples, left_out, one.level)
   dropped = int((~np.isfinite(samples)).sum())
+  return _marked(
+    replace(one, low=low, high=high, dropped=dropped), smallest_class
+  )
+
+
+def _marked(one: Estimate, smallest_class: int | None) -> Estimate:
+  """Says what an interval is worth, if that is little."""
   fewest = one.patients if smallest_class is None else smallest_class
   of = "" if smallest_class is None else " in a class"
   reason = ""
-  if not np.isfinite(low):
+  if not np.isfinite(one.low):
     reason = "undefined without some of the patients"
-  elif low == high:
+  elif one.low == one.high:
     reason = "every resample gives the same value: the interval says nothing"
   elif fewest < FEW_PATIENTS:
     reason = f"under {FEW_PATIENTS} patients{of}: interval likely too narrow"
-  return replace(one, low=low, high=high, dropped=dropped, reason=reason)
+  return replace(one, reason=reason)
 
 
 def _find_threshold(
