@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 NAN = float("nan")
+WITHHELD = "withheld: "  # begins the reason of a value that is not told
 
 LABELS = {
   "mae": "MAE", "rmse": "RMSE", "r2": "R²", "pearson_r": "Pearson r",
@@ -85,7 +86,8 @@ class Estimate:
   def value_text(self) -> str:
     """Value and unit, to as many decimals as the interval supports."""
     if not self.defined:
-      return f"undefined ({self.reason})"
+      withheld = self.reason.startswith(WITHHELD)
+      return self.reason if withheld else f"undefined ({self.reason})"
     return _with_unit(self._number(self.value), self.unit)
 
   @property
@@ -229,8 +231,8 @@ def _markdown(estimates: Sequence[Estimate]) -> str:
   for one in estimates:
     rows.append(
       f"| {one.target} | {LABELS.get(one.name, one.name)} | {one.value_text} "
-      f"| {one.interval_text} | {one.patients:,} | {one.rows:,} "
-      f"| {one.protocol} |"
+      f"| {one.interval_text}{one._dropped_text} | {one.patients:,} "
+      f"| {one.rows:,} | {one.protocol} |"
     )
   notes = dict.fromkeys(
     note for _, group in groupby(estimates, _group)

@@ -8,7 +8,6 @@ repetition, and rows of one patient count as many.  Here to be compared with.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy import stats
 
 from echo_jax.evaluation.bootstrap import Counts, Samples
@@ -29,7 +28,7 @@ def draw_batches(rows: int, seed: int) -> Counts:
   Raises:
     ValueError: fewer than three batches.
   """
-  batch: Int[np.ndarray, "n"] = np.arange(rows) // BATCH
+  batch = np.arange(rows) // BATCH
   count = -(-rows // BATCH)
   drawn = min(BATCHES, count - 2)
   if drawn < 1:
@@ -48,7 +47,7 @@ def mean_and_interval(
   samples: Samples, level: float = 0.95
 ) -> tuple[float, float, float]:
   """Mean over the repetitions in which there is a value, and its t interval."""
-  known: Float[np.ndarray, "k"] = samples[np.isfinite(samples)]
+  known = samples[np.isfinite(samples)]
   if len(known) < 2:
     return float("nan"), float("nan"), float("nan")
   mean = float(known.mean())

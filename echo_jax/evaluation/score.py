@@ -24,6 +24,7 @@ from echo_jax.evaluation.items import (
   check_sums,
   classes_of,
   count_items,
+  item_columns,
   widen,
   with_truth,
 )
@@ -46,6 +47,11 @@ from echo_jax.evaluation.predictions import (
 from echo_jax.targets import TARGETS
 
 OF_CLASSES = ("multiclass", "ordinal", "multilabel")
+# The one metric by which models, or groups of patients, are compared.
+PRIMARY = {
+  "regression": "mae", "binary": "auroc", "multiclass": "macro_auroc",
+  "ordinal": "mae_grades", "multilabel": "mean_auroc",
+}  # fmt: skip
 DEFAULT_THRESHOLD = 0.5
 FEW_PATIENTS = 20  # simulated at 20: "95 %" held 93 (MAE), 71 (AUROC 0.97)
 METHODS = {
@@ -108,7 +114,7 @@ class MeasuredRows(NamedTuple):
   """Metrics of one target on the rows of a table that have a truth.
 
   `items` has one row an item, in the order of `patient_id` and as they are
-  resampled: its id and true values.
+  resampled: its id and true values.  `cut` is how a binary target was called.
   """
 
   measured: Measured
@@ -116,12 +122,20 @@ class MeasuredRows(NamedTuple):
   items: pd.DataFrame
   unit: str
   without_truth: int
+  protocol: str
+  cut: str = ""
 
 
 def measure_rows(
-  frame: pd.DataFrame, target: str, split: str, threshold: float
-) -> MeasuredRows:
+  frame: pd.DataFrame, target: str, split: str, threshold: float | None,
+  order: Sequence[str] = (),
+) -> MeasuredRows:  # fmt: skip
   """Values of one target's metrics and how to resample them.
+
+  Args:
+    threshold: of a binary target; None finds it as `score` does.
+    order: classes of an ordinal one from the lowest up, if no task table has
+      them.
 
   Raises:
     ValueError: as `score`; or items of more than one level.
@@ -134,28 +148,32 @@ def measure_rows(
   with collected_notes():  # of rows without a truth, which are counted
     part, missing = with_truth(rows, target, split)
   part = part.sort_values(["item_id", "start_ms", "class"], kind="stable")
-  unit = _unit(rows, target)
+  about = _unit(rows, target), missing, _protocol(part, split)
   if kind not in OF_CLASSES:
-    measured = (
-      measure_regression(part)
-      if kind == "regression"
-      else measure_binary(part, threshold)
-    )
-    items = part[["item_id", "start_ms", "truth"]].reset_index(drop=True)
-    patient_id = part.patient_id.to_numpy()
-    return MeasuredRows(measured, patient_id, items, unit, missing)
-  wide = widen(
-    part, target, classes_of(target), one_true=kind != "multilabel"
-  )
+    cut = ""
+    if kind == "regression":
+      measured = measure_regression(part)
+    else:
+      value, rule = _find_threshold(rows, threshold, split)
+      measured, cut = measure_binary(part, value), f"{value:.4g} {rule}"
+    names = [*item_columns(part), "truth"]
+    return MeasuredRows(
+      measured, part.patient_id.to_numpy(),
+      part[names].reset_index(drop=True), *about, cut,
+    )  # fmt: skip
+  classes = ordered_classes(target, kind, order)
+  wide = widen(part, target, classes, one_true=kind != "multilabel")
   measure = {
     "multiclass": measure_classes, "ordinal": measure_grades,
     "multilabel": measure_labels,
   }  # fmt: skip
-  items = pd.DataFrame(wide.truth, columns=wide.classes)
-  items.insert(0, "item_id", wide.item_id)
-  return MeasuredRows(
-    measure[kind](wide), wide.patient_id, items, unit, missing
+  items = wide.keys.assign(
+    **{
+      f"truth {name}": of
+      for name, of in zip(wide.classes, wide.truth.T, strict=True)
+    }
   )
+  return MeasuredRows(measure[kind](wide), wide.patient_id, items, *about)
 
 
 def kind_of(
@@ -220,12 +238,7 @@ def _score_classes(
 ) -> list[Estimate]:  # fmt: skip
   """A target of several classes, of which one is true or any number are."""
   target = base.target
-  classes = classes_of(target) or tuple(order)
-  if kind == "ordinal" and not classes:
-    raise ValueError(
-      f"{target} is ordinal, and the order of its classes is not known; give "
-      f"it as in --ordinal {target}=none,mild,severe"
-    )
+  classes = ordered_classes(target, kind, order)
   wide = widen(part, target, classes, one_true=kind != "multilabel")
   if kind == "multilabel":
     return _score_labels(part, wide, base, bootstrap)
@@ -233,6 +246,19 @@ def _score_classes(
     check_sums(wide, target)
   found = measure_grades(wide) if kind == "ordinal" else measure_classes(wide)
   return _estimates(found, wide.patient_id, base, bootstrap)
+
+
+def ordered_classes(
+  target: str, kind: str, order: Sequence[str]
+) -> tuple[str, ...]:
+  """Classes in their order; () where there is none and none is needed."""
+  classes = classes_of(target) or tuple(order)
+  if kind == "ordinal" and not classes:
+    raise ValueError(
+      f"{target} is ordinal, and the order of its classes is not known; give "
+      f"it as in --ordinal {target}=none,mild,severe"
+    )
+  return classes
 
 
 def _score_labels(
