@@ -13,6 +13,8 @@ truth and prediction; see echo_jax/evaluation/predictions.py.
 import argparse
 import json
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from echo_jax.evaluation.estimate import estimates_to_json, format_table
 from echo_jax.evaluation.power import power_lines, smallest_differences
 from echo_jax.evaluation.predictions import (
   LEVELS,
+  PredictionsWarning,
   collected_notes,
   read_predictions,
 )
@@ -37,6 +40,7 @@ from echo_jax.evaluation.subgroups import (
   measure_subgroups,
   subgroup_table,
 )
+from echo_jax.targets import KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
   """Prints what was found; notes go to stderr (with --json, into the JSON)."""
   with collected_notes() as notes:
     found = find(args)
+  notes = list(dict.fromkeys(notes))  # each part may have found the same
   if args.json:
     plain = {name: one.plain for name, one in found.items()}
     plain = {**plain.pop("estimates"), "notes": notes, **plain}
@@ -147,6 +152,7 @@ def find(args: argparse.Namespace) -> dict[str, Part]:
   Raises:
     ValueError: as what is called; or options that exclude each other.
   """
+  _check_metrics(args.metric)
   frame = read_predictions(args.predictions)
   of = {
     "level": args.level, "split": args.split, "targets": args.target,
@@ -166,6 +172,8 @@ def find(args: argparse.Namespace) -> dict[str, Part]:
       frame, args.by, metrics=args.metric, least=args.least_patients,
       method=method, **of, **drawn,
     )  # fmt: skip
+    for by in sorted(set(args.by) - {one.by for one in groups}):
+      warnings.warn(f"by {by}: no two groups", PredictionsWarning, stacklevel=2)
     found["subgroups"] = Part(
       [one.to_dict() for one in groups], subgroup_table(groups)
     )
@@ -184,6 +192,12 @@ def find(args: argparse.Namespace) -> dict[str, Part]:
       smallest_differences(estimates), "\n".join(power_lines(estimates))
     )
   return found
+
+
+def _check_metrics(names: Sequence[str]) -> None:
+  known = dict.fromkeys(n for kind in KINDS.values() for n in kind.metrics)
+  if strange := [name for name in names if name not in known]:
+    raise ValueError(f"no metric {strange[0]!r}; there are {', '.join(known)}")
 
 
 def _method(args: argparse.Namespace) -> str:

@@ -115,11 +115,9 @@ def _at_one_level(
 ) -> pd.DataFrame:  # fmt: skip
   """The checked table at the level, with the kinds that the caller states."""
   frame = at_level(check_predictions(table), level)
-  for kind, names in (("binary", binary), ("ordinal", ordinal)):
-    for name in names:
-      rows = frame[frame.target == name]
-      kind_of(rows, name, *((names,) if kind == "binary" else ((), names)))
-      frame.loc[frame.target == name, "kind"] = kind
+  for name in {*binary, *ordinal}:
+    of = frame.target == name
+    frame.loc[of, "kind"] = kind_of(frame[of], name, binary, ordinal)
   return frame
 
 
