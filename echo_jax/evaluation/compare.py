@@ -68,7 +68,7 @@ def compare(
   _refuse_levels(frames)
   first, *others = frames
   found = []
-  for target in targets or _shared_targets(frames):
+  for target in _asked_for(frames, targets) or _shared_targets(frames):
     for metric in _metrics_of(frames[first], target, metrics, test):
       for other in others:
         pair = {name: frames[name] for name in (first, other)}
@@ -128,6 +128,18 @@ def _refuse_levels(frames: Mapping[str, pd.DataFrame]) -> None:
     raise ValueError(f"tables of different levels ({said}); choose one level")
 
 
+def _asked_for(
+  frames: Mapping[str, pd.DataFrame], targets: Sequence[str] | None
+) -> Sequence[str]:
+  """The same targets, once it is known that every table has them."""
+  for target in targets or ():
+    for name, frame in frames.items():
+      if not (frame.target == target).any():
+        there = ", ".join(dict.fromkeys(frame.target))
+        raise ValueError(f"{name} has no target {target!r}; it has {there}")
+  return targets or ()
+
+
 def _shared_targets(frames: Mapping[str, pd.DataFrame]) -> list[str]:
   """Targets of every table; says which are left out."""
   every = dict.fromkeys(t for frame in frames.values() for t in frame.target)
@@ -149,10 +161,7 @@ def _metrics_of(
   frame: pd.DataFrame, target: str, metrics: Sequence[str], test: str
 ) -> list[str]:
   """Metrics by which a target is compared, in the order asked for."""
-  rows = frame[frame.target == target]
-  if not len(rows):
-    raise ValueError(f"no target {target!r}; there are {set(frame.target)}")
-  kind = kind_of(rows, target)
+  kind = kind_of(frame[frame.target == target], target)
   if metrics:
     return [name for name in metrics if name in KINDS[kind].metrics]
   if test == "delong" and kind != "binary":

@@ -1,7 +1,7 @@
 """What is a model worth at a hospital that it never saw?
 
-As `across_devices`, by site.  SynthEcho's sites differ in their devices only
-in the cohorts where each has its own (`clinic_like`).
+As `across_devices`, by site.  In SynthEcho's independent cohort sites differ
+in nothing; in the others each has mostly a device of its own.
 
 Example:
   echo-jax sweep experiments/ablations/across_sites.py --workdir runs/sites \\

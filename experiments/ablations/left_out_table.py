@@ -24,7 +24,7 @@ from echo_jax.evaluation.aggregate import at_level
 from echo_jax.evaluation.compare import holm
 from echo_jax.evaluation.estimate import LABELS, NAN, WITHHELD, Estimate
 from echo_jax.evaluation.items import count_items
-from echo_jax.evaluation.paired import paired_rows
+from echo_jax.evaluation.paired import PROTOCOLS_DIFFER, paired_rows
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.evaluation.score import PRIMARY
 from echo_jax.evaluation.subgroups import LEAST_PATIENTS
@@ -89,6 +89,7 @@ def _find_runs(runs: Path) -> dict[str, list[Path]]:
       name: value
       for name, value in settings.items()
       if name not in (*VARIED, *experiment.FREE_SETTINGS)
+      and not name.startswith(experiment.COMPUTE)
     } | {name: record[name] for name in ("data", "contract_hash")}
     if shared is None:
       shared, first = same, folder
@@ -130,9 +131,12 @@ def _difference(
       patients=patients, rows=count_items(rows),
       reason=f"{WITHHELD}fewer than {least} patients",
     )  # fmt: skip
-  return paired_rows(
+  one = paired_rows(
     *pair, target, metric, split=split, names=NAMES, resamples=resamples
   )
+  if PROTOCOLS_DIFFER in one.protocol:
+    raise ValueError(f"{target}: {one.protocol}; evaluate all runs alike")
+  return one
 
 
 def format_left_out(found: Sequence[Estimate]) -> str:

@@ -293,7 +293,8 @@ def test_rows_and_report_of_every_kind(clips, graded, monkeypatch):
     target: list(target_figures(part, target))
     for target, part in videos.groupby("target")
   }
-  assert names["as_tmed3"] == names["image_quality"] == ["confusion"]
+  assert names["as_tmed3"] == ["confusion", "reliability"]
+  assert names["image_quality"] == ["confusion", "reliability"]
   assert names["walls"] == [] and "scatter" in names["ef_pct"]
 
 
