@@ -168,7 +168,7 @@ def subgroup_figure(found: Sequence[Subgroups]) -> Any:
     [one.high for one in rows], whole=whole.value,
     label=f"{LABELS.get(whole.target, whole.target)} by group",
     metric=f"{METRIC_LABELS.get(whole.name, whole.name)}{unit}",
-    note=f"{100 * whole.level:g} % intervals by patient",
+    note=f"{100 * whole.level:g} % intervals by patient, each for itself",
   )  # fmt: skip
 
 

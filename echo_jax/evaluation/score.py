@@ -223,7 +223,7 @@ def _score_target(
   if kind in OF_CLASSES:
     return _score_classes(part, kind, order, base, bootstrap)
   cut, rule = _find_threshold(rows, threshold, split)
-  share = f"{int(part.truth.sum()):,} of {len(part):,} rows positive"
+  share = _share_positive(part)
   base = replace(
     base, positive=positive_class(target), threshold=cut, threshold_rule=rule,
     protocol=f"{base.protocol}, {share}",
@@ -276,7 +276,7 @@ def _score_labels(
     known = rows[rows.truth.notna()]
     if not len(known):
       continue  # no row, no estimate; the mean's protocol counts the labels
-    share = f"{int(known.truth.sum()):,} of {len(known):,} rows positive"
+    share = _share_positive(known)
     of_label = replace(
       base, target=f"{base.target}: {label}", rows=len(known),
       patients=known.patient_id.nunique(),
@@ -418,7 +418,8 @@ def _find_threshold(
     )
   except ValueError as error:
     return DEFAULT_THRESHOLD, f"(default 0.5, not fitted: validation, {error})"
-  return cut, f"(best Youden index on {len(fit):,} validation rows)"
+  rows = f"{len(fit):,} validation rows of {fit.patient_id.nunique():,}"
+  return cut, f"(best Youden index on {rows} patients)"
 
 
 def positive_class(target: str, label: str = "") -> str:
@@ -479,6 +480,16 @@ def _refuse_outside(
       f"{target}: {column} is {rows[column][bad].iloc[0]:g} for "
       f"{rows.item_id[bad].iloc[0]}; allowed: {low:g} to {high:g}"
     )
+
+
+def _share_positive(part: pd.DataFrame) -> str:
+  """How many rows, and of how many patients, have truth 1."""
+  positive = part[part.truth == 1]
+  return (
+    f"{len(positive):,} of {len(part):,} rows and "
+    f"{positive.patient_id.nunique():,} of {part.patient_id.nunique():,} "
+    "patients positive"
+  )
 
 
 def _protocol(part: pd.DataFrame, split: str) -> str:

@@ -74,7 +74,9 @@ def test_row_order_does_not_matter(clips):
 
 def test_threshold_comes_from_validation(clips):
   f1 = named(score(clips, level="video"), "f1")
-  assert f1.threshold_rule == "(best Youden index on 40 validation rows)"
+  assert f1.threshold_rule == (
+    "(best Youden index on 40 validation rows of 20 patients)"
+  )
   assert f1.positive == "ef_below_50 = 1 (ef_pct < 50)"
   rows = aggregate.mean_over_clips(clips)
   rows = rows[rows.target == "ef_below_50"]
