@@ -23,6 +23,7 @@ class Kind(NamedTuple):
 
 
 _OF_CLASSES = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy")
+_OF_CALLED = ("called_brier", "called_ece_width", "called_ece_mass")
 
 KINDS: dict[str, Kind] = {
   "regression": Kind(
@@ -32,11 +33,13 @@ KINDS: dict[str, Kind] = {
   "binary": Kind(
     ("entropy",),
     ("auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity",
-     "brier"),
+     "brier", "ece_width", "ece_mass", "calibration_slope",
+     "calibration_intercept"),
   ),
-  "multiclass": Kind(("entropy",), _OF_CLASSES),
+  "multiclass": Kind(("entropy",), _OF_CLASSES + _OF_CALLED),
   "ordinal": Kind(
-    ("cumulative",), (*_OF_CLASSES, "quadratic_kappa", "mae_grades")
+    ("cumulative",),
+    (*_OF_CLASSES, "quadratic_kappa", "mae_grades", *_OF_CALLED),
   ),
   "multilabel": Kind(("entropy",), ("mean_auroc", "mean_auprc")),
 }  # fmt: skip

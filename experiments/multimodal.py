@@ -141,7 +141,7 @@ def get_config() -> ConfigDict:
 def _data_config() -> ConfigDict:
   """As of single videos, of one data set, with all views."""
   config = parts.data_config()
-  for name in ("mix", "train_videos", "change"):
+  for name in ("mix", "train_videos", "change", "without", "only"):
     del config[name]
   config.name = "referral"
   config.views = ()

@@ -35,6 +35,7 @@ from echo_jax.training import sharding
 from echo_jax.training.loop import Pace
 from echo_jax.training.optimizers import AdamWRule
 
+GROUPED = ("device", "site", "view", "sex", "quality")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -97,6 +98,9 @@ def data_config() -> ConfigDict:
       "change": "",  # a control of echo_jax/data/controls.py, "" for none
       "kinds": ("cine",),  # empty: any
       "views": ("A4C",),  # empty: any
+      # Of training and validation only: "device=device-c", or "site=a|b".
+      "without": "",  # videos that are left out
+      "only": "",  # videos that are kept, others are left out
       "threads": 2,
       "workers": 0,  # processes instead of threads
     }
@@ -301,6 +305,9 @@ def open_split(
   A video is used if its kind and view are asked for, its frame times, beats
   and sector are known where they are needed, and one target at least is.
   `change` goes before the one that `config.data.change` names.
+
+  `data.without` and `data.only` hold for the splits that a model is fitted
+  and chosen on; others stay whole, so that it is judged on what it never saw.
   """
   names, weights = cohorts_of(config)
   if len(names) > 1 and config.data.train_videos:
@@ -329,7 +336,10 @@ def _open_one(
   source = VideoSource(find_dataset(Path(data.dir), name), split)
   count = len(source)
   usable, left_out = np.ones(count, bool), []
-  for reason, fits in conditions(config, source, targets).items():
+  fits_of = conditions(config, source, targets)
+  if split in (data.train_split, data.validation_split):
+    fits_of |= chosen_groups(config, split, source.index)
+  for reason, fits in fits_of.items():
     kept = usable & fits()
     if lost := int(usable.sum() - kept.sum()):
       left_out.append(f"{lost} by {reason}")
@@ -395,8 +405,44 @@ def conditions(
   return conditions
 
 
-def _among(column: Any, wanted: Sequence[str]) -> np.ndarray:
-  return column.isin(wanted).to_numpy()
+def chosen_groups(
+  config: ConfigDict, split: str, index: Any
+) -> dict[str, Callable[[], np.ndarray]]:
+  """What `data.without` and `data.only` ask of a video, by column.
+
+  Raises:
+    ValueError: not COLUMN=VALUE, or a value that no training video has, of
+      which nothing could be left out.
+  """
+  data, found = config.data, {}
+  for setting in ("without", "only"):
+    if not data[setting]:
+      continue
+    column, _, text = data[setting].partition("=")
+    if column not in GROUPED or not text:
+      raise ValueError(
+        f"data.{setting} is {data[setting]!r}; wants COLUMN=VALUE or "
+        f"COLUMN=VALUE|VALUE, with a column of {', '.join(GROUPED)}"
+      )
+    values, there = text.split("|"), set(index[column])
+    if strange := [value for value in values if value not in there]:
+      said = (
+        f"data.{setting}: no video of {split} has {column} "
+        f"{', '.join(strange)}; there are {', '.join(sorted(there))}"
+      )
+      # Validation may be too small to have it, one of several sets too.
+      if split == data.train_split and not data.mix:
+        raise ValueError(said)
+      print(said)
+    reason = f"{column}: {setting} {text}"
+    found[reason] = partial(_among, index[column], values, setting == "only")
+  return found
+
+
+def _among(
+  column: Any, wanted: Sequence[str], kept: bool = True
+) -> np.ndarray:
+  return column.isin(wanted).to_numpy() == kept
 
 
 def know_beats(source: VideoSource, beats: int) -> np.ndarray:

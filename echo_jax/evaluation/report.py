@@ -26,13 +26,16 @@ from echo_jax.evaluation.aggregate import (
   mean_over_videos,
 )
 from echo_jax.evaluation.domain import Domain
+from echo_jax.evaluation.estimate import LABELS as METRIC_LABELS
 from echo_jax.evaluation.estimate import Estimate, estimates_to_json
 from echo_jax.evaluation.interval import PredictionInterval, fit_interval
 from echo_jax.evaluation.items import classes_of, widen
-from echo_jax.evaluation.measured import call_classes
+from echo_jax.evaluation.measured import call_classes, called_event
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
+from echo_jax.evaluation.reliability import reliability_tables
 from echo_jax.evaluation.score import kind_of, score
+from echo_jax.evaluation.subgroups import Subgroups, measure_subgroups
 from echo_jax.modalities import MODALITIES
 from echo_jax.targets import Target
 from echo_jax.training.writers import write_whole
@@ -129,7 +132,13 @@ def write_report(
   videos = judged_items(rows)
   why = "" if of_studies(rows) else study_rows(videos)[1]
   notes = [*notes, *([f"no study level: {why}"] if why else [])]
-  metrics = {"about": about, **estimates_to_json(estimates, notes)}
+  of = {"split": split, "targets": judged}
+  groups = measure_subgroups(videos, seed=estimates[0].seed, **of)
+  metrics = {
+    "about": about, **estimates_to_json(estimates, notes),
+    "subgroups": [one.to_dict() for one in groups],
+    "reliability": reliability_tables(videos, **of),
+  }  # fmt: skip
   text = json.dumps(metrics, indent=2, allow_nan=False)
   write_whole(workdir / "metrics.json", text + "\n")
   if not draw:
@@ -138,9 +147,29 @@ def write_report(
   folder.mkdir(exist_ok=True)
   videos = videos[(videos["split"] == split) & videos["target"].isin(judged)]
   for target, table in videos.groupby("target", sort=False):
-    for name, figure in target_figures(table, target).items():
+    drawn = target_figures(table, target)
+    if own := [one for one in groups if one.whole.target == target]:
+      drawn["subgroups"] = subgroup_figure(own)
+    for name, figure in drawn.items():
       path = folder / f"{target}_{name}.png"
       path.write_bytes(figures.encode_png(figure))
+
+
+def subgroup_figure(found: Sequence[Subgroups]) -> Any:
+  """One metric of one target in all its groups, a line each."""
+  whole = found[0].whole
+  rows = [whole, *(group for one in found for group in one.groups)]
+  unit = f" ({whole.unit})" if whole.unit else ""
+  return figures.forest_figure(
+    [
+      f"{one.group or 'all'} ({one.patients:,} patients)" for one in rows
+    ],
+    [one.value for one in rows], [one.low for one in rows],
+    [one.high for one in rows], whole=whole.value,
+    label=f"{LABELS.get(whole.target, whole.target)} by group",
+    metric=f"{METRIC_LABELS.get(whole.name, whole.name)}{unit}",
+    note=f"{100 * whole.level:g} % intervals by patient, each for itself",
+  )  # fmt: skip
 
 
 def target_figures(table: pd.DataFrame, target: str) -> dict[str, Any]:
@@ -154,11 +183,17 @@ def target_figures(table: pd.DataFrame, target: str) -> dict[str, Any]:
   if kind in ("multiclass", "ordinal"):
     wide = widen(known, target, classes_of(target), one_true=True)
     true, called = call_classes(wide, ordered=kind == "ordinal")
-    return {
+    right, chance = called_event(wide, true, called)
+    drawn = {
       "confusion": figures.confusion_figure(
         true, called, classes=wide.classes, label=label
       )
     }
+    if len(set(right)) == 2:
+      drawn["reliability"] = figures.reliability_figure(
+        right, chance, label=f"{label}, called class", event="right calls"
+      )
+    return drawn
   if kind == "binary":
     if len(set(pair[0])) < 2:
       return {}
