@@ -1,0 +1,1 @@
+"""One question a file: each is a sweep over some settings of an experiment."""
