@@ -19,7 +19,7 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
@@ -33,6 +33,7 @@ from echo_jax.targets import Target, layout
 # The most restrained first: of equal errors on validation it is taken.
 PENALTIES = (1e5, 1e4, 1e3, 1e2, 1e1, 1e0, 1e-1)
 NEIGHBOURS = (100, 50, 20, 10, 5, 2, 1)
+CHOSEN = ("alpha", "C", "n_neighbors")
 
 
 class FrozenClips(NamedTuple):
@@ -148,7 +149,7 @@ def probe(
       candidates,
     )  # fmt: skip
     columns.append(found)
-    taken[target.name] = [str(model.steps[-1][1]) for model in models]
+    taken[target.name] = [_in_words(model) for model in models]
   judged = split != "train"
   unknown = np.full((judged.sum(), 2), np.nan)
   predicted = ClipPredictions(
@@ -157,3 +158,14 @@ def probe(
     unknown, unknown,
   )  # fmt: skip
   return clip_rows(predicted, targets, index), taken
+
+
+def _in_words(model: BaseEstimator) -> str:
+  """`Ridge, alpha 100`: the estimator and what was chosen of it."""
+  last = model[-1] if isinstance(model, Pipeline) else model
+  chosen = [
+    f"{name} {value:g}"
+    for name, value in last.get_params().items()
+    if name in CHOSEN
+  ]
+  return ", ".join([type(last).__name__, *chosen])
