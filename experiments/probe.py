@@ -15,7 +15,7 @@ tokens):
 Example:
   python -m experiments.probe runs/mae --target ef_pct --clips 4 \\
     --config data.name=echonet_dynamic --config data.views="('A4C',)"
-  echo-jax score runs/mae/probe/linear.csv
+  echo-jax score runs/mae/probe/linear.csv --level video
 """
 
 import argparse
@@ -198,7 +198,7 @@ def main(words: Sequence[str] | None = None) -> None:
     kind=args.probe, clips=args.clips, blocks=tuple(args.tokens), out=args.out,
     settings=args.config,
   )  # fmt: skip
-  print(f"{path}: score it with `echo-jax score {path}`")
+  print(f"score it with `echo-jax score {path} --level video`")
 
 
 if __name__ == "__main__":

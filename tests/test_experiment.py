@@ -21,16 +21,6 @@ TRAIN = "experiments.ef_finetune"
 
 
 @pytest.fixture(scope="module")
-def pretrained(settings, tmp_path_factory):
-  """Work directory of a tiny pre-training run with a moving average."""
-  workdir = tmp_path_factory.mktemp("runs") / "mae"
-  words = (settings[0], "run.steps=3", "run.average_decay=0.5")
-  built = experiment.prepare("experiments.mae_pretrain", words, tiny=True)
-  experiment.run(built, workdir, progress=False)
-  return workdir
-
-
-@pytest.fixture(scope="module")
 def frozen(settings, pretrained, tmp_path_factory):
   """(experiment, work directory) with a taken-over, frozen encoder."""
   workdir = tmp_path_factory.mktemp("runs") / "frozen"

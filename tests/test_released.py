@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from echo_jax import experiment
 from echo_jax.cli import main
+from echo_jax.data.pipeline import arrays_of
 from echo_jax.evaluation.score import score
 from echo_jax.targets import target_named
 from experiments import count_only
@@ -126,16 +127,13 @@ def test_released_pretraining_takes_a_step(data_dir):
     f"data.dir={data_dir}", "data.name=synthetic_echo", "mask.ratio=0.9",
   )  # fmt: skip
   built = experiment.prepare(released_pretrain.__name__, words, tiny=True)
-  state = jax.eval_shape(lambda: experiment.initial_state(built))
-  batch = next(built.batches(0))
-  arrays = experiment.arrays_of(batch)
+  state = experiment.state_shapes(built)
+  arrays = arrays_of(next(built.batches(0)))
   settled, _ = built.objective.settle(arrays, jax.random.key(0), True)
   hidden = np.asarray(settled["mask"].hidden)
   assert hidden.shape == (4, int(0.1 * 8 * 2 * 2 + 1e-9))
   assert (hidden == hidden[:1]).all()
-  _, metrics = jax.eval_shape(
-    lambda s, b: experiment.train_step_of(built)(s, b), state, arrays
-  )
+  _, metrics = jax.eval_shape(experiment.train_step_of(built), state, arrays)
   assert metrics["loss"].shape == ()
 
 
