@@ -116,6 +116,7 @@ class Experiment:
       parameters, by name; read when called.
     encode_signals: signals of studies -> the same with what such weights make
       of them, as the model takes them.
+    threshold: cut of binary targets; None takes the best on validation.
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
@@ -144,6 +145,7 @@ class Experiment:
   level: str = "clip"
   frozen: Callable[[], Mapping[str, Any]] = dict
   encode_signals: Callable[[Batch], Batch] = lambda signals: signals
+  threshold: float | None = None
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
@@ -438,6 +440,15 @@ def best_params(workdir: str) -> dict[str, Any]:
   Raises:
     FileNotFoundError: no run or no checkpoint there.
   """
+  return best_variables(workdir)[1]["params"]
+
+
+def best_variables(workdir: str) -> tuple[int, dict[str, Any]]:
+  """The step of a run's best checkpoint and its flax variables.
+
+  Raises:
+    FileNotFoundError: no run or no checkpoint there.
+  """
   record = read_record(Path(workdir))
   folder = Path(workdir) / "checkpoints"
   with Checkpoints(folder, record["metric"]) as checkpoints:
@@ -445,7 +456,8 @@ def best_params(workdir: str) -> dict[str, Any]:
     if best is None:
       raise FileNotFoundError(f"{workdir} has no checkpoint yet")
     state = checkpoints.restore_tree(best)
-  return state["aux"]["average"] or state["params"]
+  params = state["aux"]["average"] or state["params"]
+  return best, {"params": params, **(state["aux"]["collections"] or {})}
 
 
 def load_best(
@@ -497,13 +509,7 @@ def rebuild(
     ValueError: the data set or the settings are not those of the record.
   """
   record = read_record(workdir)
-  module = load_module(record["experiment"])
-  config = module.get_config()
-  for key, value in flat_settings(record["config"]).items():
-    # JSON has no tuples, configs have no lists.
-    value = tuple(value) if isinstance(value, list) else value
-    if value is not None:
-      config.update_from_flattened_dict({key: value})
+  module, config = recorded_config(record)
   if data_dir is not None:
     config.data.dir = str(data_dir)
   if with_data:
@@ -514,14 +520,29 @@ def rebuild(
   return dataclasses.replace(built, source=record["experiment"])
 
 
+def recorded_config(
+  record: Mapping[str, Any],
+) -> tuple[ModuleType, ml_collections.ConfigDict]:
+  """The experiment's module of a run record, and the settings it was given."""
+  module = load_module(record["experiment"])
+  config = module.get_config()
+  for key, value in flat_settings(record["config"]).items():
+    # JSON has no tuples, configs have no lists.
+    value = tuple(value) if isinstance(value, list) else value
+    if value is not None:
+      config.update_from_flattened_dict({key: value})
+  return module, config
+
+
 def evaluate(
-  experiment: Experiment, workdir: Path, *, split: str = "test",
+  experiment: Experiment, workdir: Path, *, split: str | None = None,
   clips: int = 4, seed: int = 0, progress: bool = True, draw: bool = True,
   into: Path | None = None,
 ) -> list[Estimate]:  # fmt: skip
   """Judges the best checkpoint on a split and writes the report.
 
-  Into the work directory, if no other folder is named with `into`.
+  Into the work directory, if no other folder is named with `into`; the split
+  is the experiment's `data.test_split` if no other is named.
 
   A model of studies is judged again as if `missing_at_test` were not there,
   in folders of their own.  Figures are made if `draw` is set.
@@ -537,15 +558,18 @@ def evaluate(
     raise ValueError(f"clips is {clips}; a video needs at least 1")
   if experiment.predict_step is None:
     raise ValueError(f"{workdir} is a pre-training run and predicts no target")
-  if split in experiment.fit_splits:
+  train, validation = experiment.fit_splits
+  named = leakage.test_split(experiment.config)
+  split = named if split is None else split
+  if split == train or split == validation != named:
     raise ValueError(
       f"the model was fitted or chosen on {split}; judge it on another split"
     )
-  train, validation = experiment.fit_splits
   workdir, state = Path(workdir), load_best(experiment, workdir)
   out = workdir if into is None else Path(into)
   found = {}
-  for name in (split, train, validation):  # a wrong name fails at once
+  # A wrong name fails at once.
+  for name in dict.fromkeys((split, train, validation)):
     index, batches = experiment.open_clips(name, clips)
     if name == split:
       leakage.check_judged(experiment.config, workdir, split, index)
@@ -555,7 +579,12 @@ def evaluate(
   judged = {name: found[name] for name in (split, validation)}
   rows = _rows_of(experiment, judged)
   with collected_notes() as notes:
-    estimates = report_estimates(rows, split, seed)
+    estimates = report_estimates(rows, split, seed, experiment.threshold)
+  if split == validation:
+    notes.append(
+      f"judged on {split}, which chose the checkpoint (data.test_split): "
+      "flattering"
+    )
   about = {
     "split": split, "clips_per_video": clips, "step": int(state.step),
     "contract": contract_hash(experiment), "data": list(experiment.data),
@@ -608,7 +637,7 @@ def _evaluate_without(
     )
   rows, split = _rows_of(experiment, found), about["split"]
   with collected_notes() as notes:
-    estimates = report_estimates(rows, split, seed)
+    estimates = report_estimates(rows, split, seed, experiment.threshold)
   write_report(
     out / f"without_{removed}", rows, estimates,
     {**about, "removed": removed}, split, notes, draw=False,

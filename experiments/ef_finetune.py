@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 from pandas import DataFrame
 
 from echo_jax.data.controls import Change
@@ -41,6 +41,9 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.init_from = ""
   config.targets = ("ef_pct", "edv_ml", "esv_ml")
+  config.in_logarithm = ()  # ("edv_ml", "esv_ml") as released
+  config.scale = "training"  # or "hundredths": EF / 100, as released
+  config.threshold = config_dict.placeholder(float)  # None: from validation
   config.loss = "huber"  # of regression targets that have none of their own
   config.weighting = "fixed"  # or "uncertainty": learned with the model
   config.weights = ()  # of fixed weighting, one a target; empty: all alike
@@ -95,7 +98,8 @@ def build(
   videos = cache(lambda name: parts.open_split(config, name, targets))
   if record is None:
     truth = parts.truths(videos(split.train_split).index, targets)
-    scale, data = standardise_from(targets, truth), parts.data_record(config)
+    scale = standardise_from(targets, truth, config.scale)
+    data = parts.data_record(config)
     # What cannot be validated fails now, not in an hour.
     parts.refuse_unknown(
       targets, parts.truths(videos(split.validation_split).index, targets),
@@ -170,6 +174,7 @@ def build(
     data=data,
     targets=targets,
     scale=scale,
+    threshold=config.threshold,
     needs_times=parts.needs_times(config),
     **parts.on_devices(config),
     seed=run.seed,

@@ -23,7 +23,7 @@ from echo_jax.data.schema import KINDS, VIEWS
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.transforms import Augmentation
 from echo_jax.models.cnn import VideoCNN
-from echo_jax.models.heads import MaxPool, MeanPool, Moments
+from echo_jax.models.heads import AttentivePool, MaxPool, MeanPool, Moments
 from echo_jax.models.layers import Execution
 from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
@@ -51,6 +51,7 @@ def input_config() -> ConfigDict:
       "mean": 0.0,
       "std": 1.0,
       "outside": "kept",  # or "black": nothing beside the sector is seen
+      "aspect": "kept",  # or "stretched", as released
     }
   )
 
@@ -69,7 +70,10 @@ def cnn_config() -> ConfigDict:
 
 
 def head_config() -> ConfigDict:
-  """STF-Net as described; `hidden` is the width of its attention (or GRU)."""
+  """STF-Net as described; `hidden` is the width of its attention (or GRU).
+
+  `heads` and `blocks` are of the attentive head, see `heads.AttentivePool`.
+  """
   return ConfigDict(
     {
       "name": "stf",
@@ -79,6 +83,8 @@ def head_config() -> ConfigDict:
       "slice_mixer": "whole",
       "hidden": 1024,
       "attention_init": "fan_in",  # or "released"
+      "heads": 8,
+      "blocks": (),  # (8, 7, 7): tokens that it reads; empty: all
       "layers": (),  # (200, 100) as released without linear prediction
     }
   )
@@ -93,6 +99,7 @@ def data_config() -> ConfigDict:
       "mix": (),  # ("mimic_iv_echo:0.8", "echonet_dynamic:0.2") for `name`
       "train_split": "train",
       "validation_split": "validation",
+      "test_split": "test",  # "validation" as in the released code of 2024
       "train_videos": 0,  # 0: all; else so many, for label studies
       "allow_leakage": False,  # True: train though a patient is judged on
       "change": "",  # a control of echo_jax/data/controls.py, "" for none
@@ -121,6 +128,7 @@ def optimizer_config(rate: float) -> ConfigDict:
       "clip_norm": 1.0,
       "layer_decay": 1.0,
       "freeze": "",
+      "decay": "matrices",  # or "all": biases and norms too, as released
     }
   )
 
@@ -252,7 +260,14 @@ def make_head(config: ConfigDict) -> nn.Module:
       return MeanPool()
     case "gru":
       return GRUHead(width=head.hidden)
-  raise ValueError(f"no head {head.name!r}: stf, moments, max, mean or gru")
+    case "attentive":
+      return AttentivePool(
+        head.heads, tuple(head.blocks),
+        dtype=pick(DTYPES, config.run.dtype, "dtype"),
+      )  # fmt: skip
+  raise ValueError(
+    f"no head {head.name!r}: stf, moments, max, mean, gru or attentive"
+  )
 
 
 def frozen_parts(freeze: str) -> tuple[str, ...]:
@@ -502,13 +517,25 @@ def refuse_unknown(
 
 
 def make_targets(config: ConfigDict) -> tuple[Target, ...]:
-  """The targets that `config.targets` names."""
+  """The targets that `config.targets` names.
+
+  Those of `config.in_logarithm`, where there is that setting, are regressed
+  as logarithms.
+  """
   if not config.targets or len(set(config.targets)) < len(config.targets):
     raise ValueError(
       f"targets is {config.targets}; name one or more, each once, as in "
       "('ef_pct',)"
     )
-  return tuple(target_named(name) for name in config.targets)
+  in_logarithm = config.get("in_logarithm", ())
+  if strange := set(in_logarithm) - set(config.targets):
+    raise ValueError(f"in_logarithm has {sorted(strange)}, targets has not")
+  return tuple(
+    dataclasses.replace(
+      target_named(name), link="log" if name in in_logarithm else "identity"
+    )
+    for name in config.targets
+  )
 
 
 def make_weighting(

@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--slurm-option", metavar="NAME=VALUE", action="append", default=[],
     help="of sbatch, as in partition=gpu",
   )  # fmt: skip
-  parser.add_argument("--split", default="test", help="items are judged on it")
+  parser.add_argument(
+    "--split", help="items are judged on it (default: their data.test_split)"
+  )
   parser.add_argument("--clips", type=int, default=4, help="clips a video")
   parser.add_argument("--tiny", action="store_true", help="the tiny model")
   parser.add_argument(
@@ -136,8 +138,8 @@ def _commands(
     *(["--tiny"] if args.tiny else []), *(f"--config={word}" for word in words),
   )  # fmt: skip
   judge = (
-    *echo_jax, "evaluate", str(folder), "--split", args.split,
-    "--clips", str(args.clips),
+    *echo_jax, "evaluate", str(folder), "--clips", str(args.clips),
+    *(["--split", args.split] if args.split else []),
   )  # fmt: skip
   return (train, judge) if judged else (train,)
 

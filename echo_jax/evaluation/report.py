@@ -46,7 +46,11 @@ LABELS = {
   "ef_pct": "Ejection fraction",
   "edv_ml": "End-diastolic volume",
   "esv_ml": "End-systolic volume",
+  "edv_ln_ml": "Logarithm of end-diastolic volume",
+  "esv_ln_ml": "Logarithm of end-systolic volume",
   "ef_below_50": "EF below 50 %",
+  "ef_at_least_50": "EF of at least 50 %",
+  "ef_at_least_45": "EF of at least 45 %",
   "as_tmed5": "Aortic stenosis (five grades)",
   "as_tmed3": "Aortic stenosis (three grades)",
   "view": "View",
@@ -55,15 +59,19 @@ LABELS = {
 
 
 def report_estimates(
-  rows: pd.DataFrame, split: str, seed: int = 0
-) -> list[Estimate]:
+  rows: pd.DataFrame, split: str, seed: int = 0,
+  threshold: float | None = None,
+) -> list[Estimate]:  # fmt: skip
   """Estimates of single clips, of each video's mean, of each study's mean.
 
   The last only where `study_rows` gives rows; rows of whole studies have no
   other.  A target without any truth in the split is left out; see
-  `judged_targets`.
+  `judged_targets`.  `threshold` is that of `score`.
   """
-  how = {"split": split, "seed": seed, "targets": judged_targets(rows, split)}
+  how = {
+    "split": split, "seed": seed, "targets": judged_targets(rows, split),
+    "threshold": threshold,
+  }  # fmt: skip
   if of_studies(rows):
     return score(rows, level="study", **how)
   single = score(first_clips(rows), level="clip", **how)

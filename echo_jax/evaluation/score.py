@@ -447,7 +447,7 @@ def _check_range(rows: pd.DataFrame, target: str, kind: str) -> None:
   """Refuses a truth or a probability that cannot be one."""
   if kind == "regression":
     field = FIELDS.get(TARGETS[target].source) if target in TARGETS else None
-    if field:
+    if field and not TARGETS[target].logarithm:
       _refuse_outside(rows, "truth", target, field.low, field.high)
     if target in TARGETS and TARGETS[target].unit == "%":
       _refuse_fractions(rows, target)
