@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from echo_jax.models.contrast import ClipEmbedding
 from echo_jax.models.tokens import TokenGrid, token_valid
@@ -48,7 +48,7 @@ def info_nce(
   same = jnp.eye(len(logits), dtype=bool)
   out = ~counts[None, :] | ~counts[:, None]
   if excluded is not None:
-    out |= excluded | excluded.T
+    out |= excluded
   logits = jnp.where(out & ~same, -jnp.inf, logits)
   error = (
     jax.nn.logsumexp(logits, axis=0) + jax.nn.logsumexp(logits, axis=1)
@@ -98,7 +98,8 @@ def make_contrastive(
     counts = frame_valid.any(axis=1).reshape(-1, 2).all(axis=1)
     excluded = None
     if "person" in batch:
-      excluded = _same_person(batch["person"])
+      person = batch["person"][::2]
+      excluded = person[:, None] == person[None, :]
     loss, negatives = info_nce(
       embedding[::2], embedding[1::2], temperature, counts, excluded
     )
@@ -107,7 +108,3 @@ def make_contrastive(
 
   return objective
 
-
-def _same_person(person: Int[Array, "c"]) -> Bool[Array, "b b"]:
-  first, second = person[::2], person[1::2]
-  return first[:, None] == second[None, :]
