@@ -195,7 +195,8 @@ def training_batches(
     rows: positions in the global batch of what one of several processes
       reads, ascending; all by default.
     clips_per_video: clips of each record that follow one another, each drawn
-      by itself: with 2, rows 2i and 2i + 1 are a pair.
+      by itself: with 2, rows 2i and 2i + 1 are a pair.  Of a record no longer
+      than a clip they differ by augmentation only.
     threads: that read clips in this process; 0 reads when asked.
     workers: processes that make whole batches instead of `threads`.  They are
       started afresh: a script must guard itself by `__name__ == "__main__"`.
@@ -321,24 +322,25 @@ def evaluation_batches(
   *,
   batch_size: int,
   clips_per_video: int,
-  all_or_none: bool = False,
+  fill_up: bool = False,
   threads: int = 2,
 ) -> Iterator[Batch]:
   """Every clip of every video once, in order; the last batch is padded.
 
   `row_valid` and `frame_valid` are False in padding rows.  Starts are spread
-  evenly over each video (or its R waves), so they depend on it alone; one too
-  short for that many different ones has fewer, or none with `all_or_none`.
+  evenly over each video (or its R waves), so they depend on it alone.  One too
+  short for that many different ones has fewer; with `fill_up` it has as many
+  rows as others, of which those without a clip are padding.
   """
+  nothing = {"frame_valid": np.zeros(maker.contract.frames, bool)}
 
   def load(position: int) -> list[Batch]:
     record = source[int(position)]
     starts = maker.starts(record, clips_per_video)
-    if all_or_none and len(starts) < clips_per_video:
-      return []
-    return [maker.at(record, start) for start in starts]
+    rows = [maker.at(record, start) for start in starts]
+    missing = clips_per_video - len(rows) if fill_up else 0
+    return rows + [_padding(rows[-1], nothing)] * missing
 
-  nothing = {"frame_valid": np.zeros(maker.contract.frames, bool)}
   yield from padded_batches(len(source), load, nothing, batch_size, threads)
 
 
@@ -359,13 +361,18 @@ def padded_batches(
   rows: list[Batch] = []
   for some in loaded.to_iter_dataset(options):
     for row in some:
-      rows.append(row | {"row_valid": np.True_})
+      rows.append({"row_valid": np.True_} | row)
       if len(rows) == batch_size:
         yield stack(rows)
         rows = []
   if rows:
-    padding = rows[-1] | nothing | {"row_valid": np.False_}
+    padding = _padding(rows[-1], nothing)
     yield stack(rows + [padding] * (batch_size - len(rows)))
+
+
+def _padding(row: Batch, nothing: Batch) -> Batch:
+  """A row like that one, of which nothing counts."""
+  return row | nothing | {"row_valid": np.False_}
 
 
 def stack(rows: Sequence[Batch]) -> Batch:

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Float
 
 from echo_jax.data.pipeline import arrays_of
 from echo_jax.models.heads import masked_mean
-from echo_jax.models.tokens import TokenGrid, token_valid
+from echo_jax.models.tokens import token_valid
+from echo_jax.models.video_vit import VideoViT
 from echo_jax.objectives.latent import normalised_features
 from echo_jax.training import sharding
 from echo_jax.training.state import TrainState
@@ -103,9 +103,7 @@ def spread_of(features: Float[np.ndarray, "N d"]) -> Spread:
 
 
 def make_feature_step(
-  encoder: nn.Module,
-  normalise: Callable[[jax.Array], jax.Array],
-  grid: TokenGrid,
+  encoder: VideoViT, normalise: Callable[[jax.Array], jax.Array]
 ) -> Callable[[Any, Mapping[str, Any]], Float[Array, "b d"]]:
   """A compiled (params, batch) -> features of each whole clip.
 
@@ -114,6 +112,7 @@ def make_feature_step(
 
   @jax.jit
   def step(params: Any, batch: Mapping[str, Any]) -> Float[Array, "b d"]:
+    grid = encoder.token_grid(batch["video"].shape)
     valid = token_valid(batch["frame_valid"], grid)
     tokens, _ = encoder.apply(
       {"params": params["encoder"]}, normalise(batch["video"]), None, valid
