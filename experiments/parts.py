@@ -29,9 +29,11 @@ from echo_jax.models.predictor import PARTS
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
 from echo_jax.models.video_vit import SIZES, VideoViT
+from echo_jax.objectives.masks import MaskRule
 from echo_jax.objectives.weighting import Weighting
 from echo_jax.targets import Target, layout, target_named, truths_of
 from echo_jax.training import sharding
+from echo_jax.training.collapse import Limits
 from echo_jax.training.loop import Pace
 from echo_jax.training.optimizers import AdamWRule
 
@@ -88,6 +90,16 @@ def head_config() -> ConfigDict:
       "layers": (),  # (200, 100) as released without linear prediction
     }
   )
+
+
+def mask_config(ratio: float = 0.85) -> ConfigDict:
+  """Tubes as described; see `objectives.masks.MaskRule`."""
+  return ConfigDict(dataclasses.asdict(MaskRule(ratio)))
+
+
+def collapse_config() -> ConfigDict:
+  """When training stops since clips look alike; see `training.collapse`."""
+  return ConfigDict(dataclasses.asdict(Limits()))
 
 
 def data_config() -> ConfigDict:
@@ -490,7 +502,8 @@ def needs_times(config: ConfigDict) -> bool:
 
 def needs_sector(config: ConfigDict) -> bool:
   """Whether a video is of no use without its sector."""
-  in_sector = config.get("mask", {}).get("in_sector", False)
+  masks = [config.get("mask", {}), *config.get("masks", {}).values()]
+  in_sector = any(mask.get("in_sector", False) for mask in masks)
   black = config.input.outside == "black"
   return in_sector or black or make_augmentation(config).needs_sector
 

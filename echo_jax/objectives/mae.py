@@ -4,6 +4,7 @@ Axes: b clip, n token, q hidden token, p values per tubelet.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,8 +14,31 @@ from jaxtyping import Array, Float
 
 from echo_jax.axes import Video
 from echo_jax.models.tokens import TokenGrid, patchify, token_valid
-from echo_jax.objectives.masks import MaskRule, make_mask, tokens_inside
+from echo_jax.objectives.masks import MaskRule, mask_of
+from echo_jax.objectives.median import SIZES, median_of_frames
 from echo_jax.objectives.objective import Additive, Arrays, Aux, Outcome
+
+
+@dataclass(frozen=True)
+class PixelTarget:
+  """What is to be predicted of a hidden tubelet.
+
+  Attributes:
+    normalised: to zero mean and unit variance a tubelet and channel (He et al.
+      2022); False leaves the values that the model is shown.
+    median_px: side of the square whose median each pixel becomes first, 3 or
+      5; 0 leaves pixels as they are.  EchoCardMAE takes 3 and does not
+      normalise: speckle, which cannot be predicted, is no part of its target.
+  """
+
+  normalised: bool = True
+  median_px: int = 0
+
+  def __post_init__(self) -> None:
+    if self.median_px not in (0, *SIZES):
+      raise ValueError(
+        f"target median_px is {self.median_px}; there are 0 (none), {SIZES}"
+      )
 
 
 def masked_mse(
@@ -53,23 +77,19 @@ def make_mae(
   normalise: Callable[[jax.Array], jax.Array],
   rule: MaskRule,
   grid: TokenGrid,
+  wanted: PixelTarget = PixelTarget(),
 ) -> Additive:
   """Reconstruct the hidden tubelets of `batch["video"]` (uint8).
 
-  Targets are normalised a tubelet and channel.  `batch["frame_valid"]` takes
-  padded frames out; `batch["sector"]` is needed when masks stay inside it.
+  `wanted` says what of them.  `batch["frame_valid"]` takes padded frames out;
+  `batch["sector"]` is needed when masks stay inside it.
   """
 
   def settle(
     batch: Arrays, key: jax.Array, train: bool
   ) -> tuple[Arrays, Float[Array, ""]]:
     del train  # validation hides as much as training
-    inside = (
-      tokens_inside(batch["sector"], grid) if rule.in_sector else None
-    )
-    valid = token_valid(batch["frame_valid"], grid)
-    clips = batch["video"].shape[0]
-    mask = make_mask(key, rule, grid, clips, inside=inside, valid=valid)
+    mask = mask_of(batch, key, rule, grid)
     return {**batch, "mask": mask}, mask.weight.sum()
 
   def loss(
@@ -80,7 +100,13 @@ def make_mae(
     logits, _ = model.apply(
       {"params": params}, video, mask, valid=valid, train=train
     )
-    target = normalised_tubelets(video, grid)
+    if wanted.median_px:
+      # The same as of what is normalised, and on a quarter of the bytes.
+      video = normalise(median_of_frames(batch["video"], wanted.median_px))
+    if wanted.normalised:
+      target = normalised_tubelets(video, grid)
+    else:
+      target = patchify(video, grid.tubelet, grid.patch)
     target = jnp.take_along_axis(target, mask.hidden[..., None], axis=1)
     error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
     return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)

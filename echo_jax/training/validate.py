@@ -36,3 +36,16 @@ def mean_loss(
     }
 
   return validate
+
+
+def rank_by_age(
+  validate: Callable[[TrainState], dict[str, float]], steps: int
+) -> Callable[[TrainState], dict[str, float]]:
+  """The same with `steps_left` of a run of so many steps, 0 for the newest.
+
+  To rank checkpoints by where a loss does not: that of a target which moves
+  may rise while features get better.
+  """
+  return lambda state: validate(state) | {
+    "steps_left": float(steps - int(state.step))
+  }
