@@ -14,7 +14,7 @@ from echo_jax.data.card import data_card
 from echo_jax.data.sources import find_dataset
 from echo_jax.evaluation.card import model_card, read_metrics
 from echo_jax.evaluation.predictions import read_predictions
-from echo_jax.evaluation.subgroups import subgroup_lines
+from echo_jax.evaluation.subgroups import measure_subgroups, subgroup_table
 from echo_jax.experiment import read_record
 from echo_jax.training.writers import write_whole
 
@@ -51,5 +51,6 @@ def card_of_run(workdir: Path) -> str:
   record = read_record(workdir)
   metrics = read_metrics(workdir)
   rows = read_predictions(workdir / "predictions.csv")
-  lines = subgroup_lines(rows, metrics["about"]["split"])
-  return model_card(record, metrics, rows, lines, workdir.resolve().name)
+  groups = measure_subgroups(rows, split=metrics["about"]["split"])
+  table = subgroup_table(groups)
+  return model_card(record, metrics, rows, table, workdir.resolve().name)

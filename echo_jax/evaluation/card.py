@@ -28,7 +28,7 @@ SIMULATED = (
 
 def model_card(
   record: Mapping[str, Any], metrics: Mapping[str, Any],
-  rows: pd.DataFrame, subgroups: Sequence[str], name: str,
+  rows: pd.DataFrame, subgroups: str, name: str,
 ) -> str:  # fmt: skip
   """Markdown on a trained and evaluated run.
 
@@ -36,7 +36,7 @@ def model_card(
     record: the run record (`run.json`).
     metrics: what `evaluate` wrote (`metrics.json`).
     rows: its predictions.
-    subgroups: lines of the subgroup tables.
+    subgroups: tables of its error in groups of patients, as text.
     name: of the model, for the title.
   """
   about = metrics["about"]
@@ -54,7 +54,7 @@ def model_card(
     f"{estimates[0].resamples:,} resamples, seed {estimates[0].seed}.", "",
     format_table(estimates, "md"), "",
     *(f"- {note}" for note in metrics["notes"]), "",
-    "## Subgroups", "", *subgroups, "",
+    "## Subgroups", "", "```", subgroups, "```", "",
     "## Input contract", "",
     f"Hash `{record['contract_hash']}`: weights refuse to load under another.",
     "", "```json", json.dumps(record["contract"], indent=1), "```", "",
