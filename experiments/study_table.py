@@ -103,7 +103,10 @@ def write_results(
     if (folder / "predictions.csv").exists():
       folders.setdefault(item.name, []).append(folder)
   tables = {
-    name: [stages.ef_videos(read_predictions(f / "predictions.csv")) for f in of]
+    name: [
+      stages.ef_videos(read_predictions(folder / "predictions.csv"))
+      for folder in of
+    ]
     for name, of in folders.items()
   }
   first = next(iter(folders.values()))[0]
@@ -197,10 +200,8 @@ def _arm_line(name: str, seeds: Sequence[Mapping[str, Any]]) -> str:
     f"{one['value']:.1f} ({one['low']:.1f}–{one['high']:.1f})" for one in mae
   )
   mean = np.mean([one["value"] for one in mae])
-  return (
-    f"| {name} | {each} | {mean:.1f} | "
-    f"{', '.join(f'{one["value"]:.2f}' for one in r2)} |"
-  )
+  explained = ", ".join(f"{one['value']:.2f}" for one in r2)
+  return f"| {name} | {each} | {mean:.1f} | {explained} |"
 
 
 def _difference_line(name: str, one: Mapping[str, Any]) -> str:
