@@ -91,12 +91,12 @@ def arms() -> dict[str, Arm]:
   """What is trained and judged, by name."""
   found = {}
   for share in reversed(FRACTIONS):
-    fewer = {"data.label_fraction": share}
+    fewer = {"data.train_fraction": share}
     for start, encoder in (("pre-trained", MAIN), ("from scratch", "")):
       found[f"{start}, {with_labels(share)}"] = Arm(encoder, fewer)
   for name in PRETRAININGS:
     if name != MAIN:
-      few = {"data.label_fraction": FEW}
+      few = {"data.train_fraction": FEW}
       found[f"{name}, {with_labels(FEW)}"] = Arm(name, few)
     frozen = {"optimizer.freeze": "^encoder/"}
     found[f"{name}, frozen"] = Arm(name, frozen)
@@ -108,7 +108,7 @@ def arms() -> dict[str, Arm]:
   found["without a device, pre-trained"] = Arm(MAIN, without)
   found["without a device, from scratch"] = Arm("", without)
   for share in (1.0, FEW):
-    fewer = {"data.label_fraction": share}
+    fewer = {"data.train_fraction": share}
     found[f"CNN, {with_labels(share)}"] = Arm("", fewer, CNN)
   return found
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from echo_jax.evaluation.compare import holm
 from echo_jax.evaluation.figures import BLUE, GREY, ORANGE, encode_png
 from echo_jax.evaluation.paired import paired_rows
 from echo_jax.evaluation.predictions import read_predictions
