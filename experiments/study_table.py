@@ -166,7 +166,7 @@ def answers(
   for section in found.values():
     adjusted = holm([one["p"] for one in section.values()])
     for one, p in zip(section.values(), adjusted, strict=True):
-      one["p_holm"] = p
+      one["p_adjusted"] = float(p)
   return found
 
 
@@ -207,7 +207,7 @@ def _arm_line(name: str, seeds: Sequence[Mapping[str, Any]]) -> str:
 
 def _difference_line(name: str, one: Mapping[str, Any]) -> str:
   interval = f"{one['value']:.1f} ({one['low']:.1f} to {one['high']:.1f})"
-  return f"| {name} | {interval} | {one['p']:.3f} | {one['p_holm']:.3f} |"
+  return f"| {name} | {interval} | {one['p']:.3f} | {one['p_adjusted']:.3f} |"
 
 
 def label_figure(plain: Mapping[str, Any]) -> Figure:
