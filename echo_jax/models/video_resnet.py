@@ -140,8 +140,8 @@ class ResidualBlock(nn.Module):
       y = BatchNorm(self.dtype, name=f"norm_{i}")(y, after, train)
       y = y if i else jax.nn.relu(y)
     if self.stride > 1 or x.shape[-1] != width:
-      x = convolve(x, width, (1, 1, 1), strides, self.dtype, "skip")
-      x = BatchNorm(self.dtype, name="skip_norm")(x, after, train)
+      skip = _layer(width, (1, 1, 1), strides, self.dtype, "skip")
+      x = BatchNorm(self.dtype, name="skip_norm")(skip(x), after, train)
     return jax.nn.relu(x + y), after
 
 
@@ -170,28 +170,28 @@ class Convolution(nn.Module):
     (time, *picture), (step, *steps) = self.kernel, self.strides
     x = _only(x, real)
     if not self.factored:
-      return convolve(
-        x, self.width, self.kernel, self.strides, self.dtype, "conv"
-      )
-    x = convolve(x, self.middle, (1, *picture), (1, *steps), self.dtype, "space")
-    x = BatchNorm(self.dtype, name="space_norm")(x, real, train)
+      return _layer(
+        self.width, self.kernel, self.strides, self.dtype, "conv"
+      )(x)
+    space = _layer(
+      self.middle, (1, *picture), (1, *steps), self.dtype, "space"
+    )
+    x = BatchNorm(self.dtype, name="space_norm")(space(x), real, train)
     x = _only(jax.nn.relu(x), real)
-    return convolve(x, self.width, (time, 1, 1), (step, 1, 1), self.dtype, "time")
+    return _layer(
+      self.width, (time, 1, 1), (step, 1, 1), self.dtype, "time"
+    )(x)
 
 
-def convolve(
-  x: Float[Array, "b T H W c"],
-  width: int,
-  kernel: tuple[int, int, int],
-  strides: tuple[int, int, int],
-  dtype: DTypeLike,
-  name: str,
-) -> Float[Array, "b t h w d"]:
-  """A child of the calling module; pads alike on both sides, as PyTorch."""
+def _layer(
+  width: int, kernel: tuple[int, int, int], strides: tuple[int, int, int],
+  dtype: DTypeLike, name: str,
+) -> nn.Conv:  # fmt: skip
+  """A convolution that pads alike on both sides, as PyTorch's."""
   return nn.Conv(
     width, kernel, strides, use_bias=False, dtype=dtype, kernel_init=INIT,
     padding=[(size // 2, size // 2) for size in kernel], name=name,
-  )(x)  # fmt: skip
+  )  # fmt: skip
 
 
 class BatchNorm(nn.Module):

@@ -89,14 +89,14 @@ class ViViT(nn.Module):
       execution=self.execution,
     )
     x = layer_norm(self.norm_eps, self.dtype, "norm")(x)
-    features["class_token"], tokens = x[:, 0], x[:, 1:]
-    read = features["class_token"]
+    read, tokens = x[:, 0], x[:, 1:]
+    features |= {"class_token": read, "tokens": tokens}
     if self.readout == "pooled":
       read = Linear(self.width, dtype=self.dtype, name="pooler")(read)
       read = features["pooled"] = jnp.tanh(read)
     if self.readout != "tokens":
       tokens = jnp.broadcast_to(read[:, None], tokens.shape)
-    return tokens, {**features, "tokens": tokens}
+    return tokens, features
 
   def token_grid(self, video_shape: tuple[int, ...]) -> TokenGrid:
     """The grid of a video [..., T, H, W, c]; refuses what does not fit."""
