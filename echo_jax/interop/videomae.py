@@ -5,7 +5,7 @@ from left to right and back.  Sources: the state dict and configuration of
 `transformers`, releases 4 and 5, which name two of the biases differently.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -23,6 +23,7 @@ from echo_jax.interop.tables import (
   shapes_of,
   tubelets,
 )
+from echo_jax.interop.videomae_names import transformers_names
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid, mask_from_bool
@@ -44,7 +45,8 @@ def import_pretraining(
 ) -> tuple[EchoVideoMAE, dict]:
   """A model and its parameters from a Hugging Face checkpoint.
 
-  `state_dict` maps names to NumPy arrays and `config` is what
+  `state_dict` maps names to NumPy arrays, the names being also those of the
+  original code (see `videomae_names`), and `config` is what
   `VideoMAEConfig.to_dict()` gives.  Returns the model and float32 parameters
   for `model.apply({"params": params}, video, hidden)`, with video [b, T, H,
   W, c] as the source was fed (channels last here).
@@ -53,9 +55,10 @@ def import_pretraining(
   classifier has one of its own), and neither has the model.  Raises
   ValueError naming every setting or tensor that does not fit.
   """
-  model = model_from_config(config, state_dict)
+  tensors = transformers_names(state_dict)
+  model = model_from_config(config, tensors)
   table = list(tensor_table(model))
-  return model, tables.load(table, state_dict, _parameter_shapes(model))
+  return model, tables.load(table, tensors, _parameter_shapes(model))
 
 
 def export_pretraining(
@@ -124,10 +127,15 @@ def model_from_config(
     ),
     **shared,
   )
-  older = any(name.endswith(".attention.q_bias") for name in state_dict)
-  return ImportedVideoMAE(
-    encoder, decoder, query_bias="q_bias" if older else "query.bias"
-  )
+  return ImportedVideoMAE(encoder, decoder, query_bias_of(state_dict))
+
+
+def query_bias_of(
+  names: Iterable[str],
+) -> Literal["query.bias", "q_bias"]:
+  """How tensors of `transformers` name the bias of a query."""
+  older = any(name.endswith(".attention.q_bias") for name in names)
+  return "q_bias" if older else "query.bias"
 
 
 def _check_config(config: Mapping[str, Any]) -> None:

@@ -5,15 +5,12 @@ import runpy
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from echo_jax import trees
 from echo_jax.interop.torchvision_video import import_video_resnet, tensor_table
 from echo_jax.interop.vivit import import_vivit
-from echo_jax.models.video_resnet import VideoResNet
-from echo_jax.models.vivit import ViViT
 
 HERE = Path(__file__).parent
 maker = runpy.run_path(str(HERE / "make_golden_nets.py"))
@@ -58,7 +55,7 @@ def test_resnets_give_torchvisions_numbers(golden, name):
     )
   found = trees.named_leaves(changed)
   rows = [r for r in tensor_table(model) if r.path in found]
-  assert len(rows) == len(found) > 30
+  assert len(rows) == len(found) > 20
   for row in rows:
     np.testing.assert_allclose(
       found[row.path], golden[f"{name}/after/{row.name}"], atol=1e-4,
