@@ -6,8 +6,6 @@ Axes: b clip, T H W frames and pixels, c channel, n token, u token with the
 class token, d width, p values per tubelet.
 """
 
-from typing import Literal
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +47,7 @@ class ViViT(nn.Module):
   qkv_bias: bool = True
   norm_eps: float = 1e-6
   grid: tuple[int, int, int] = (8, 14, 14)
-  readout: Literal["tokens", "class", "pooled"] = "tokens"
+  readout: str = "tokens"
   dtype: DTypeLike = jnp.float32
   execution: Execution = PLAIN
 

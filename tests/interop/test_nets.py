@@ -81,3 +81,68 @@ def test_vivit_gives_the_numbers_of_transformers(golden):
   np.testing.assert_allclose(
     tokens, np.broadcast_to(pooled[:, None], tokens.shape), atol=1e-4
   )
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", maker["RESNETS"])
+def test_live_resnets(name):
+  """torchvision's own networks at full size, with its initialisation."""
+  pytest.importorskip("torch")
+  try:
+    resnet = maker["load_torchvision"]()
+  except ImportError:
+    pytest.skip("torchvision is not installed")
+  import torch
+
+  torch.manual_seed(0)
+  theirs = getattr(resnet, name)().eval()
+  video = make_video(1, 8, 112, 112, 3)
+  for module in theirs.modules():  # statistics other than 0 and 1
+    if isinstance(module, torch.nn.BatchNorm3d):
+      module.momentum = 1.0
+  with torch.no_grad():
+    theirs.fc.weight.mul_(10)
+    theirs.train()(torch.rand(2, 3, 8, 112, 112))
+  want = maker["run_resnet"](theirs.eval(), video)
+  model, variables = import_video_resnet(
+    {k: v.numpy() for k, v in theirs.state_dict().items()}
+  )
+  found = model.apply(variables, video)[0].mean(axis=1)
+  report(name, found, want)
+
+
+@pytest.mark.oracle
+def test_live_vivit():
+  """ViViT-B/16x2 of `transformers` on 16 frames, perturbed by 0.05 N(0, 1)."""
+  pytest.importorskip("torch")
+  try:
+    maker["load_torchvision"]()  # before transformers looks for it
+  except ImportError:
+    pass
+  transformers = pytest.importorskip("transformers")
+  import torch
+
+  torch.manual_seed(0)
+  config = transformers.VivitConfig(num_frames=16)
+  theirs = transformers.VivitModel(config).eval()
+  with torch.no_grad():
+    for parameter in theirs.parameters():
+      parameter.add_(0.05 * torch.randn_like(parameter))
+  video = make_video(1, 16, 224, 224, 3)
+  hidden, pooled = maker["run_vivit"](theirs, video)
+  model, params = import_vivit(
+    {k: v.numpy() for k, v in theirs.state_dict().items()}, config.to_dict()
+  )
+  _, features = model.apply({"params": params}, video)
+  report("tokens", features["tokens"], hidden[:, 1:])
+  report("class token", features["class_token"], hidden[:, 0])
+  report("pooled", features["pooled"], pooled)
+
+
+def report(name, found, want):
+  difference = np.abs(np.asarray(found) - want).max()
+  print(
+    f"\n{name}: max |difference| {difference:.1e}, max |value| "
+    f"{np.abs(want).max():.2f}"
+  )
+  assert difference < 1e-4
