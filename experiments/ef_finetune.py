@@ -1,8 +1,10 @@
 """Fine-tuning on ejection fraction and volumes, or other targets, of a clip.
 
-Starts from a pre-training run (`--config.init_from=runs/mae`) or from scratch
-(empty).  `targets` are rows of the task table (`echo_jax/targets.py`), of any
-kind; numbers are standardised on the training split only.
+Starts from a pre-training run (`--config.init_from=runs/mae`), from weights of
+another library (a file or its folder, see `echo_jax/interop/encoders.py`) or
+from scratch (empty).  `targets` are rows of the task table
+(`echo_jax/targets.py`), of any kind; numbers are standardised on the training
+split only.
 
 Example:
   echo-jax train experiments/ef_finetune.py --workdir runs/ef --tiny
@@ -26,7 +28,7 @@ from echo_jax.data.pipeline import (
   training_batches,
 )
 from echo_jax.evaluation.predict import make_predict_step, validation_losses
-from echo_jax.experiment import Experiment, load_subtree
+from echo_jax.experiment import Experiment, load_encoder
 from echo_jax.models.predictor import Predictor
 from echo_jax.objectives.objective import hold_fixed
 from echo_jax.objectives.outputs import Standardisation
@@ -39,7 +41,8 @@ from experiments import parts
 def get_config() -> ConfigDict:
   """ViT-B with STF-Net on EF, EDV and ESV together."""
   config = ConfigDict()
-  config.init_from = ""
+  config.init_from = ""  # a run, an export, or a file of other weights
+  config.init_anew = ()  # of other weights: "positions", "pooler"
   config.targets = ("ef_pct", "edv_ml", "esv_ml")
   config.in_logarithm = ()  # ("edv_ml", "esv_ml") as released
   config.scale = "training"  # or "hundredths": EF / 100, as released
@@ -126,10 +129,13 @@ def build(
   def warm_start(variables: dict) -> dict:
     if not config.init_from:
       return variables
-    encoder = load_subtree(
-      config.init_from, "encoder", contract, config.encoder.to_dict()
-    )
-    return parts.replace_subtree(variables, "encoder", encoder)
+    taken = load_encoder(
+      config.init_from, contract, config.encoder.to_dict(), model.encoder,
+      parts.take_subtree(variables, "encoder"), config.init_anew,
+    )  # fmt: skip
+    for kind, of in taken.items():
+      variables = parts.replace_subtree(variables, "encoder", of, kind)
+    return variables
 
   def clips_of(chosen: Sequence, clips: int) -> Iterator[Batch]:
     return evaluation_batches(

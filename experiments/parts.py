@@ -25,11 +25,13 @@ from echo_jax.data.transforms import Augmentation
 from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.heads import AttentivePool, MaxPool, MeanPool, Moments
 from echo_jax.models.layers import Execution
-from echo_jax.models.predictor import PARTS
+from echo_jax.models.predictor import PARTS, Encoder
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
+from echo_jax.models.video_resnet import VideoResNet
 from echo_jax.models.video_vit import SIZES, VideoViT
 from echo_jax.objectives.masks import MaskRule
+from echo_jax.models.vivit import ViViT
 from echo_jax.objectives.weighting import Weighting
 from echo_jax.targets import Target, layout, target_named, truths_of
 from echo_jax.training import sharding
@@ -39,6 +41,7 @@ from echo_jax.training.optimizers import AdamWRule
 
 GROUPED = ("device", "site", "view", "sex", "quality")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+RESNETS = {"r3d_18": False, "r2plus1d_18": True}  # whether it is factored
 
 
 def input_config() -> ConfigDict:
@@ -61,7 +64,40 @@ def input_config() -> ConfigDict:
 def encoder_config(size: str = "B") -> ConfigDict:
   """A VideoViT of a standard size with 2 x 16 x 16 tubelets."""
   shape = SIZES[size]._asdict()
-  return ConfigDict(shape | {"patch": 16, "tubelet": 2, "mlp_ratio": 4.0})
+  return ConfigDict(
+    shape
+    | {
+      "patch": 16,
+      "tubelet": 2,
+      "mlp_ratio": 4.0,
+      "final_norm": True,  # Echo-Vision-FM's released encoder has none
+    }
+  )
+
+
+def vivit_config() -> ConfigDict:
+  """ViViT-B/16x2, read as the released baseline does: its pooler's output."""
+  return ConfigDict(
+    {"kind": "vivit"}
+    | SIZES["B"]._asdict()
+    | {"patch": 16, "tubelet": 2, "mlp_ratio": 4.0, "readout": "pooled"}
+  )
+
+
+def resnet_config(kind: str) -> ConfigDict:
+  """torchvision's "r3d_18" or "r2plus1d_18".
+
+  With 400 `classes` the last layer of its Kinetics weights stays, whose scores
+  the released baseline takes as features (head "mean").
+  """
+  return ConfigDict(
+    {
+      "kind": kind,
+      "widths": VideoResNet.widths,
+      "blocks": VideoResNet.blocks,
+      "classes": 0,
+    }
+  )
 
 
 def cnn_config() -> ConfigDict:
@@ -231,24 +267,29 @@ def make_normalise(contract: InputContract):
   return partial(normalise, contract=contract)
 
 
-def make_encoder(config: ConfigDict) -> VideoViT | VideoCNN:
+def make_encoder(config: ConfigDict) -> Encoder:
   """The encoder of `config.encoder`; a ViT's is for the contract's grid."""
   clip, settings = config.input, config.encoder.to_dict()
   shared = {
     "channels": clip.channels, "dtype": pick(DTYPES, config.run.dtype, "dtype")
   }  # fmt: skip
   kind = settings.pop("kind", "vit")
+  if kind in ("cnn", *RESNETS):
+    refuse_execution(config, f"a {kind}")
   if kind == "cnn":
-    refuse_execution(config, "a CNN")
     return VideoCNN(**settings, **shared)
-  if kind != "vit":
-    raise ValueError(f"no encoder {kind!r}: vit or cnn")
+  if kind in RESNETS:
+    return VideoResNet(factored=RESNETS[kind], **settings, **shared)
+  if kind not in ("vit", "vivit"):
+    raise ValueError(
+      f"no encoder {kind!r}: vit, vivit, cnn, {' or '.join(RESNETS)}"
+    )
   grid = (
-    clip.frames // settings["tubelet"],
-    clip.size // settings["patch"],
-    clip.size // settings["patch"],
+    clip.frames // settings.get("tubelet", VideoViT.tubelet),
+    *(clip.size // settings.get("patch", VideoViT.patch),) * 2,
   )
-  return VideoViT(
+  make = VideoViT if kind == "vit" else ViViT
+  return make(
     **settings, grid=grid, execution=make_execution(config), **shared
   )
 
@@ -301,10 +342,17 @@ def readers(config: ConfigDict) -> dict[str, int]:
   return {"threads": config.data.threads, "workers": config.data.workers}
 
 
+def encoder_depth(encoder: ConfigDict) -> int:
+  """Blocks of the encoder of these settings."""
+  if "depth" in encoder:
+    return encoder.depth
+  return sum(encoder.get("blocks", VideoResNet.blocks))
+
+
 def make_adamw_rule(config: ConfigDict) -> AdamWRule:
   """The optimiser of `config.optimizer` for the run's length."""
   return AdamWRule(
-    steps=config.run.steps, encoder_depth=config.encoder.depth,
+    steps=config.run.steps, encoder_depth=encoder_depth(config.encoder),
     **config.optimizer,
   )  # fmt: skip
 
@@ -578,13 +626,20 @@ def example_clip(contract: InputContract, clips: int = 1) -> dict[str, Any]:
   }
 
 
-def replace_subtree(variables: dict, name: str, subtree: Any) -> dict:
-  """Parameters with one top-level module's weights taken from elsewhere.
+def take_subtree(variables: dict, name: str) -> dict[str, Any]:
+  """Every collection's part of one top-level module."""
+  return {kind: of[name] for kind, of in variables.items() if name in of}
+
+
+def replace_subtree(
+  variables: dict, name: str, subtree: Any, collection: str = "params"
+) -> dict:
+  """Variables with one top-level module's weights taken from elsewhere.
 
   Raises:
     ValueError: the shapes differ; names the leaves.
   """
-  ours = variables["params"][name]
+  ours = variables[collection][name]
   if jax.tree.structure(ours) != jax.tree.structure(subtree):
     raise ValueError(f"weights for {name} are of another architecture")
   unequal = [
@@ -597,5 +652,5 @@ def replace_subtree(variables: dict, name: str, subtree: Any) -> dict:
   ]  # fmt: skip
   if unequal:
     raise ValueError(f"weights for {name} do not fit: {'; '.join(unequal)}")
-  params = variables["params"] | {name: jax.tree.map(jnp.asarray, subtree)}
-  return variables | {"params": params}
+  taken = {name: jax.tree.map(jnp.asarray, subtree)}
+  return variables | {collection: variables[collection] | taken}

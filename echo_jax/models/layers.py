@@ -160,15 +160,20 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-  """Two linear maps with an exact (error function) GELU between them."""
+  """Two linear maps with a GELU between them.
+
+  It is the exact one, of the error function, or with `tanh_gelu` its
+  approximation by a tanh (Hendrycks & Gimpel 2016).
+  """
 
   hidden: int
   dtype: DTypeLike = jnp.float32
+  tanh_gelu: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     y = Linear(self.hidden, dtype=self.dtype, name="expand")(x)
-    y = jax.nn.gelu(y, approximate=False)
+    y = jax.nn.gelu(y, approximate=self.tanh_gelu)
     return Linear(x.shape[-1], dtype=self.dtype, name="reduce")(y)
 
 
@@ -182,6 +187,7 @@ class Block(nn.Module):
   dtype: DTypeLike = jnp.float32
   keep_attention: bool = False
   spread: Callable | None = None
+  tanh_gelu: bool = False
 
   @nn.compact
   def __call__(
@@ -193,7 +199,9 @@ class Block(nn.Module):
       name="attention",
     )(norm("attention_norm")(x), valid)  # fmt: skip
     x = x + y
-    y = MLP(self.mlp_width, self.dtype, name="mlp")(norm("mlp_norm")(x))
+    y = MLP(self.mlp_width, self.dtype, self.tanh_gelu, name="mlp")(
+      norm("mlp_norm")(x)
+    )
     return x + y, weight
 
 

@@ -97,9 +97,11 @@ def make_adamw(rule: AdamWRule) -> optax.GradientTransformation:
 
 
 def decay_mask(params):
-  """True for weight matrices; biases, norms and tokens are not decayed."""
+  """True for weight matrices; not biases, norms, tokens and positions."""
   return trees.map_named(
-    lambda name, leaf: leaf.ndim > 1 and not name.endswith("token"), params
+    lambda name, leaf: leaf.ndim > 1
+    and not name.endswith(("token", "position")),
+    params,
   )
 
 
@@ -110,7 +112,7 @@ def layer_scale(name: str, decay: float, depth: int) -> float:
   block = re.search(r"/block_(\d+)/", name)
   if block:
     return decay ** (depth - int(block.group(1)))
-  return decay ** (depth + 1) if "/embed/" in name else 1.0
+  return decay ** (depth + 1) if "/embed" in name else 1.0
 
 
 def _scale_layers(rule: AdamWRule) -> optax.GradientTransformation:
