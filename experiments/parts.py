@@ -30,8 +30,8 @@ from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
 from echo_jax.models.video_resnet import VideoResNet
 from echo_jax.models.video_vit import SIZES, VideoViT
-from echo_jax.objectives.masks import MaskRule
 from echo_jax.models.vivit import ViViT
+from echo_jax.objectives.masks import MaskRule
 from echo_jax.objectives.weighting import Weighting
 from echo_jax.targets import Target, layout, target_named, truths_of
 from echo_jax.training import sharding

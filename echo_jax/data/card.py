@@ -34,8 +34,8 @@ def data_card(folder: Path) -> str:
   parts = [
     f"# Data card: {identity['dataset']}", "",
     "Made by `echo-jax card` from the data set's own index. Access, licence, "
-    f"layout and known faults: the README of its builder "
-    f"(`data_builders/`).", "",
+    "layout and known faults: the README of its builder "
+    "(`data_builders/`).", "",
     f"Fingerprint: labels `{identity['labels']}`, pixels "
     f"`{identity['pixels']}`.", "",
     "## How it was built", "", *_settings(folder), "",
