@@ -123,6 +123,7 @@ class Experiment:
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
+    tiny: whether it is the tiny form of it, whose numbers mean nothing.
     fit_splits: what the model is fitted on, and what it is chosen on.
     batch_size: rows of a batch, over all devices and processes.
     mesh_shape: over which the devices of a run are arranged.
@@ -152,6 +153,7 @@ class Experiment:
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
+  tiny: bool = False
   fit_splits: tuple[str, str] = ("train", "validation")
   seed: int = 0
   average_decay: float = 0.0
@@ -275,6 +277,7 @@ def run_record(experiment: Experiment) -> dict[str, Any]:
   """What is needed to say later where a number came from."""
   return {
     "experiment": experiment.source,
+    "tiny": experiment.tiny,
     "config": experiment.config,
     "contract": dataclasses.asdict(experiment.contract),
     "contract_hash": contract_hash(experiment),
@@ -394,7 +397,7 @@ def origin_of_weights(source: str | None) -> dict[str, Any] | None:
   """Which checkpoint of a run, or which file, gave the first weights."""
   if not source:
     return None
-  names = ("experiment", "contract_hash", "data", "seed", "commit")
+  names = ("experiment", "config", "contract_hash", "data", "seed", "commit")
   if path := weights_file(source):
     about = read_about(path) or {}
     origin = {"file": path.name, "sha256": digest_of(path)}
@@ -550,7 +553,9 @@ def prepare(
   if tiny:
     module.tiny(config)
   override(config, settings)
-  return dataclasses.replace(module.build(config), source=source)
+  return dataclasses.replace(
+    module.build(config), source=source, tiny=tiny
+  )
 
 
 def rebuild(
@@ -573,7 +578,9 @@ def rebuild(
     _refuse_other(built, workdir)
   else:
     built = module.build(config, record)
-  return dataclasses.replace(built, source=record["experiment"])
+  return dataclasses.replace(
+    built, source=record["experiment"], tiny=record.get("tiny", False)
+  )
 
 
 def recorded_config(

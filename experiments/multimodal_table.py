@@ -97,7 +97,8 @@ def origin_of(record: Mapping[str, Any]) -> dict[str, Any]:
   names = ("commit", "echo_jax", "python", "packages", "devices", "data")
   origin = {name: record[name] for name in names}
   if encoder := record["init_from"]:
-    encoder = encoder | {"workdir": Path(encoder["workdir"]).name}
+    encoder = {k: v for k, v in encoder.items() if k != "config"}
+    encoder["workdir"] = Path(encoder["workdir"]).name
   return origin | {"init_from": encoder}
 
 

@@ -21,6 +21,7 @@ from echo_jax.data.mixing import Mixture, parse_mix
 from echo_jax.data.pipeline import Subset
 from echo_jax.data.schema import KINDS, VIEWS
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
+from echo_jax.data.splits import in_fraction
 from echo_jax.data.transforms import Augmentation
 from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.heads import AttentivePool, MaxPool, MeanPool, Moments
@@ -123,6 +124,7 @@ def head_config() -> ConfigDict:
       "attention_init": "fan_in",  # or "released"
       "heads": 8,
       "blocks": (),  # (8, 7, 7): tokens that it reads; empty: all
+      "paths": "both",  # or "joint" or "disjoint" alone
       "layers": (),  # (200, 100) as released without linear prediction
     }
   )
@@ -149,6 +151,8 @@ def data_config() -> ConfigDict:
       "validation_split": "validation",
       "test_split": "test",  # "validation" as in the released code of 2024
       "train_videos": 0,  # 0: all; else so many, for label studies
+      "train_fraction": 1.0,  # of the training patients, see in_fraction
+      "fraction_seed": 0,  # which ones: a smaller part is in a larger one
       "allow_leakage": False,  # True: train though a patient is judged on
       "change": "",  # a control of echo_jax/data/controls.py, "" for none
       "kinds": ("cine",),  # empty: any
@@ -302,7 +306,7 @@ def make_head(config: ConfigDict) -> nn.Module:
       return STFNet(
         axes=head.axes, norm=head.norm, time=head.time,
         slice_mixer=head.slice_mixer, attention_hidden=head.hidden,
-        attention_init=head.attention_init,
+        attention_init=head.attention_init, paths=head.paths,
         dtype=pick(DTYPES, config.run.dtype, "dtype"),
       )  # fmt: skip
     case "moments":
@@ -420,15 +424,9 @@ def _open_one(
       left_out.append(f"{lost} by {reason}")
     usable = kept
   positions = np.flatnonzero(usable)
-  if split == data.train_split and data.train_videos:
-    if data.train_videos > len(positions):
-      raise ValueError(
-        f"train_videos is {data.train_videos}, {split} has {len(positions)}"
-      )
-    # Spread over the split: its order may follow patients or dates.
-    chosen = np.linspace(0, len(positions) - 1, data.train_videos).astype(int)
-    left_out.append(f"{len(positions) - len(chosen)} by train_videos")
-    positions = positions[chosen]
+  if split == data.train_split:
+    positions, why = _fewer(config, source, positions)
+    left_out += why
   found = (
     f"{name} {split}: {count} videos, {len(positions)} used, "
     f"{count - len(positions)} left out ({', '.join(left_out) or 'none'})"
@@ -444,6 +442,29 @@ def _open_one(
   for each in (change, ours):
     videos = Changed(videos, each) if each else videos
   return videos
+
+
+def _fewer(
+  config: ConfigDict, source: VideoSource, positions: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+  """Training videos of a part of the patients, or so many of them, and why."""
+  data, left_out = config.data, []
+  if data.train_fraction != 1:
+    people = source.index["patient_id"].iloc[positions].tolist()
+    kept = in_fraction(people, data.train_fraction, data.fraction_seed)
+    left_out.append(f"{int((~kept).sum())} by train_fraction")
+    positions = positions[kept]
+  if data.train_videos:
+    if data.train_videos > len(positions):
+      raise ValueError(
+        f"train_videos is {data.train_videos}, {data.train_split} has "
+        f"{len(positions)}"
+      )
+    # Spread over the split: its order may follow patients or dates.
+    chosen = np.linspace(0, len(positions) - 1, data.train_videos).astype(int)
+    left_out.append(f"{len(positions) - len(chosen)} by train_videos")
+    positions = positions[chosen]
+  return positions, left_out
 
 
 def conditions(

@@ -24,7 +24,7 @@ MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """A run or a data set, and where the card goes."""
   add = parser.add_argument
-  add("of", metavar="WORKDIR|DATASET", help="folder of a run, or NAME[:VERSION]")
+  add("of", metavar="WORKDIR|DATASET", help="a run, or NAME[:VERSION]")
   add("--data-dir", type=Path, help="where data sets are; makes it a data card")
   add("--out", type=Path, help="file (default: beside what it is of)")
 

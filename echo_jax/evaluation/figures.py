@@ -265,6 +265,41 @@ def learning_figure(
   return figure
 
 
+def sweep_figure(
+  curves: Mapping[str, Sequence[tuple[float, float, float, float]]], *,
+  title: str, x_label: str, y_label: str, note: str = "",
+) -> Figure:  # fmt: skip
+  """A metric against a setting; every run a point with its interval.
+
+  Args:
+    curves: name to (setting, value, low, high) of each run; low and high are
+      NaN without an interval.  The line goes through the means of runs of one
+      setting, as of several seeds.
+
+  Raises:
+    ValueError: no run.
+  """
+  if not any(curves.values()):
+    raise ValueError("no run to draw")
+  figure, axes = _frame(note=note, title=title, size=(6.4, 4.2))
+  for k, (name, runs) in enumerate(curves.items()):
+    x, y, low, high = np.asarray(runs, np.float64).T
+    colour, places = COLOURS[k % len(COLOURS)], np.unique(x)
+    axes.errorbar(
+      x, y, yerr=np.nan_to_num([y - low, high - y]).clip(0), fmt="none",
+      ecolor=colour, elinewidth=1, alpha=0.5, capsize=2,
+    )  # fmt: skip
+    axes.plot(x, y, MARKERS[k % len(MARKERS)], color=colour, markersize=4)
+    axes.plot(
+      places, [y[x == place].mean() for place in places], color=colour,
+      label=name, linewidth=1.8,
+    )  # fmt: skip
+  axes.set(xlabel=x_label, ylabel=y_label)
+  if len(curves) > 1:
+    axes.legend(frameon=False, fontsize=9)
+  return figure
+
+
 def encode_png(figure: Figure, dpi: int = 110) -> bytes:
   """The figure as a PNG file's bytes; figures drawn alike give the same."""
   held = io.BytesIO()

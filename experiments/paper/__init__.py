@@ -1,1 +1,1 @@
-"""The rows of the paper's tables, one runnable file each."""
+"""The paper's tables: a file a row; `echo-jax table` prints them."""
