@@ -2,9 +2,9 @@
 
 Written to the work directory: `predictions.csv` (clip rows of validation and
 test), `metrics.json` (Estimates of single clips, of the mean over a video's
-clips and of the mean over a study's videos), `figures/`, and `reference.npz`
-with what a later single prediction is judged by (its interval and the
-training domain).
+clips and of the mean over a study's videos; reliability, and values in groups
+of patients), `figures/`, and `reference.npz` with what a later single
+prediction is judged by (its interval and the training domain).
 """
 
 import dataclasses
@@ -131,7 +131,10 @@ def write_report(
   about: Mapping[str, Any], split: str, notes: Sequence[str] = (),
   draw: bool = True,
 ) -> None:  # fmt: skip
-  """Writes predictions, metrics and, to `draw`, figures of one evaluation."""
+  """Writes predictions, metrics and, to `draw`, figures of one evaluation.
+
+  Values in groups of patients take seconds a target: they come with figures.
+  """
   workdir.mkdir(exist_ok=True)
   write_predictions(workdir / "predictions.csv", rows)
   judged = judged_targets(rows, split)
@@ -141,19 +144,24 @@ def write_report(
   why = "" if of_studies(rows) else study_rows(videos)[1]
   notes = [*notes, *([f"no study level: {why}"] if why else [])]
   of = {"split": split, "targets": judged}
-  groups = measure_subgroups(videos, seed=estimates[0].seed, **of)
   metrics = {
     "about": about, **estimates_to_json(estimates, notes),
-    "subgroups": [one.to_dict() for one in groups],
     "reliability": reliability_tables(videos, **of),
   }  # fmt: skip
+  if draw:
+    groups = measure_subgroups(videos, seed=estimates[0].seed, **of)
+    metrics["subgroups"] = [one.to_dict() for one in groups]
+    scored = (videos["split"] == split) & videos["target"].isin(judged)
+    _draw(workdir / "figures", videos[scored], groups)
   text = json.dumps(metrics, indent=2, allow_nan=False)
   write_whole(workdir / "metrics.json", text + "\n")
-  if not draw:
-    return
-  folder = workdir / "figures"
+
+
+def _draw(
+  folder: Path, videos: pd.DataFrame, groups: Sequence[Subgroups]
+) -> None:
+  """Writes the figures of each target."""
   folder.mkdir(exist_ok=True)
-  videos = videos[(videos["split"] == split) & videos["target"].isin(judged)]
   for target, table in videos.groupby("target", sort=False):
     drawn = target_figures(table, target)
     if own := [one for one in groups if one.whole.target == target]:
