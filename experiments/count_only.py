@@ -53,6 +53,7 @@ def main(words: Sequence[str] | None = None) -> None:
   targets = [target_named(name) for name in args.target or ("as_tmed5",)]
   index = read_index(find_dataset(args.data_dir, args.name))
   rows = count_rows(index, targets)
+  args.out.parent.mkdir(parents=True, exist_ok=True)
   write_predictions(args.out, rows)
   print(format_table(score(rows, level="study")))
 

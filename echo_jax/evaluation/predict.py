@@ -182,9 +182,9 @@ def validation_losses(
   """A function of the state: error of each target, and their mean as "loss".
 
   Regression: mean absolute error in the target's unit (`mae_ef_pct`); in the
-  mean it counts in training standard deviations, where the link is "log" that
-  of the logarithm.  Others: cross-entropy, of
-  an ordinal target that of "above this grade", over its thresholds.
+  mean it counts in the scale's deviations, and where the link is "log" as that
+  of the logarithm.  Others: cross-entropy, of an ordinal target that of "above
+  this grade", over its thresholds.
   `known_ef_pct` is the number of labels behind a target's error; one without
   any is left out of the mean, in which targets count by `weights` if given.
   """
