@@ -226,18 +226,20 @@ def _chosen(
   """Estimates of one level, in the order of the metrics.
 
   Raises:
-    ValueError: the run has none.
+    ValueError: the run has none, or, of a single target, not all.
   """
   found, kept = one.estimates(), []
   for target, wanted in metrics.items():
     of = [e for e in found if e.target == target and e.row_level in ("", level)]
     by_name = {e.name: e for e in of}
     kept += [by_name[name] for name in wanted if name in by_name]
-  if not kept:
-    there = sorted({f"{e.name} ({e.row_level})" for e in found})
+  there = [e.name for e in kept]
+  missing = [n for names in metrics.values() for n in names if n not in there]
+  if not kept or (missing and len(metrics) == 1):
+    known = dict.fromkeys(f"{e.name} ({e.row_level})" for e in found)
     raise ValueError(
-      f"{one.folder} has none of the table's metrics at {level} level; it has "
-      f"{', '.join(there)}"
+      f"{one.folder} has no {', '.join(missing)} at {level} level; it has "
+      f"{', '.join(known)}"
     )
   return tuple(kept)
 

@@ -29,6 +29,7 @@ class Model:
     init_from: a run, or a file of weights; "" is from scratch.
     encoder: makes the encoder's settings.
     frozen: whether the encoder keeps its weights.
+    settings: others, by dotted name.
     tiny: what makes the encoder small, by dotted name.
   """
 
@@ -38,6 +39,7 @@ class Model:
   init_from: str = ""
   encoder: Callable[[], ConfigDict] = partial(parts.encoder_config, "B")
   frozen: bool = False
+  settings: Mapping[str, object] = field(default_factory=dict)
   tiny: Mapping[str, object] = field(
     default_factory=lambda: {
       "encoder.width": 32, "encoder.depth": 1, "encoder.heads": 2
@@ -45,21 +47,19 @@ class Model:
   )  # fmt: skip
 
 
-def _kind(kind: str) -> Callable[[], ConfigDict]:
-  """An encoder that has no settings but its kind."""
-  return lambda: ConfigDict({"kind": kind})
-
-
 VIVIT = Model(
-  "vivit", "ViViT-B, Kinetics", "mean", KINETICS["vivit"], _kind("vivit")
-)
+  "vivit", "ViViT-B, Kinetics", "mean", KINETICS["vivit"],
+  lambda: parts.vivit_config(),
+  settings={"init_anew": ("positions", "pooler")},  # it was of 32 frames
+)  # fmt: skip
+SMALL_RESNET = {"encoder.widths": (8,) * 4, "encoder.blocks": (1,) * 4}
 R3D_18 = Model(
-  "r3d_18", "R3D-18, Kinetics", "mean", KINETICS["r3d_18"], _kind("r3d_18"),
-  tiny={},
+  "r3d_18", "R3D-18, Kinetics", "mean", KINETICS["r3d_18"],
+  lambda: parts.resnet_config("r3d_18"), tiny=SMALL_RESNET,
 )  # fmt: skip
 R2PLUS1D_18 = Model(
   "r2plus1d_18", "R(2+1)D-18, Kinetics", "mean", KINETICS["r2plus1d_18"],
-  _kind("r2plus1d_18"), tiny={},
+  lambda: parts.resnet_config("r2plus1d_18"), tiny=SMALL_RESNET,
 )  # fmt: skip
 VIDEOMAE_SCRATCH = Model("videomae_scratch", "VideoMAE-B, from scratch", "max")
 VIDEOMAE_KINETICS = Model(

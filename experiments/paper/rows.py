@@ -45,6 +45,7 @@ def make_row(task: Task, model: Model) -> Row:
         "optimizer.freeze": "^encoder/" if model.frozen else "",
         **recipe(task),
         **task.settings,
+        **model.settings,
       }
     )
     return config
