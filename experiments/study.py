@@ -39,6 +39,8 @@ RECIPE = dataclasses.replace(STANDARD, pretrain_steps=2500)
 UNSEEN_DEVICE = "device-c"
 MAIN = "masked"
 MAE = "experiments.mae_pretrain"
+JOINT = "experiments.joint_pretrain"
+LATENT = "experiments.latent_pretrain"
 CNN = "experiments.cnn_finetune"
 FINETUNE = "experiments.ef_finetune"
 # Encoders by name: the experiment that makes each, and what it sets beside
@@ -53,6 +55,18 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     MAE,
     {"mask.ratio": 0.9, "mask.polarity": "released", "mask.shared": True},
   ),
+  "masked with contrast of clips": (JOINT, {"input.span_s": 1.4}),
+  "masked with contrast by phase": (
+    JOINT,
+    {"input.span_s": 1.4, "weights.contrast": 0.0, "weights.phase": 0.2},
+  ),
+  "latent": (
+    LATENT,
+    {
+      "predictor.width": 96, "predictor.depth": 2, "predictor.heads": 4,
+      "run.average_decay": 0.996,
+    },
+  ),  # fmt: skip
 }
 FRACTIONS = (0.01, 0.05, 0.1, 0.5, 1.0)
 FEW = 0.1  # of the labelled patients, where pre-trainings are compared
@@ -137,7 +151,13 @@ def settings_of(
   encoders = {encoder_item(name): of for name, of in PRETRAININGS.items()}
   if item.name in encoders:
     module, own = encoders[item.name]
-    return module, settings | pretrain_settings(recipe) | dict(own)
+    common = pretrain_settings(recipe)
+    if module == LATENT:  # it has masks of its own and no decoder
+      common = {
+        name: value for name, value in common.items()
+        if not name.startswith(("mask.", "decoder."))
+      }  # fmt: skip
+    return module, settings | common | dict(own)
   arm = arms()[item.name]
   if arm.module == CNN:
     settings = {

@@ -63,7 +63,7 @@ def questions(
   asked += [
     Question("Pre-training", name, f"pre-trained, {few}")
     for name in names
-    if name.startswith(("masked ", "latent", "with ")) and few in name
+    if name.startswith(("masked ", "latent")) and few in name
   ]
   asked += [
     Question("Frozen", name, "masked, frozen")
