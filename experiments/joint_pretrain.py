@@ -33,6 +33,11 @@ from echo_jax.objectives.periodic import make_periodic
 from experiments import mae_pretrain, parts
 from experiments.pretraining import make_pretraining
 
+# What each objective's loss is the mean over.
+COUNTS = {
+  "reconstruction": "hidden_tokens", "contrast": "pairs", "phase": "slices"
+}  # fmt: skip
+
 
 def get_config() -> ConfigDict:
   """ViT-B on 16 frames over 2 s; reconstruction and contrast of clips."""
@@ -90,7 +95,7 @@ def build(config: ConfigDict) -> Experiment:
 
   return make_pretraining(
     config, next(iter(models.values())), init,
-    combine(objectives, weights), "clips",
+    combine(objectives, weights), {name: COUNTS[name] for name in weights},
     sector=rule.in_sector, beats="phase" in weights,
     pairs=config.contrast.of if "contrast" in weights else "",
   )  # fmt: skip

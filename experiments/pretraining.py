@@ -4,7 +4,7 @@ An experiment brings its model and objective; `params["encoder"]` is the
 encoder's, which `ef_finetune` takes over by `init_from`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import jax
@@ -29,7 +29,7 @@ from echo_jax.training.collapse import (
 )
 from echo_jax.training.optimizers import make_adamw
 from echo_jax.training.step import make_loss_step
-from echo_jax.training.validate import mean_loss
+from echo_jax.training.validate import mean_loss, mean_losses
 from experiments import parts
 
 PAIRS = ("", "video", "study")
@@ -50,7 +50,7 @@ def make_pretraining(
   model: nn.Module,
   init: Callable[[jax.Array], dict],
   objective: Objective,
-  weight: str,
+  counts: str | Mapping[str, str],
   *,
   sector: bool = False,
   beats: bool = False,
@@ -63,7 +63,8 @@ def make_pretraining(
   Args:
     config: of `parts`, with sections input, data, optimizer, run, compute.
     model, init, objective: see `Experiment`.
-    weight: metric that the validation's mean is weighted by.
+    counts: metric that says how much a loss is the mean of; of objectives
+      together that of each, which `config.weights` weighs.
     sector, beats: whether batches have them, see `ClipMaker`.
     pairs: two clips of each "video" or "study" follow one another; "" for
       single clips.
@@ -101,9 +102,12 @@ def make_pretraining(
   def validation_clips() -> Iterator[Batch]:
     return clips_of(validation, run.validation_clips)
 
-  validate = mean_loss(
-    make_loss_step(objective, seed=run.seed), validation_clips, weight
-  )
+  loss_step = make_loss_step(objective, seed=run.seed)
+  if isinstance(counts, str):
+    validate = mean_loss(loss_step, validation_clips, counts)
+  else:
+    weights = {name: config.weights[name] for name in counts}
+    validate = mean_losses(loss_step, validation_clips, weights, counts)
   if "collapse" in config:
     validate = watch_collapse(
       validate,

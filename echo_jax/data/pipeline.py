@@ -212,8 +212,8 @@ def training_batches(
     raise ValueError(f"rows {rows} are not of a batch of {batch_size}")
   if batch_size % clips_per_video:
     raise ValueError(
-      f"run.batch_size is {batch_size} clips, of which {clips_per_video} are of "
-      f"one video; use a multiple of {clips_per_video}"
+      f"run.batch_size is {batch_size} clips, {clips_per_video} of each video; "
+      f"use a multiple of {clips_per_video}"
     )
   mine = len(rows)
   clips = grain.MapDataset.select_from_datasets(

@@ -27,7 +27,7 @@ def combine(
   """The sum of weight x loss, each objective with randomness of its own.
 
   Metrics are each one's, with its name before them, and its loss without the
-  weight; `clips` counts rows with a real frame.  Additive if all are.
+  weight.  Additive if all are.
 
   Raises:
     ValueError: weights that are not of these objectives, or not above 0.
@@ -43,10 +43,8 @@ def combine(
       "nothing is left out"
     )
 
-  def total(
-    loss_of: Callable[[str, Aux], Outcome], aux: Aux, batch: Arrays
-  ) -> Outcome:
-    losses, metrics = [], {"clips": batch["frame_valid"].any(axis=1).sum()}
+  def total(loss_of: Callable[[str, Aux], Outcome], aux: Aux) -> Outcome:
+    losses, metrics = [], {}
     for name in objectives:
       loss, (own, collections) = loss_of(name, aux)
       aux = aux.replace(collections=collections)
@@ -68,8 +66,8 @@ def combine(
       lambda name, aux: objectives[name](
         params, aux, batch, keys[name], train
       ),
-      aux, batch,
-    )  # fmt: skip
+      aux,
+    )
 
   def settle(batch: Arrays, key: jax.Array, train: bool) -> tuple[Arrays, Any]:
     drawn, totals = {}, {}
@@ -90,8 +88,8 @@ def combine(
       lambda name, aux: objectives[name].loss(
         params, aux, {**batch, **drawn[name]}, totals[name], train
       ),
-      aux, batch,
-    )  # fmt: skip
+      aux,
+    )
 
   if all(isinstance(one, Additive) for one in objectives.values()):
     return Additive(settle, of_rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from echo_jax.models.contrast import ClipEmbedding
 from echo_jax.models.tokens import TokenGrid, token_valid
@@ -28,11 +28,11 @@ def info_nce(
   temperature: float,
   counts: Bool[Array, "b"],
   excluded: Bool[Array, "b b"] | None = None,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """Symmetric InfoNCE of pairs, and the mean number of negatives.
+) -> tuple[Float[Array, ""], Int[Array, ""], Float[Array, ""]]:
+  """Symmetric InfoNCE; how many pairs that is the mean of; negatives of each.
 
   With cosine similarities s_ij of first i and second j it is the mean, over
-  the pairs that count and both directions, of
+  the pairs that count and have a negative, and both directions, of
 
     -log( exp(s_ii / T) / sum_j exp(s_ij / T) )
 
@@ -53,9 +53,13 @@ def info_nce(
   error = (
     jax.nn.logsumexp(logits, axis=0) + jax.nn.logsumexp(logits, axis=1)
   ) / 2 - jnp.diagonal(logits)
-  pairs = jnp.maximum(counts.sum(), 1)
-  negatives = (~out & ~same).sum() / pairs
-  return jnp.where(counts, error, 0).sum() / pairs, negatives
+  negatives = (~out & ~same).sum(axis=1)
+  counts &= negatives > 0
+  pairs = counts.sum()
+  total = jnp.maximum(pairs, 1)
+  return jnp.where(counts, error, 0).sum() / total, pairs, (
+    negatives.sum() / total
+  )  # fmt: skip
 
 
 def make_contrastive(
@@ -100,10 +104,10 @@ def make_contrastive(
     if "person" in batch:
       person = batch["person"][::2]
       excluded = person[:, None] == person[None, :]
-    loss, negatives = info_nce(
+    loss, pairs, negatives = info_nce(
       embedding[::2], embedding[1::2], temperature, counts, excluded
     )
-    metrics = {"pairs": counts.sum(), "negatives": negatives}
+    metrics = {"pairs": pairs, "negatives": negatives}
     return loss, (metrics, aux.collections)
 
   return objective
