@@ -93,7 +93,7 @@ def build(
   """
   if config.init_anew and not config.init_from:
     raise ValueError(
-      f"init_anew is {config.init_anew}, but init_from is empty: all starts anew"
+      f"init_anew is {config.init_anew}, but init_from is empty: all is anew"
     )
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
