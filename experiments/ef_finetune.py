@@ -10,6 +10,8 @@ Example:
   echo-jax train experiments/ef_finetune.py --workdir runs/ef --tiny
   echo-jax train experiments/ef_finetune.py --workdir runs/ef \\
     --config.init_from=runs/mae --config.optimizer.freeze=^encoder/
+  echo-jax train experiments/ef_finetune.py --workdir runs/ef_kinetics \\
+    --config.init_from=videomae-base/model.safetensors
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +94,10 @@ def build(
   With the record of a trained run, the scale of its targets comes from there
   and no data set is opened before its clips are asked for.
   """
+  if config.init_anew and not config.init_from:
+    raise ValueError(
+      f"init_anew is {config.init_anew}, but init_from is empty: all is anew"
+    )
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
   targets = parts.make_targets(config)

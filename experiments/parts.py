@@ -346,17 +346,10 @@ def readers(config: ConfigDict) -> dict[str, int]:
   return {"threads": config.data.threads, "workers": config.data.workers}
 
 
-def encoder_depth(encoder: ConfigDict) -> int:
-  """Blocks of the encoder of these settings."""
-  if "depth" in encoder:
-    return encoder.depth
-  return sum(encoder.get("blocks", VideoResNet.blocks))
-
-
 def make_adamw_rule(config: ConfigDict) -> AdamWRule:
   """The optimiser of `config.optimizer` for the run's length."""
   return AdamWRule(
-    steps=config.run.steps, encoder_depth=encoder_depth(config.encoder),
+    steps=config.run.steps, encoder_depth=make_encoder(config).depth,
     **config.optimizer,
   )  # fmt: skip
 

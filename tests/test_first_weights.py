@@ -67,10 +67,15 @@ def test_full_size_rows_have_the_shapes_of_their_kinds(data_dir):
   assert parts.make_encoder(config) == parts.make_encoder(
     config_of(parts.resnet_config("r3d_18"), data_dir)
   )
-  assert parts.encoder_depth(config.encoder) == 8
+  assert parts.make_adamw_rule(config).encoder_depth == 8
+  config = config_of({"kind": "vivit"}, data_dir)
+  assert parts.make_adamw_rule(config).encoder_depth == 12
   config = config_of(bare, data_dir, **{"compute.scan": True})
   with pytest.raises(ValueError, match="a r3d_18 has no transformer blocks"):
     parts.make_encoder(config)
+  anew = config_of(bare, data_dir, init_anew=("positions",))
+  with pytest.raises(ValueError, match="init_anew .* but init_from is empty"):
+    ef_finetune.build(anew)
   with pytest.raises(ValueError, match="no encoder 'r4d': vit, vivit, cnn"):
     parts.make_encoder(config_of({"kind": "r4d"}, data_dir))
 

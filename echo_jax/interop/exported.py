@@ -21,23 +21,28 @@ from echo_jax.trees import named_leaves
 ABOUT = "echo_jax"  # the key of the metadata that makes a file ours
 # What of a run record goes with the weights: no path and no patient.
 KEPT = (
-  "experiment", "config", "contract", "contract_hash", "targets", "scale",
-  "metric", "seed", "step", "echo_jax", "commit", "packages",
+  "experiment", "config", "contract", "contract_hash", "data", "targets",
+  "scale", "metric", "seed", "step", "echo_jax", "commit", "packages",
 )  # fmt: skip
-PLACES = ("dir", "cache")  # of `config.data`: of one machine only
+PLACES = ("dir", "cache", "init_from")  # settings that are of one machine
 
 
 def about_of(record: Mapping[str, Any], step: int) -> dict[str, Any]:
   """What a file says of itself, from the record of its run."""
-  config = dict(record["config"])
-  config["data"] = {
-    name: value for name, value in config["data"].items() if name not in PLACES
+  named = record | {
+    "config": _without_places(record["config"]), "step": step,
+    "experiment": Path(record["experiment"]).name,
+  }  # fmt: skip
+  return {name: named[name] for name in KEPT}
+
+
+def _without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings less those that only tell where something lies."""
+  return {
+    name: _without_places(value) if isinstance(value, Mapping) else value
+    for name, value in settings.items()
+    if name not in PLACES
   }
-  config.pop("init_from", None)
-  kept = record | {"config": config, "step": step}
-  about = {name: kept[name] for name in KEPT if name in kept}
-  about["data"] = record["data"]
-  return about
 
 
 def write_exported(

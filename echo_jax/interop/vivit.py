@@ -39,6 +39,11 @@ OLDER = (
 )
 KEY_BIAS = ".attention.attention.key.bias"
 CLASSIFIER = r"^classifier\."
+REQUIRED = (
+  "image_size", "tubelet_size", "num_channels", "num_frames", "hidden_size",
+  "num_hidden_layers", "num_attention_heads", "intermediate_size", "qkv_bias",
+  "layer_norm_eps",
+)  # fmt: skip
 FIXED = {
   "model_type": "vivit",
   "hidden_act": "gelu_fast",
@@ -89,8 +94,13 @@ def model_from_config(config: Mapping[str, Any], pooler: bool) -> ViViT:
   """The model that a `VivitConfig` dict describes.
 
   Raises:
-    ValueError: a setting that it does not have.
+    ValueError: a setting that is missing, or that it does not have.
   """
+  if missing := [name for name in REQUIRED if name not in config]:
+    raise ValueError(
+      f"the configuration lacks {', '.join(missing)}; pass the whole of "
+      "VivitConfig.to_dict()"
+    )
   for name, value in FIXED.items():
     if config.get(name, value) != value:
       raise ValueError(

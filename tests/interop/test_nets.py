@@ -83,6 +83,25 @@ def test_vivit_gives_the_numbers_of_transformers(golden):
   )
 
 
+@pytest.mark.parametrize(
+  ("change", "complaint"),
+  [
+    ({"hidden_act": "gelu"}, "hidden_act='gelu' is not.*'gelu_fast'"),
+    ({"pooler_output_size": 8}, r"pooler_output_size=8.*tokens \(24\)"),
+    ({"tubelet_size": [2, 8, 4]}, "not square"),
+    ({"num_hidden_layers": 3}, "15 missing: encoder.layer.2"),
+  ],
+)
+def test_a_vivit_that_does_not_fit_is_refused(golden, change, complaint):
+  config = json.loads(str(golden["vivit/config"]))
+  state = state_of(golden, "vivit")
+  with pytest.raises(ValueError, match=complaint):
+    import_vivit(state, config | change)
+  config.pop("qkv_bias")
+  with pytest.raises(ValueError, match="lacks qkv_bias; pass the whole"):
+    import_vivit(state, config)
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", maker["RESNETS"])
 def test_live_resnets(name):
