@@ -3,11 +3,11 @@
 What `differences.FINETUNING` lists, with the script's own defaults; one task a
 run, each an item of the sweep.  Without STF-Net the code takes the maximum over
 tokens (`--config.head.name=max`); its linear probing freezes the encoder
-(`--config.optimizer.freeze=^encoder/`).  Not carried over: CAMUS sequences that
-run from ES to ED are not turned round, and the checkpoint is that with the
-lowest mean absolute error on validation, not the lowest squared one.  The code
-of 2024 also tested on validation (`--config.data.test_split=validation`) and scored
-logarithms of volumes (targets edv_ln_ml and esv_ln_ml).
+(`--config.optimizer.freeze=^encoder/`).  The code of 2024 also tested on
+validation (`--config.data.test_split=validation`) and scored logarithms of
+volumes (targets edv_ln_ml and esv_ln_ml).  Not carried over: CAMUS sequences
+that run from ES to ED are not turned round, and the checkpoint is that with the
+lowest mean absolute error on validation, not the lowest squared one.
 
 TMED-2's false videos tell the grade by their length:
   python -m experiments.count_only --data-dir data --name tmed2_as_released
