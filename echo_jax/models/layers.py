@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from echo_jax.models.attention import (
+  KEPT,
   attend,
   attention_weights,
   take_values,
@@ -23,7 +24,7 @@ from echo_jax.models.attention import (
 
 REMAT = {
   "none": None,
-  "blocks": jax.checkpoint_policies.nothing_saveable,
+  "blocks": jax.checkpoint_policies.save_only_these_names(KEPT),
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 

@@ -9,10 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from echo_jax.axes import Video
-from echo_jax.models.tokens import TokenGrid, patchify, token_valid
+from echo_jax.models.tokens import (
+  TokenGrid,
+  patchify,
+  take_tokens,
+  token_valid,
+)
 from echo_jax.objectives.masks import MaskRule, make_mask, tokens_inside
 from echo_jax.objectives.objective import Additive, Arrays, Aux, Outcome
 
@@ -33,19 +37,17 @@ def masked_mse(
 
 
 def normalised_tubelets(
-  video: Video, grid: TokenGrid, epsilon: float = 1e-6
+  tubelets: Float[Array, "b n p"], channels: int, epsilon: float = 1e-6
 ) -> Float[Array, "b n p"]:
   """Tubelets with zero mean and unit variance a tubelet and channel.
 
   The variance is the unbiased one, as in VideoMAE (Tong et al. 2022).
   """
-  channels = video.shape[-1]
-  values = patchify(video, grid.tubelet, grid.patch)
-  values = values.reshape(*values.shape[:2], -1, channels)
+  values = tubelets.reshape(*tubelets.shape[:2], -1, channels)
   mean = values.mean(axis=2, keepdims=True)
   std = values.std(axis=2, keepdims=True, ddof=1)
   scaled = (values - mean) / (std + epsilon)
-  return scaled.reshape(*scaled.shape[:2], -1)
+  return scaled.reshape(tubelets.shape)
 
 
 def make_mae(
@@ -75,13 +77,22 @@ def make_mae(
   def loss(
     params: Any, aux: Aux, batch: Arrays, total: Any, train: bool
   ) -> Outcome:
-    video, mask = normalise(batch["video"]), batch["mask"]
+    del train
+    video, mask = batch["video"], batch["mask"]
+    channels = video.shape[-1]
     valid = token_valid(batch["frame_valid"], grid)
+    tubelets = patchify(video, grid.tubelet, grid.patch)  # bytes, until taken
+
+    def take(index: Int[Array, "b k"]) -> Float[Array, "b k p"]:
+      taken = take_tokens(tubelets, index)
+      values = normalise(taken.reshape(*index.shape, -1, channels))
+      return values.reshape(taken.shape)
+
     logits, _ = model.apply(
-      {"params": params}, video, mask, valid=valid, train=train
-    )
-    target = normalised_tubelets(video, grid)
-    target = jnp.take_along_axis(target, mask.hidden[..., None], axis=1)
+      {"params": params}, take(mask.kept), mask, video.shape, valid=valid,
+      method="fill_in",
+    )  # fmt: skip
+    target = normalised_tubelets(take(mask.hidden), channels)
     error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
     return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
 

@@ -1,10 +1,11 @@
 """Attention: every way gives what the plain one gives, and its gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.pallas import tpu as pltpu
 
 from echo_jax.models import attention
 from echo_jax.models.attention import attend, attend_plainly
@@ -53,14 +54,24 @@ def test_a_row_after_another_is_the_same(masked):
   )
 
 
+@pytest.fixture
+def interpreted(monkeypatch):
+  """The TPU's kernels on a CPU."""
+  make = functools.partial(attention.splash.make_splash_mha, interpret=True)
+  monkeypatch.setattr(attention.splash, "make_splash_mha", make)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("n, u", [(128, 128), (5, 150)])
-def test_the_kernel_of_tpus_interpreted(n, u, masked):
+@pytest.mark.parametrize("whole", [2048, 128])
+def test_the_kernel_of_tpus_interpreted(
+  n, u, masked, whole, interpreted, monkeypatch
+):
   """Padded to its blocks, with tokens that are not valid, and with none."""
+  monkeypatch.setattr(attention, "WHOLE", whole)
   arrays = draw(3, n, u)
   valid = padding(3, u) if masked else None
-  with pltpu.force_tpu_interpret_mode():
-    assert_like_plain(attention.attend_by_pallas, arrays, valid, 2e-5)
+  assert_like_plain(attention.attend_by_pallas, arrays, valid, 2e-5)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.mae_decoder import MAEDecoder
-from echo_jax.models.tokens import TokenGrid
+from echo_jax.models.tokens import TokenGrid, patchify
 from echo_jax.models.video_vit import VideoViT
 from echo_jax.objectives.mae import make_mae, masked_mse, normalised_tubelets
 from echo_jax.objectives.masks import MaskRule, make_mask
@@ -32,8 +32,9 @@ def test_masked_mse_by_hand():
 
 def test_tubelets_are_normalised_by_channel_with_unbiased_deviation():
   video = np.random.default_rng(0).normal(size=(1, 2, 4, 4, 3))
-  grid = TokenGrid.of(video.shape, 2, 4)
-  got = normalised_tubelets(jnp.asarray(video, jnp.float32), grid)
+  got = normalised_tubelets(
+    patchify(jnp.asarray(video, jnp.float32), 2, 4), channels=3
+  )
   flat = video.reshape(32, 3)
   wanted = (flat - flat.mean(0)) / flat.std(0, ddof=1)
   np.testing.assert_allclose(got[0, 0].reshape(32, 3), wanted, atol=1e-4)
