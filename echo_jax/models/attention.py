@@ -195,23 +195,23 @@ def attend_by_pallas(
   as do tokens that are not valid.
   """
   b, n, u = len(query), query.shape[1], key.shape[1]
+  more_n, more_u = -n % BLOCK, -u % BLOCK
   if valid is None:
     valid = jnp.ones((b, u), bool)
   # A query without a valid key would read the tokens that were added, too.
   none = ~valid.any(axis=1, keepdims=True)  # b 1
-  query = jnp.where(none[..., None, None], 0, query)
-  more_n, more_u = -n % BLOCK, -u % BLOCK
   segments = splash.SegmentIds(
     q=jnp.ones((b, n + more_n), jnp.int32),
     kv=jnp.pad((valid | none).astype(jnp.int32), ((0, 0), (0, more_u))),
   )
-  y = jax.vmap(_pallas_kernel(query.shape[2], n + more_n, u + more_u))(
-    *(
-      jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, more), (0, 0)))
-      for x, more in ((query, more_n), (key, more_u), (value, more_u))
-    ),
-    segments,
+  # Padded before it is turned: the other way round XLA copies once more.
+  query, key, value = (
+    jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))).swapaxes(1, 2)
+    for x, more in ((query, more_n), (key, more_u), (value, more_u))
   )
+  query = jnp.where(none[..., None, None], 0, query)
+  kernel = _pallas_kernel(query.shape[1], n + more_n, u + more_u)
+  y = jax.vmap(kernel)(query, key, value, segments)
   return y[:, :, :n].swapaxes(1, 2)
 
 

@@ -43,11 +43,22 @@ def normalised_tubelets(
 
   The variance is the unbiased one, as in VideoMAE (Tong et al. 2022).
   """
-  values = tubelets.reshape(*tubelets.shape[:2], -1, channels)
-  mean = values.mean(axis=2, keepdims=True)
-  std = values.std(axis=2, keepdims=True, ddof=1)
-  scaled = (values - mean) / (std + epsilon)
-  return scaled.reshape(tubelets.shape)
+  count = tubelets.shape[-1] // channels
+  channel = jnp.arange(tubelets.shape[-1]) % channels  # of each value
+
+  def sum_by_channel(values: Float[Array, "b n p"]) -> Float[Array, "b n p"]:
+    # Channels are told apart where they lie: on a TPU an axis of their own
+    # means several copies of all pixels as float32.
+    total = jnp.zeros_like(values)
+    for number in range(channels):
+      here = channel == number
+      of_one = jnp.where(here, values, 0).sum(axis=-1, keepdims=True)
+      total = jnp.where(here, of_one, total)
+    return total
+
+  centred = tubelets - sum_by_channel(tubelets) / count
+  variance = sum_by_channel(jnp.square(centred)) / (count - 1)
+  return centred / (jnp.sqrt(variance) + epsilon)
 
 
 def make_mae(
