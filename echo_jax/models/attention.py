@@ -231,16 +231,16 @@ def block_sizes(n: int, u: int) -> splash.BlockSizes:
   All keys where they fit: then each is read once, and one kernel gives all
   gradients.
   """
-  q = next(size for size in (512, 384, 256, BLOCK) if n % size == 0)
   k = next(size for size in (u, 1024, 512, 384, 256, BLOCK)
            if size <= WHOLE and u % size == 0)  # fmt: skip
-  q = min(q, max(BLOCK, SCORES // k // BLOCK * BLOCK))
-  whole = k == u
+  q = next(size for size in (512, 384, 256, BLOCK)
+           if size * k <= max(SCORES, BLOCK * k) and n % size == 0)  # fmt: skip
+  apart = k < u
   return splash.BlockSizes(
     block_q=q, block_kv=k, block_kv_compute=k,
     block_q_dkv=q, block_kv_dkv=k, block_kv_dkv_compute=k,
-    block_q_dq=None if whole else q, block_kv_dq=None if whole else k,
-    use_fused_bwd_kernel=whole,
+    block_q_dq=q if apart else None, block_kv_dq=k if apart else None,
+    use_fused_bwd_kernel=not apart,
   )  # fmt: skip
 
 

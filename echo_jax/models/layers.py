@@ -97,7 +97,7 @@ def layer_norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
 
 
 @jax.custom_vjp
-def gelu(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+def gelu(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
   """x times the share of a normal distribution below x (Hendrycks 2016).
 
   Exact, by erf in float32 whatever the dtype is.  Its gradient is written by
@@ -117,7 +117,7 @@ def _gelu_backward(x, slope):
   return (slope.astype(x.dtype),)
 
 
-def _share_below(y: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+def _share_below(y: Float[Array, "*b"]) -> Float[Array, "*b"]:
   return 0.5 * (1 + jax.lax.erf(y * 0.5**0.5))
 
 
