@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import jax
@@ -270,6 +271,31 @@ def test_standardisation_knows_the_training_split_only(settings, data_dir):
     known = index[target.name].to_numpy(np.float32)
     assert built.scale.mean[column] == pytest.approx(known.mean(), rel=1e-5)
     assert built.scale.std[column] == pytest.approx(known.std(), rel=1e-5)
+
+
+def test_a_part_of_the_training_patients_is_whole_people(settings, capsys):
+  opened = {}
+  for fraction in (0.3, 0.6, 1.0):
+    words = (*settings, f"data.train_fraction={fraction}")
+    built = experiment.prepare(TRAIN, words, tiny=True)
+    told = capsys.readouterr().out
+    opened[fraction], _ = built.open_clips("train", 1)
+    judged, _ = built.open_clips("test", 1)
+    left_out = re.search(r"train: .*\((\d+) by train_fraction\)", told)
+    assert bool(left_out) == (fraction < 1)
+    if left_out:
+      lost = int(left_out.group(1))
+      assert len(opened[fraction]) + lost == int(
+        re.search(r"train: (\d+) videos", told).group(1)
+      )
+  people = {k: set(index["patient_id"]) for k, index in opened.items()}
+  assert people[0.3] < people[0.6] < people[1.0]
+  assert len(people[0.3]) == round(0.3 * len(people[1.0]))
+  whole = opened[1.0]
+  kept = whole["patient_id"].isin(people[0.3]).sum()
+  assert len(opened[0.3]) == kept and len(judged) > 0
+  with pytest.raises(ValueError, match="fraction of 0 is not"):
+    experiment.prepare(TRAIN, (*settings, "data.train_fraction=0"), tiny=True)
 
 
 def test_half_precision_keeps_whole_parameters(settings):
