@@ -22,16 +22,6 @@ TRAIN = "experiments.ef_finetune"
 
 
 @pytest.fixture(scope="module")
-def pretrained(settings, tmp_path_factory):
-  """Work directory of a tiny pre-training run with a moving average."""
-  workdir = tmp_path_factory.mktemp("runs") / "mae"
-  words = (settings[0], "run.steps=3", "run.average_decay=0.5")
-  built = experiment.prepare("experiments.mae_pretrain", words, tiny=True)
-  experiment.run(built, workdir, progress=False)
-  return workdir
-
-
-@pytest.fixture(scope="module")
 def frozen(settings, pretrained, tmp_path_factory):
   """(experiment, work directory) with a taken-over, frozen encoder."""
   workdir = tmp_path_factory.mktemp("runs") / "frozen"
@@ -336,3 +326,21 @@ def test_predictions_do_not_depend_on_batch_size_or_threads(trained):
     found[0].prediction, found[1].prediction, rtol=1e-5
   )
   assert np.ptp(found[0].prediction[:, 0]) > 0
+
+
+def test_validation_is_judged_where_the_settings_name_it(trained, tmp_path):
+  """And the report says that it chose the checkpoint."""
+  built, workdir = trained
+  with pytest.raises(ValueError, match="fitted or chosen on validation"):
+    experiment.evaluate(built, workdir, split="validation", into=tmp_path)
+  config = {**built.config}
+  config["data"] = {**config["data"], "test_split": "validation"}
+  named = dataclasses.replace(built, config=config)
+  with pytest.raises(ValueError, match="fitted or chosen on train"):
+    experiment.evaluate(named, workdir, split="train", into=tmp_path)
+  estimates = experiment.evaluate(
+    named, workdir, clips=2, into=tmp_path, draw=False, progress=False
+  )
+  assert {one.split for one in estimates} == {"validation"}
+  kept = json.loads((tmp_path / "metrics.json").read_text())
+  assert "chose the checkpoint (data.test_split): flat" in str(kept["notes"])

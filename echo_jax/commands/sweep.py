@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--from", type=Path, dest="origins", metavar="DIR",
     help="every item from each run in that folder, as init_from",
   )  # fmt: skip
-  parser.add_argument("--split", default="test", help="items are judged on it")
+  parser.add_argument(
+    "--split", help="items are judged on it (default: their data.test_split)"
+  )
   parser.add_argument("--clips", type=int, default=4, help="clips a video")
   parser.add_argument("--tiny", action="store_true", help="the tiny model")
   parser.add_argument(
@@ -169,8 +171,8 @@ def _commands(
     *(["--tiny"] if args.tiny else []), *(f"--config={word}" for word in words),
   )  # fmt: skip
   judge = (
-    *echo_jax, "evaluate", str(folder), "--split", args.split,
-    "--clips", str(args.clips),
+    *echo_jax, "evaluate", str(folder), "--clips", str(args.clips),
+    *(["--split", args.split] if args.split else []),
   )  # fmt: skip
   return (train, judge) if judged else (train,)
 

@@ -6,6 +6,7 @@ position.  A batch is a dict: arrays under the record's names plus `video`;
 `video_id` is a list of text and stays on the host.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -30,6 +31,7 @@ from echo_jax.data.contract import (
   fitted_spacing,
 )  # fmt: skip
 from echo_jax.data.mixing import Mixture, Shares
+from echo_jax.data.phase import beats_of_clip
 from echo_jax.data.schema import Record
 from echo_jax.data.transforms import (
   Augmentation,
@@ -53,6 +55,9 @@ class ClipMaker:
     augmentation: of training clips.
     sector: whether the batch has the sector of each clip.
     cavity: whether it has `lv_mask` [T H W] and `lv_mask_known` of each clip.
+    beats: whether it has `beat` [T] of each clip, see `phase.beats_of_clip`.
+    person: whether it has a number of each clip's patient, which one pair of
+      patients in 2**31 shares: enough to say who is not to be contrasted.
 
   Raises:
     ValueError: cavities beside an augmentation that would move only frames.
@@ -63,6 +68,8 @@ class ClipMaker:
   augmentation: Augmentation = Augmentation()
   sector: bool = False
   cavity: bool = False
+  beats: bool = False
+  person: bool = False
 
   def __post_init__(self) -> None:
     if self.cavity and self.augmentation.moves:
@@ -138,7 +145,18 @@ class ClipMaker:
     if self.cavity:
       example["lv_mask_known"] = np.bool_(len(record["lv_mask"]) > 0)
       example["lv_mask"] = draw_cavity(record, clip, contract)
+    if self.beats:
+      example["beat"] = beats_of_clip(
+        record, clip.time_ms, example["video"], clip.valid
+      )
+    if self.person:
+      example["person"] = person_number(record["patient_id"])
     return example
+
+
+def person_number(patient_id: str) -> np.int32:
+  """A number of a patient that is the same in every process and run."""
+  return np.int32(zlib.crc32(patient_id.encode()) >> 1)
 
 
 @runtime_checkable
@@ -157,6 +175,7 @@ def training_batches(
   batch_size: int,
   first_step: int = 0,
   rows: Sequence[int] | None = None,
+  clips_per_video: int = 1,
   threads: int = 2,
   workers: int = 0,
 ) -> Iterator[Batch]:
@@ -175,21 +194,31 @@ def training_batches(
     first_step: number of the first batch to give.
     rows: positions in the global batch of what one of several processes
       reads, ascending; all by default.
+    clips_per_video: clips of each record that follow one another, each drawn
+      by itself: with 2, rows 2i and 2i + 1 are a pair.  Of a record no longer
+      than a clip they differ by augmentation only.
     threads: that read clips in this process; 0 reads when asked.
     workers: processes that make whole batches instead of `threads`.  They are
       started afresh: a script must guard itself by `__name__ == "__main__"`.
 
   Raises:
-    ValueError: the source is empty, or a row is not of the batch.
+    ValueError: the source is empty, a row is not of the batch, or a batch
+      would part the clips of a record.
   """
   rows = tuple(range(batch_size) if rows is None else rows)
   if not len(source):
     raise ValueError("no videos to train on")
   if not rows or min(rows) < 0 or max(rows) >= batch_size:
     raise ValueError(f"rows {rows} are not of a batch of {batch_size}")
+  if batch_size % clips_per_video:
+    raise ValueError(
+      f"run.batch_size is {batch_size} clips, {clips_per_video} of each video; "
+      f"use a multiple of {clips_per_video}"
+    )
   mine = len(rows)
   clips = grain.MapDataset.select_from_datasets(
-    [_drawn_clips(source, maker, seed)], _RowsOf(rows, batch_size)
+    [_drawn_clips(source, maker, seed, clips_per_video)],
+    _RowsOf(rows, batch_size),
   )[first_step * mine :]
   if not workers:
     # Threads take single clips: whole batches would wait in memory by dozens.
@@ -205,7 +234,7 @@ def training_batches(
 
 
 def _drawn_clips(
-  source: Sequence[Any], maker: Draws, seed: int
+  source: Sequence[Any], maker: Draws, seed: int, clips_per_video: int
 ) -> grain.MapDataset:
   """Row after row of training, before it is parted into batches."""
   if isinstance(source, Mixture):
@@ -216,8 +245,13 @@ def _drawn_clips(
     rows = grain.MapDataset.select_from_datasets(
       orders, Shares(source.weights, seed)
     ).seed(seed)
-    return rows.random_map(_Draw(source, maker))
-  return _shuffled(len(source), seed).random_map(_Draw(source, maker))
+  else:
+    rows = _shuffled(len(source), seed)
+  if clips_per_video > 1:
+    rows = grain.MapDataset.select_from_datasets(
+      [rows], _Repeated(clips_per_video)
+    ).seed(seed)
+  return rows.random_map(_Draw(source, maker))
 
 
 def _shuffled(count: int, seed: int) -> grain.MapDataset:
@@ -269,27 +303,44 @@ class _RowsOf(grain.transforms.DatasetSelectionMap):
     return 0, step * self.batch_size + self.rows[row]
 
 
+@dataclass(frozen=True)
+class _Repeated(grain.transforms.DatasetSelectionMap):
+  """Each row so many times in a row."""
+
+  times: int
+
+  def __len__(self) -> int:
+    return 2**47
+
+  def __getitem__(self, row: int) -> tuple[int, int]:
+    return 0, row // self.times
+
+
 def evaluation_batches(
   source: Sequence[Record],
   maker: ClipMaker,
   *,
   batch_size: int,
   clips_per_video: int,
+  fill_up: bool = False,
   threads: int = 2,
 ) -> Iterator[Batch]:
   """Every clip of every video once, in order; the last batch is padded.
 
   `row_valid` and `frame_valid` are False in padding rows.  Starts are spread
-  evenly over each video (or its R waves), so they depend on it alone.
+  evenly over each video (or its R waves), so they depend on it alone.  One too
+  short for that many different ones has fewer; with `fill_up` it has as many
+  rows as others, of which those without a clip are padding.
   """
+  nothing = {"frame_valid": np.zeros(maker.contract.frames, bool)}
 
   def load(position: int) -> list[Batch]:
     record = source[int(position)]
-    return [
-      maker.at(record, start) for start in maker.starts(record, clips_per_video)
-    ]
+    starts = maker.starts(record, clips_per_video)
+    rows = [maker.at(record, start) for start in starts]
+    missing = clips_per_video - len(rows) if fill_up else 0
+    return rows + [_padding(rows[-1], nothing)] * missing
 
-  nothing = {"frame_valid": np.zeros(maker.contract.frames, bool)}
   yield from padded_batches(len(source), load, nothing, batch_size, threads)
 
 
@@ -310,13 +361,18 @@ def padded_batches(
   rows: list[Batch] = []
   for some in loaded.to_iter_dataset(options):
     for row in some:
-      rows.append(row | {"row_valid": np.True_})
+      rows.append({"row_valid": np.True_} | row)
       if len(rows) == batch_size:
         yield stack(rows)
         rows = []
   if rows:
-    padding = rows[-1] | nothing | {"row_valid": np.False_}
+    padding = _padding(rows[-1], nothing)
     yield stack(rows + [padding] * (batch_size - len(rows)))
+
+
+def _padding(row: Batch, nothing: Batch) -> Batch:
+  """A row like that one, of which nothing counts."""
+  return row | nothing | {"row_valid": np.False_}
 
 
 def stack(rows: Sequence[Batch]) -> Batch:

@@ -4,17 +4,46 @@ Axes: b clip, n token, q hidden token, p values per tubelet.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Shaped
 
-from echo_jax.axes import Video
-from echo_jax.models.tokens import TokenGrid, patchify, token_valid
-from echo_jax.objectives.masks import MaskRule, make_mask, tokens_inside
+from echo_jax.models.tokens import (
+  TokenGrid,
+  patchify,
+  take_tokens,
+  token_valid,
+)
+from echo_jax.objectives.masks import MaskRule, mask_of
+from echo_jax.objectives.median import SIZES, median_of_frames
 from echo_jax.objectives.objective import Additive, Arrays, Aux, Outcome
+
+
+@dataclass(frozen=True)
+class PixelTarget:
+  """What is to be predicted of a hidden tubelet.
+
+  Attributes:
+    normalised: to zero mean and unit variance a tubelet and channel (He et al.
+      2022); False leaves the values that the model is shown.
+    median_px: side of the square whose median each pixel becomes first, 3 or
+      5; 0 leaves pixels as they are.  EchoCardMAE takes 3 and does not
+      normalise: speckle, which cannot be predicted, is no part of its target.
+  """
+
+  normalised: bool = True
+  median_px: int = 0
+
+  def __post_init__(self) -> None:
+    if self.median_px not in (0, *SIZES):
+      raise ValueError(
+        f"target median_px is {self.median_px}; there are 0 (none), {SIZES}"
+      )
 
 
 def masked_mse(
@@ -33,19 +62,28 @@ def masked_mse(
 
 
 def normalised_tubelets(
-  video: Video, grid: TokenGrid, epsilon: float = 1e-6
+  tubelets: Float[Array, "b n p"], channels: int, epsilon: float = 1e-6
 ) -> Float[Array, "b n p"]:
   """Tubelets with zero mean and unit variance a tubelet and channel.
 
   The variance is the unbiased one, as in VideoMAE (Tong et al. 2022).
   """
-  channels = video.shape[-1]
-  values = patchify(video, grid.tubelet, grid.patch)
-  values = values.reshape(*values.shape[:2], -1, channels)
-  mean = values.mean(axis=2, keepdims=True)
-  std = values.std(axis=2, keepdims=True, ddof=1)
-  scaled = (values - mean) / (std + epsilon)
-  return scaled.reshape(*scaled.shape[:2], -1)
+  count = tubelets.shape[-1] // channels
+  channel = jnp.arange(tubelets.shape[-1]) % channels  # of each value
+
+  def sum_by_channel(values: Float[Array, "b n p"]) -> Float[Array, "b n p"]:
+    # Channels are told apart where they lie: on a TPU an axis of their own
+    # means several copies of all pixels as float32.
+    total = jnp.zeros_like(values)
+    for number in range(channels):
+      here = channel == number
+      of_one = jnp.where(here, values, 0).sum(axis=-1, keepdims=True)
+      total = jnp.where(here, of_one, total)
+    return total
+
+  centred = tubelets - sum_by_channel(tubelets) / count
+  variance = sum_by_channel(jnp.square(centred)) / (count - 1)
+  return centred / (jnp.sqrt(variance) + epsilon)
 
 
 def make_mae(
@@ -53,35 +91,48 @@ def make_mae(
   normalise: Callable[[jax.Array], jax.Array],
   rule: MaskRule,
   grid: TokenGrid,
+  wanted: PixelTarget = PixelTarget(),
 ) -> Additive:
   """Reconstruct the hidden tubelets of `batch["video"]` (uint8).
 
-  Targets are normalised a tubelet and channel.  `batch["frame_valid"]` takes
-  padded frames out; `batch["sector"]` is needed when masks stay inside it.
+  `wanted` says what of them.  `batch["frame_valid"]` takes padded frames out;
+  `batch["sector"]` is needed when masks stay inside it.
   """
+  cut = partial(patchify, tubelet=grid.tubelet, patch=grid.patch)
 
   def settle(
     batch: Arrays, key: jax.Array, train: bool
   ) -> tuple[Arrays, Float[Array, ""]]:
     del train  # validation hides as much as training
-    inside = (
-      tokens_inside(batch["sector"], grid) if rule.in_sector else None
-    )
-    valid = token_valid(batch["frame_valid"], grid)
-    clips = batch["video"].shape[0]
-    mask = make_mask(key, rule, grid, clips, inside=inside, valid=valid)
+    mask = mask_of(batch, key, rule, grid)
     return {**batch, "mask": mask}, mask.weight.sum()
 
   def loss(
     params: Any, aux: Aux, batch: Arrays, total: Any, train: bool
   ) -> Outcome:
-    video, mask = normalise(batch["video"]), batch["mask"]
+    del train
+    video, mask = batch["video"], batch["mask"]
+    channels = video.shape[-1]
     valid = token_valid(batch["frame_valid"], grid)
+    tubelets = cut(video)  # bytes, until taken
+
+    def take(
+      tubelets: Shaped[Array, "b n p"], index: Int[Array, "b k"]
+    ) -> Float[Array, "b k p"]:
+      taken = take_tokens(tubelets, index)
+      values = normalise(taken.reshape(*index.shape, -1, channels))
+      return values.reshape(taken.shape)
+
     logits, _ = model.apply(
-      {"params": params}, video, mask, valid=valid, train=train
-    )
-    target = normalised_tubelets(video, grid)
-    target = jnp.take_along_axis(target, mask.hidden[..., None], axis=1)
+      {"params": params}, take(tubelets, mask.kept), mask, video.shape,
+      valid=valid, method="fill_in",
+    )  # fmt: skip
+    if wanted.median_px:
+      # The same as of what is normalised, and on a quarter of the bytes.
+      tubelets = cut(median_of_frames(video, wanted.median_px))
+    target = take(tubelets, mask.hidden)
+    if wanted.normalised:
+      target = normalised_tubelets(target, channels)
     error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
     return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
 

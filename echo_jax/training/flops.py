@@ -42,7 +42,9 @@ def peak_flops_s(devices: list) -> float | None:
 def step_flops(objective: Objective, state: TrainState, rows: Any) -> int:
   """FLOPs of one training step on a batch, or on shapes of one.
 
-  Three times the forward pass, also of weights that are held fixed.
+  Three times the forward pass, also of weights that are held fixed; once what
+  does not depend on the parameters, as the target of latent prediction, which
+  has no backward pass.
 
   Raises:
     ValueError: matrix products in a loop of unknown length.
@@ -50,8 +52,15 @@ def step_flops(objective: Objective, state: TrainState, rows: Any) -> int:
   key = jax.eval_shape(lambda: jax.random.key(0))
   forward = jax.make_jaxpr(
     lambda params, aux, batch, key: objective(params, aux, batch, key, True)[0]
-  )(state.params, state.aux, rows, key)
-  return 3 * matmul_flops(forward.jaxpr)
+  )(state.params, state.aux, rows, key).jaxpr
+  leaves = len(jax.tree.leaves(state.params))
+  trained = {id(var) for var in forward.invars[:leaves]}
+  total = 0
+  for equation in forward.eqns:
+    depends = any(id(var) in trained for var in equation.invars)
+    trained.update(id(var) for var in equation.outvars if depends)
+    total += (3 if depends else 1) * _of_equation(equation)
+  return total
 
 
 def matmul_flops(jaxpr: Any) -> int:

@@ -23,12 +23,7 @@ def mean_loss(
   """
 
   def validate(state: TrainState) -> dict[str, float]:
-    params, rows = evaluated_params(state), []
-    mesh = sharding.mesh_of(params)
-    for number, batch in enumerate(batches()):
-      arrays = sharding.all_rows(arrays_of(batch), mesh)
-      metrics = loss_step(params, state.aux, arrays, number)
-      rows.append({name: float(value) for name, value in metrics.items()})
+    rows = _metrics_of(loss_step, state, batches())
     weights = [row.pop(weight) for row in rows]
     return {
       name: float(np.average([row[name] for row in rows], weights=weights))
@@ -36,3 +31,71 @@ def mean_loss(
     }
 
   return validate
+
+
+def mean_losses(
+  loss_step: Callable,
+  batches: Callable[[], Iterator[Mapping[str, Any]]],
+  weights: Mapping[str, float],
+  counts: Mapping[str, str],
+) -> Callable[[TrainState], dict[str, float]]:
+  """The same of several objectives, each by what it counts itself.
+
+  Of objective `name`, `<name>_<counts[name]>` is what its loss is the mean
+  over; of that the sum is given, of its other metrics the mean.  `loss` is the
+  sum of `weights` x losses.
+
+  Raises (when called):
+    ValueError: an objective has nothing to count in any batch.
+  """
+
+  def validate(state: TrainState) -> dict[str, float]:
+    rows, numbers = _metrics_of(loss_step, state, batches()), {"loss": 0.0}
+    for name, weight in weights.items():
+      count = f"{name}_{counts[name]}"
+      each = [row[count] for row in rows]
+      if not sum(each):
+        raise ValueError(
+          f"validation has no {counts[name]} for the objective {name}; use "
+          "longer videos or a shorter clip, a larger run.batch_size, another "
+          f"data.validation_split, or weight 0 for {name}"
+        )
+      numbers |= {
+        metric: float(np.average([row[metric] for row in rows], weights=each))
+        for metric in rows[0]
+        if metric.startswith(f"{name}_")
+      } | {count: sum(each)}
+      numbers["loss"] += weight * numbers[f"{name}_loss"]
+    return numbers
+
+  return validate
+
+
+def _metrics_of(
+  loss_step: Callable, state: TrainState, batches: Iterator[Mapping[str, Any]]
+) -> list[dict[str, float]]:
+  """Metrics of each batch, by the parameters that are judged."""
+  params = evaluated_params(state)
+  mesh = sharding.mesh_of(params)
+  return [
+    {
+      name: float(value)
+      for name, value in loss_step(
+        params, state.aux, sharding.all_rows(arrays_of(batch), mesh), number
+      ).items()
+    }
+    for number, batch in enumerate(batches)
+  ]
+
+
+def rank_by_age(
+  validate: Callable[[TrainState], dict[str, float]], steps: int
+) -> Callable[[TrainState], dict[str, float]]:
+  """The same with `steps_left` of a run of so many steps, 0 for the newest.
+
+  To rank checkpoints by where a loss does not: that of a target which moves
+  may rise while features get better.
+  """
+  return lambda state: validate(state) | {
+    "steps_left": float(steps - int(state.step))
+  }

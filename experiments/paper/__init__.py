@@ -1,1 +1,1 @@
-"""The paper's tables: a file a row; `echo-jax table` prints them."""
+"""The paper's tables, a file a row, and the recipes of its neighbours."""

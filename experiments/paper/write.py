@@ -30,8 +30,6 @@ START, END = "<!-- rows -->\n", "<!-- end of rows -->\n"
 # NVIDIA A100 data sheet: products of float32 as TF32, which is how XLA takes
 # them there.  The share of it that a run reaches is assumed.
 PEAK_FLOPS_S, MFU = 156e12, 0.3
-# Encoders or heads that this code does not have yet.
-NOT_YET = ("vivit", "r3d_18", "r2plus1d_18", "attentive_probe")
 
 
 def row_file(task: Task, model: Model) -> str:
@@ -105,13 +103,13 @@ def rows_table() -> str:
   ]
   for name, (task, model) in row_names().items():
     steps = recipe(task)["run.steps"]
-    cost = "not yet | not yet"
-    if model.name not in NOT_YET:
-      tflop = step_tflop(model)
-      hours = steps * tflop * 1e12 / (PEAK_FLOPS_S * MFU) / 3600
-      cost = f"{tflop:.1f} | {hours:.1f}"
+    tflop = step_tflop(model)
+    hours = steps * tflop * 1e12 / (PEAK_FLOPS_S * MFU) / 3600
     known = _published(values, task, model)
-    lines.append(f"| [{name}]({name}.py) | {known} | {steps:,} | {cost} |")
+    lines.append(
+      f"| [{name}]({name}.py) | {known} | {steps:,} | {tflop:.1f} | "
+      f"{hours:.1f} |"
+    )
   return "\n".join(lines) + "\n"
 
 

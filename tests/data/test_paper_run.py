@@ -26,7 +26,6 @@ RUNS = [
   f"{task}_{model}"
   for task in ("echonet_lvef", "camus_lvef", "tmed2_as")
   for model in ("videomae_scratch", "stf", "vivit", "r3d_18")
-  if model not in write.NOT_YET
 ]
 SHORT = ("echonet_lvef_videomae_scratch", "tmed2_as_videomae_scratch")
 
