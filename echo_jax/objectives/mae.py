@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from echo_jax.axes import Video
 from echo_jax.models.tokens import TokenGrid, patchify, token_valid
@@ -72,6 +72,21 @@ def normalised_tubelets(
   return scaled.reshape(*scaled.shape[:2], -1)
 
 
+def pixel_targets(
+  video: UInt8[Array, "b T H W c"],
+  normalise: Callable[[jax.Array], jax.Array],
+  grid: TokenGrid,
+  wanted: PixelTarget,
+) -> Float[Array, "b n p"]:
+  """What is to be predicted of every tubelet of a raw video."""
+  if wanted.median_px:
+    # Of bytes: normalising changes no order, and floats are four times as many.
+    video = median_of_frames(video, wanted.median_px)
+  if wanted.normalised:
+    return normalised_tubelets(normalise(video), grid)
+  return patchify(normalise(video), grid.tubelet, grid.patch)
+
+
 def make_mae(
   model: nn.Module,
   normalise: Callable[[jax.Array], jax.Array],
@@ -100,13 +115,7 @@ def make_mae(
     logits, _ = model.apply(
       {"params": params}, video, mask, valid=valid, train=train
     )
-    if wanted.median_px:
-      # The same as of what is normalised, and on a quarter of the bytes.
-      video = normalise(median_of_frames(batch["video"], wanted.median_px))
-    if wanted.normalised:
-      target = normalised_tubelets(video, grid)
-    else:
-      target = patchify(video, grid.tubelet, grid.patch)
+    target = pixel_targets(batch["video"], normalise, grid, wanted)
     target = jnp.take_along_axis(target, mask.hidden[..., None], axis=1)
     error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
     return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
