@@ -152,9 +152,7 @@ def measure_subgroups(
       _measure, metrics=wanted, level=rows.level.iloc[0], split=split,
       **stated, **how,
     )  # fmt: skip
-    scored = rows.truth.notna() & (
-      (rows.split == split) if split != "all" else True
-    )
+    scored = rows.split == (split if split != "all" else rows.split)
     whole = measure(rows) if wanted else {}
     for one in by:
       found += _groups_of(
@@ -171,14 +169,15 @@ def _groups_of(
   whole: Values, measure: Callable[[pd.DataFrame], Values], least: int,
 ) -> list[Subgroups]:  # fmt: skip
   """One target's groups by one attribute, a metric each."""
-  there = sorted(set(names[scored]), key=_place)
+  known = scored & rows.truth.notna()
+  there = sorted(set(names[known]), key=_place)
   if len(there) < 2:
     return []
   groups = []
   for name in there:
-    own = scored & (names == name)
-    if rows[own].patient_id.nunique() < least:
-      values = _withheld(rows[own], whole, least)
+    own = names == name
+    if rows[known & own].patient_id.nunique() < least:
+      values = _withheld(rows[known & own], whole, least)
     else:
       # Other splits stay whole: the threshold is that of all patients.
       values = measure(rows[own | ~scored])
@@ -186,7 +185,7 @@ def _groups_of(
       {metric: replace(one, group=f"{by}: {name}")
        for metric, one in values.items()}
     )  # fmt: skip
-  each = names[scored].groupby(rows.patient_id[scored]).nunique()
+  each = names[known].groupby(rows.patient_id[known]).nunique()
   return [
     Subgroups(
       by, one, tuple(of[metric] for of in groups), int((each > 1).sum())

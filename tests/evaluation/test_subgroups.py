@@ -67,6 +67,14 @@ def test_values_are_those_of_the_groups_rows(rows):
   assert found.whole.patients == 60 and found.in_several == 0
 
 
+def test_rows_without_a_truth_are_counted_in_their_own_group(rows):
+  gone = (rows.item_id == "set:v1_0") & (rows.target == "ef_pct")  # device a
+  found = by_device(rows.assign(truth=rows.truth.mask(gone)))
+  first, second, _ = found.groups
+  assert (first.rows, first.without_truth) == (47, 1)
+  assert (second.rows, second.without_truth) == (48, 0)
+
+
 def test_small_groups_are_withheld_and_counted(rows):
   found = by_device(rows)
   last = found.groups[-1]
