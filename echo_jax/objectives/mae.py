@@ -69,6 +69,7 @@ def make_mae(
 ) -> Additive:
   """Reconstruct the hidden tubelets of `batch["video"]` (uint8).
 
+  `normalise` scales grey levels one by one; their last axis is the channel.
   Targets are normalised a tubelet and channel.  `batch["frame_valid"]` takes
   padded frames out; `batch["sector"]` is needed when masks stay inside it.
   """
@@ -88,7 +89,7 @@ def make_mae(
   def loss(
     params: Any, aux: Aux, batch: Arrays, total: Any, train: bool
   ) -> Outcome:
-    del train
+    del train  # nothing in the model behaves otherwise in training
     video, mask = batch["video"], batch["mask"]
     channels = video.shape[-1]
     valid = token_valid(batch["frame_valid"], grid)
