@@ -114,6 +114,7 @@ def main() -> None:
   parser.add_argument("--out", type=Path, required=True)
   parser.add_argument("--only", default="", help="start of an item's name")
   args = parser.parse_args()
+  args.out.mkdir(parents=True, exist_ok=True)  # before minutes are spent
   items = [
     (task, size, topology)
     for topology in TOPOLOGIES

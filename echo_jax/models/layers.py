@@ -23,10 +23,13 @@ from echo_jax.models.attention import (
   take_values,
 )
 
+_ATTENTION = jax.checkpoint_policies.save_only_these_names(KEPT)
 REMAT = {
   "none": None,
-  "blocks": jax.checkpoint_policies.save_only_these_names(KEPT),
-  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  "blocks": _ATTENTION,
+  "dots": jax.checkpoint_policies.save_from_both_policies(
+    _ATTENTION, jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+  ),
 }
 
 
@@ -42,7 +45,8 @@ class Execution:
   Attributes:
     remat: what of a block is computed again in the backward pass instead of
       being kept: "none", all of it ("blocks"), or all but the products with
-      its weights ("dots").
+      its weights ("dots").  What the attention kernel of a TPU gave is kept
+      in any case: it is as small as the block's input, and dear.
     scan: one compiled block, run over the stacked weights of all, instead of
       one a block: compiles faster.
     activations: places a block's input [b n d] on the devices of a mesh.

@@ -123,8 +123,9 @@ def make_mae(
 ) -> Additive:
   """Reconstruct the hidden tubelets of `batch["video"]` (uint8).
 
-  `wanted` says what of them.  `batch["frame_valid"]` takes padded frames out;
-  `batch["sector"]` is needed when masks stay inside it.
+  `normalise` scales grey levels one by one; their last axis is the channel.
+  `wanted` says what is predicted.  `batch["frame_valid"]` takes padded frames
+  out; `batch["sector"]` is needed when masks stay inside it.
   """
 
   def settle(
@@ -137,7 +138,7 @@ def make_mae(
   def loss(
     params: Any, aux: Aux, batch: Arrays, total: Any, train: bool
   ) -> Outcome:
-    del train
+    del train  # nothing in the model behaves otherwise in training
     video, mask = batch["video"], batch["mask"]
     valid = token_valid(batch["frame_valid"], grid)
     seen = scaled_tubelets(video, mask.kept, normalise, grid)
