@@ -54,6 +54,7 @@ def make_row(task: Task, model: Model) -> Row:
     config.update_from_flattened_dict(
       {
         "init_from": "",  # weights of full size do not fit
+        "init_anew": (),
         "input.size": 32,
         "head.slice_mixer": "pool_dense",
         "head.hidden": 16,
