@@ -26,7 +26,7 @@ build = ef_finetune.build
 def get_config():
   config = ef_finetune.get_config()
   with config.unlocked():
-    config.encoder = parts.resnet_config("r2plus1d_18")
+    config.encoder = parts.resnet_config("r3d_18")
   return config
 
 def tiny(config):
@@ -44,7 +44,7 @@ def config_of(encoder, data_dir, **settings):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-  """An experiment file with a small R(2+1)D."""
+  """An experiment file with a small R3D."""
   path = tmp_path_factory.mktemp("experiment") / "resnet.py"
   path.write_text(FILE.replace("{settings}", repr(SMALL)))
   return str(path)
@@ -97,16 +97,14 @@ def test_from_a_file_through_a_run_to_another_run(
     for row in tensor_table(built.model.encoder)
   }
   extra = {"fc.bias": np.zeros(400, np.float32)}
-  save_file(tensors | extra, tmp_path / "r2plus1d_18.safetensors")
-  words += (f"init_from={tmp_path / 'r2plus1d_18.safetensors'}",)
+  save_file(tensors | extra, tmp_path / "r3d_18.safetensors")
+  words += (f"init_from={tmp_path / 'r3d_18.safetensors'}",)
   begun = experiment.prepare(source, words, tiny=True)
-  first = experiment.initial_state(begun)
+  nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape), variables)
+  first = begun.warm_start(nothing)
   assert "started anew: nothing" in (said := capsys.readouterr().out)
   assert "left out: fc.bias" in said
-  found = trees.named_leaves(
-    {"params": first.params["encoder"]}
-    | {"batch_stats": first.aux.collections["batch_stats"]["encoder"]}
-  )
+  found = trees.named_leaves(parts.take_subtree(first, "encoder"))
   for row in tensor_table(begun.model.encoder):
     np.testing.assert_array_equal(
       row.export(np.asarray(found[row.path])), tensors[row.name]
@@ -115,15 +113,15 @@ def test_from_a_file_through_a_run_to_another_run(
   last = experiment.run(begun, run, progress=False)
   assert "no list was kept: cannot be checked" in capsys.readouterr().out
   origin = experiment.read_record(run)["init_from"]
-  assert origin["sha256"] == digest_of(tmp_path / "r2plus1d_18.safetensors")
-  assert origin["file"] == "r2plus1d_18.safetensors"
+  assert origin["sha256"] == digest_of(tmp_path / "r3d_18.safetensors")
+  assert origin["file"] == "r3d_18.safetensors"
   taken = experiment.load_variables(
     str(run), "encoder", begun.contract, begun.config["encoder"]
   )
   assert set(taken) == {"params", "batch_stats"}
   assert experiment.origin_of_weights(str(run))["step"] == int(last.step) == 1
   ends = {"params": last.params, **last.aux.collections}
-  for kind, before in {"params": first.params, **first.aux.collections}.items():
+  for kind, before in first.items():
     jax.tree.map(
       np.testing.assert_array_equal, taken[kind], dict(ends[kind]["encoder"])
     )
@@ -137,6 +135,6 @@ def test_from_a_file_through_a_run_to_another_run(
   batch = next(iter(built.batches(0)))
   with pytest.raises(ValueError, match="statistics of the whole batch"):
     jax.eval_shape(
-      experiment.train_step_of(parted).lower, first,
+      experiment.train_step_of(parted).lower, shapes,
       {k: v for k, v in batch.items() if isinstance(v, np.ndarray)},
     )  # fmt: skip

@@ -167,6 +167,19 @@ class Draws(Protocol):
     """All that is random comes from `rng`."""
 
 
+@runtime_checkable
+class Places(Protocol):
+  """Makes examples of evaluation of an element of a source."""
+
+  contract: InputContract
+
+  def starts(self, record: Any, clips: int) -> list[Any]:
+    """Where at most so many examples are."""
+
+  def at(self, record: Any, start_ms: Any) -> Batch:
+    """The example that is there."""
+
+
 def training_batches(
   source: Sequence[Any],
   maker: Draws,
@@ -317,8 +330,8 @@ class _Repeated(grain.transforms.DatasetSelectionMap):
 
 
 def evaluation_batches(
-  source: Sequence[Record],
-  maker: ClipMaker,
+  source: Sequence[Any],
+  maker: Places,
   *,
   batch_size: int,
   clips_per_video: int,

@@ -70,7 +70,7 @@ class StudyClips:
     chosen = np.linspace(0, len(study) - 1, clips).astype(int)
     return [(i, self.maker.starts(study[i](), 1)[0]) for i in chosen.tolist()]
 
-  def at(self, study: Videos, place: tuple[int, float]) -> Batch:
+  def at(self, study: Videos, start_ms: tuple[int, float]) -> Batch:
     """The clip of that video and start, without augmentation."""
-    number, start_ms = place
-    return self.maker.at(study[number](), start_ms)
+    number, of_video_ms = start_ms
+    return self.maker.at(study[number](), of_video_ms)

@@ -113,8 +113,8 @@ def paired_rows(
   said = [protocol, _differing_protocols(names, found)]
   if metric in a[0].thresholded:
     said += [
-      f"{name}: threshold {model[0].cut}"
-      for name, model in zip(names, found, strict=True)
+      f"{name}: threshold {', '.join(dict.fromkeys(one.cut for one in seeds))}"
+      for name, seeds in zip(names, found, strict=True)
     ]
   found = difference_of(
     a, b, first.patient_id, metric, names=names, target=target, unit=unit,

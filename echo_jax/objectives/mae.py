@@ -5,7 +5,6 @@ Axes: b clip, n token, q hidden token, p values per tubelet.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -86,6 +85,35 @@ def normalised_tubelets(
   return centred / (jnp.sqrt(variance) + epsilon)
 
 
+def scaled_tubelets(
+  video: Shaped[Array, "b T H W c"],
+  index: Int[Array, "b k"],
+  normalise: Callable[[jax.Array], jax.Array],
+  grid: TokenGrid,
+) -> Float[Array, "b k p"]:
+  """Some tubelets of a raw video, as bytes until they are taken out of it."""
+  taken = take_tokens(patchify(video, grid.tubelet, grid.patch), index)
+  pixels = taken.reshape(*index.shape, -1, video.shape[-1])
+  return normalise(pixels).reshape(taken.shape)
+
+
+def pixel_targets(
+  video: Shaped[Array, "b T H W c"],
+  hidden: Int[Array, "b q"],
+  normalise: Callable[[jax.Array], jax.Array],
+  grid: TokenGrid,
+  wanted: PixelTarget,
+) -> Float[Array, "b q p"]:
+  """What is to be predicted of the hidden tubelets of a raw video."""
+  if wanted.median_px:
+    # Of bytes: normalising changes no order, and floats are four times as many.
+    video = median_of_frames(video, wanted.median_px)
+  values = scaled_tubelets(video, hidden, normalise, grid)
+  if wanted.normalised:
+    return normalised_tubelets(values, video.shape[-1])
+  return values
+
+
 def make_mae(
   model: nn.Module,
   normalise: Callable[[jax.Array], jax.Array],
@@ -98,7 +126,6 @@ def make_mae(
   `wanted` says what of them.  `batch["frame_valid"]` takes padded frames out;
   `batch["sector"]` is needed when masks stay inside it.
   """
-  cut = partial(patchify, tubelet=grid.tubelet, patch=grid.patch)
 
   def settle(
     batch: Arrays, key: jax.Array, train: bool
@@ -112,27 +139,13 @@ def make_mae(
   ) -> Outcome:
     del train
     video, mask = batch["video"], batch["mask"]
-    channels = video.shape[-1]
     valid = token_valid(batch["frame_valid"], grid)
-    tubelets = cut(video)  # bytes, until taken
-
-    def take(
-      tubelets: Shaped[Array, "b n p"], index: Int[Array, "b k"]
-    ) -> Float[Array, "b k p"]:
-      taken = take_tokens(tubelets, index)
-      values = normalise(taken.reshape(*index.shape, -1, channels))
-      return values.reshape(taken.shape)
-
+    seen = scaled_tubelets(video, mask.kept, normalise, grid)
     logits, _ = model.apply(
-      {"params": params}, take(tubelets, mask.kept), mask, video.shape,
-      valid=valid, method="fill_in",
+      {"params": params}, seen, mask, video.shape, valid=valid,
+      method="fill_in",
     )  # fmt: skip
-    if wanted.median_px:
-      # The same as of what is normalised, and on a quarter of the bytes.
-      tubelets = cut(median_of_frames(video, wanted.median_px))
-    target = take(tubelets, mask.hidden)
-    if wanted.normalised:
-      target = normalised_tubelets(target, channels)
+    target = pixel_targets(video, mask.hidden, normalise, grid, wanted)
     error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
     return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
 

@@ -48,6 +48,8 @@ def get_config() -> ConfigDict:
       "target.normalised": False,
       "target.median_px": 3,
       "optimizer.rate": 1e-4,
+      "optimizer.end_rate": 1e-4,  # it stays
+      "optimizer.clip_norm": 0.0,
       "optimizer.weight_decay": 0.05,
       "run.batch_size": 32,
       "run.steps": 1600 * 7465 // 16,

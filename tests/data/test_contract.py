@@ -7,6 +7,7 @@ import pytest
 from echo_jax.data.clips import choose_frames
 from echo_jax.data.contract import (
   InputContract,
+  draw_cavity,
   draw_clip,
   fit_frame,
   fit_mask,
@@ -123,7 +124,10 @@ def test_a_stretched_picture_fills_the_square_as_its_spacing_says():
   left = frame[..., 0] > 0
   np.testing.assert_array_equal(fit_mask(left, 8, "stretched"), wanted > 0)
   wide = record(size=(16, 32)) | {"sector": encode_mask(left)}
+  clip = choose_frames(wide["frame_time_ms"], 2, 0.4)
+  masks = draw_cavity(wide | {"lv_mask": [wide["sector"]] * 10}, clip, contract)
   np.testing.assert_array_equal(fit_sector(wide, contract), wanted > 0)
+  np.testing.assert_array_equal(masks, np.stack([wanted > 0] * 2))
   np.testing.assert_allclose(fitted_spacing(wide, contract), [0.6, 1.2], 1e-6)
   shown = ClipMaker(contract).at(wide, 0.0)["video"]
   assert shown[0].min() == shown[0].max() == 0 and (shown[-1] > 0).all()

@@ -157,6 +157,48 @@ def test_every_video_comes_once_an_epoch(source):
   assert len({b["video_id"][0] for b in batches}) == len(source)
 
 
+def test_pairs_are_two_draws_of_a_video(source):
+  batches = take(source, 3, clips_per_video=2)
+  for batch in batches:
+    names = batch["video_id"]
+    assert names[::2] == names[1::2]
+  starts = np.concatenate([batch["start_ms"] for batch in batches])
+  assert (starts[::2] != starts[1::2]).all()
+  # As with single clips: a function of seed and step, whoever reads which row.
+  (late,) = take(source, 1, clips_per_video=2, first_step=2)
+  (own,) = take(source, 1, clips_per_video=2, first_step=2, rows=(1, 2))
+  assert_same(batches[2], late)
+  np.testing.assert_array_equal(own["video"], late["video"][1:3])
+  order = [name for batch in take(source, len(source), clips_per_video=2)
+           for name in batch["video_id"][::2]]  # fmt: skip
+  assert len(set(order[: len(source)])) == len(source)
+  mixture = Mixture(("a", "b"), (0.75, 0.25), (source, source))
+  (mixed,) = take(mixture, 1, clips_per_video=2, batch_size=40)
+  assert mixed["video_id"][::2] == mixed["video_id"][1::2]
+  assert set(mixed["cohort"].tolist()) == {0, 1}
+
+
+def test_a_batch_that_parts_a_pair_is_refused(source):
+  with pytest.raises(ValueError, match="run.batch_size is 5 clips, 2 of each"):
+    take(source, 1, clips_per_video=2, batch_size=5)
+
+
+def test_evaluation_is_filled_up_where_a_video_is_too_short(source):
+  def rows(span_s):
+    maker = ClipMaker(dataclasses.replace(CONTRACT, span_s=span_s), person=True)
+    return next(evaluation_batches(
+      source, maker, batch_size=4, clips_per_video=2, fill_up=True, threads=0
+    ))  # fmt: skip
+
+  whole, short = rows(1.0), rows(2.0)
+  for batch in (whole, short):
+    assert batch["video_id"][::2] == batch["video_id"][1::2]
+    assert batch["person"].dtype == np.int32 and (batch["person"] >= 0).all()
+  assert whole["frame_valid"].any(axis=1).all()
+  assert short["row_valid"].tolist() == [True, False] * 2
+  assert short["frame_valid"].any(axis=1).tolist() == [True, False] * 2
+
+
 @pytest.mark.parametrize("batch_size", [3, 5])
 def test_evaluation_meets_every_clip_once(source, batch_size):
   found = {}

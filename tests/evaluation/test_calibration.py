@@ -114,6 +114,21 @@ def test_slope_in_every_resample_is_scikit_learns(rows):
   assert np.isfinite(found["calibration_slope"]).sum() == 11
 
 
+def test_a_resample_far_from_all_rows_is_solved_too():
+  """A full step of Newton's from the slope of all rows would run away."""
+  logit = np.r_[-np.linspace(1, 8, 20), np.linspace(1, 8, 20), -1.2, 1.2]
+  truth = np.r_[np.zeros(20), np.ones(20), 1, 0]
+  chance, patient = 1 / (1 + np.exp(-logit)), np.r_[np.arange(40), 40, 40]
+  counts = np.ones((1, 41))
+  counts[0, 40] = 20  # the one patient who is called wrong
+  rows = truth, chance, patient
+  found = calibration.resample_recalibration(*rows, counts)
+  wanted = calibration.recalibration(*drawn(rows, counts[0]))
+  assert found["calibration_slope"][0] == pytest.approx(
+    wanted["calibration_slope"], abs=1e-6
+  )
+
+
 def patient_of_one_class(truth, patient):
   """Counts of those patients all of whose rows are 0."""
   return np.array([truth[patient == g].max() == 0 for g in range(40)]) * 1.0

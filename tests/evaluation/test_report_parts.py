@@ -140,7 +140,7 @@ def test_a_volume_of_the_logarithm_chooses_by_the_logarithm():
 
 def test_a_threshold_may_be_given(rows):
   """0.5 instead of the best on validation: no truth of 1 is called less."""
-  for given, rule in ((0.5, "(given)"), (None, "validation rows)")):
+  for given, rule in ((0.5, "(given)"), (None, "validation rows")):
     found = report_estimates(rows, "test", threshold=given)
     cut = {e.threshold_rule for e in found if e.name == "sensitivity"}
     assert len(cut) == 1 and rule in cut.pop()

@@ -40,22 +40,21 @@ def test_padding_changes_neither_output_nor_statistics(encoder, fill):
   variables = fill(model, **short)
 
   @jax.jit
-  def both(given):
+  def train(given):
     (output, _), changed = model.apply(
       variables, **given, train=True, mutable=["batch_stats"]
     )
-    return model.apply(variables, **given)[0], output, changed
+    return output, changed
 
   alone, masked, unmasked = (
-    both(short), both({**padded, "frame_valid": valid}),
-    both({**padded, "frame_valid": valid | True}),
+    train(short), train({**padded, "frame_valid": valid}),
+    train({**padded, "frame_valid": valid | True}),
   )  # fmt: skip
   for one, other in zip(
     jax.tree.leaves(alone), jax.tree.leaves(masked), strict=True
   ):
     np.testing.assert_allclose(one, other, atol=1e-5)
-  for i in (0, 1):
-    assert np.abs(unmasked[i] - alone[i]).max() > 1e-4
+  assert np.abs(unmasked[0] - alone[0]).max() > 1e-4
 
 
 def test_places_of_a_resnet(fill):

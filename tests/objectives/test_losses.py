@@ -4,13 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 from sklearn.metrics import log_loss
 
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid, patchify
 from echo_jax.models.video_vit import VideoViT
-from echo_jax.objectives.mae import make_mae, masked_mse, normalised_tubelets
+from echo_jax.objectives.mae import (
+  PixelTarget,
+  make_mae,
+  masked_mse,
+  normalised_tubelets,
+  pixel_targets,
+)
 from echo_jax.objectives.masks import MaskRule, make_mask
 from echo_jax.objectives.objective import Aux, hold_fixed
 from echo_jax.objectives.outputs import Standardisation, predictions_of
@@ -66,6 +73,31 @@ def test_padded_frames_change_no_loss(mae):
   assert float(loss(noisy)) == float(loss(batch["video"]))
   real = batch["video"].at[1, :2].set(255 - batch["video"][1, :2])
   assert float(loss(real)) != float(loss(batch["video"]))
+
+
+@pytest.mark.parametrize("median_px", [0, 3])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_what_is_wanted_of_pixels(normalised, median_px):
+  video = np.random.default_rng(1).integers(0, 256, (2, 4, 8, 8, 1), np.uint8)
+  hidden = jnp.asarray([[3, 0, 6], [1, 7, 2]])
+  got = pixel_targets(
+    jnp.asarray(video), hidden, lambda raw: raw.astype(jnp.float32) / 255,
+    TokenGrid.of(video.shape, 2, 4), PixelTarget(normalised, median_px),
+  )  # fmt: skip
+  if median_px:
+    video = median_filter(video, (1, 1, 3, 3, 1), mode="nearest")
+  cells = (video / 255).reshape(2, 2, 2, 2, 4, 2, 4)
+  cells = cells.transpose(0, 1, 3, 5, 2, 4, 6).reshape(2, 8, 32)
+  if normalised:
+    cells = cells - cells.mean(-1, keepdims=True)
+    cells /= cells.std(-1, keepdims=True, ddof=1)
+  cells = np.take_along_axis(cells, np.asarray(hidden)[..., None], axis=1)
+  np.testing.assert_allclose(got, cells, atol=1e-4)
+
+
+def test_a_median_of_another_size_is_refused():
+  with pytest.raises(ValueError, match="median_px is 4; there are 0"):
+    PixelTarget(median_px=4)
 
 
 def test_jit_changes_nothing_and_held_parameters_get_no_gradient(mae):

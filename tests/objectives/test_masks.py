@@ -47,6 +47,39 @@ def test_tubes_hide_the_same_places_in_every_slice():
   assert (slices[0] != slices[1]).any()
 
 
+def test_a_mask_of_one_block_is_a_rectangle_through_all_slices():
+  grid = TokenGrid(t=2, h=12, w=12, tubelet=2, patch=8)
+  rule = MaskRule(0.15, "blocks", block=0.5)  # the first block is enough
+  mask = make_mask(KEY, rule, grid, 40)
+  hidden = np.zeros((40, grid.n), bool)
+  np.put_along_axis(hidden, np.asarray(mask.hidden), True, axis=1)
+  slices = hidden.reshape(40, 2, 12, 12)
+  assert (slices[:, 0] == slices[:, 1]).all()
+  corners, widths = set(), set()
+  for one in slices[:, 0]:
+    rows, columns = np.flatnonzero(one.any(1)), np.flatnonzero(one.any(0))
+    width, whole = len(columns), 21 // len(columns)
+    # Rows are whole from the top; the last is cut off where 21 are hidden.
+    assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()
+    assert one[rows[:whole]].sum() == whole * width and one.sum() == 21
+    widths.add(width)
+    corners.add((rows[0], columns[0]))
+  # Sides of 72 places, height over width 0.75 to 1.5: 10 to 7 wide.
+  assert widths == {7, 8, 9, 10} and len(corners) > 10
+
+
+def test_blocks_meet_any_ratio_and_the_sector():
+  sector = np.zeros((2, 32, 40), bool)
+  sector[:, :16] = True
+  inside = tokens_inside(jnp.asarray(sector), GRID)
+  for ratio in (0.25, 0.75, 0.95):
+    rule = MaskRule(ratio, "blocks", block=0.15)
+    assert make_mask(KEY, rule, GRID, 2).hidden.shape == (2, 3 * 20 * ratio)
+  rule = MaskRule(0.75, "blocks", in_sector=True)
+  mask = make_mask(KEY, rule, GRID, 2, inside=inside)
+  assert mask.weight.sum(axis=1).tolist() == [3 * 7] * 2  # of 10 a slice
+
+
 def test_shared_is_one_draw_a_batch():
   hidden = make_mask(KEY, MaskRule(0.5, "token", shared=True), GRID, 4).hidden
   assert (hidden == hidden[:1]).all()
@@ -98,7 +131,8 @@ def test_drawing_again_does_not_compile_again():
 
 @pytest.mark.parametrize(
   "wrong",
-  [{"ratio": 1.0}, {"scheme": "block"}, {"polarity": "inverted"}],
+  [{"ratio": 1.0}, {"scheme": "block"}, {"polarity": "inverted"},
+   {"block": 0.0}],
 )
 def test_wrong_rules_are_refused(wrong):
   with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
