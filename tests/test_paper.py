@@ -14,6 +14,7 @@ from echo_jax.targets import target_named
 from echo_jax.training.optimizers import rate_schedule
 from echo_jax.trees import count_parameters
 from experiments import parts
+from experiments.ablations import objective
 from experiments.paper import pretrain, write
 from experiments.paper.models import MODELS
 from experiments.paper.rows import row_names
@@ -132,6 +133,8 @@ def test_weights_of_the_pre_training_fit_the_rows():
   assert theirs.encoder == ours.encoder and theirs.input == ours.input
   assert theirs.run.steps == 50 * (525_328 // 128) == 205_200
   assert theirs.mask.ratio == 0.85 and theirs.mask.polarity == "described"
+  pretrain.tiny(theirs)
+  rate_schedule(parts.make_adamw_rule(theirs))  # a warm-up of its few steps
 
 
 def test_published_values_are_those_of_the_tables():
@@ -198,3 +201,16 @@ def test_every_item_of_an_ablation_fits_its_config(name):
     if "targets" in config:
       assert write.unpack(config).contract.frames == config.input.frames
   assert f"echo-jax sweep experiments/ablations/{name}.py" in module.__doc__
+
+
+def test_weights_of_every_objective_fit_the_fine_tuning():
+  told = objective.__doc__.replace("\\", " ").split("echo-jax ")
+  trainings = [words for one in told if (words := one.split())[0] == "train"]
+  assert len(trainings) == 4
+  ours = objective.get_config()
+  for _, file, *words in trainings:
+    name = file.removesuffix(".py").replace("/", ".")
+    theirs = importlib.import_module(name).get_config()
+    settings = [w[len("--config."):] for w in words if "--config." in w]
+    experiment.override(theirs, settings)
+    assert theirs.input == ours.input and theirs.encoder == ours.encoder
