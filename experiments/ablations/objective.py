@@ -1,7 +1,7 @@
 """Which objective of pre-training is worth most for EF?
 
-Each is trained by its own recipe into a folder below one, then every one of them
-is fine-tuned.  All must see clips of one input contract, hence the span.
+Each is trained by its own recipe into a folder below one, then every one is
+fine-tuned.  All must see clips of one input contract, hence the span.
 
 Example:
   echo-jax train experiments/mae_pretrain.py --workdir runs/objective/mae
