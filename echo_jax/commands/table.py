@@ -204,10 +204,13 @@ def _draw(
     )
   line = make_lines(results)[0]
   unit = line.seeds[0][1].unit
+  protocols = {one.protocol for one in results}
+  note = f"{line.seeds[0][1].protocol}; a point a run"
+  note += "; TINY MODELS" * any(one.tiny for one in protocols)
+  note += "; SEVERAL PROTOCOLS" * (len(protocols) > 1)
   figure = figures.sweep_figure(
     curves, title=f"{line.words} by {x}", x_label=x,
-    y_label=f"{line.words} ({unit})" if unit else line.words,
-    note=f"{line.seeds[0][1].protocol}; a point a run",
+    y_label=f"{line.words} ({unit})" if unit else line.words, note=note,
   )  # fmt: skip
   args.figure.write_bytes(figures.encode_png(figure))
 

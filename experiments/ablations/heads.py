@@ -16,7 +16,7 @@ get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
 
 def sweep() -> Iterator[dict[str, object]]:
   """Every head, frozen or not, as flat overrides."""
-  for head in ("mean", "max", "moments", "gru", "stf"):
+  for head in ("mean", "max", "moments", "gru", "attentive", "stf"):
     for freeze in ("^encoder/", ""):
       for seed in finetune.SEEDS:
         yield {

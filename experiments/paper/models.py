@@ -8,7 +8,9 @@ from ml_collections import ConfigDict
 
 from experiments import parts
 
-# Where weights are looked for; another place is --config.init_from=PLACE.
+# Where weights are looked for; another place is --config.init_from=PLACE.  Of
+# Kinetics: Hugging Face's google/vivit-b-16x2-kinetics400 and MCG-NJU/
+# videomae-base, and torchvision's files.
 PRETRAINED = "runs/paper/pretrain"
 KINETICS = {
   "vivit": "weights/vivit-b-16x2-kinetics400.safetensors",
@@ -49,17 +51,17 @@ class Model:
 
 VIVIT = Model(
   "vivit", "ViViT-B, Kinetics", "mean", KINETICS["vivit"],
-  lambda: parts.vivit_config(),
+  parts.vivit_config,
   settings={"init_anew": ("positions", "pooler")},  # it was of 32 frames
 )  # fmt: skip
 SMALL_RESNET = {"encoder.widths": (8,) * 4, "encoder.blocks": (1,) * 4}
 R3D_18 = Model(
   "r3d_18", "R3D-18, Kinetics", "mean", KINETICS["r3d_18"],
-  lambda: parts.resnet_config("r3d_18"), tiny=SMALL_RESNET,
+  partial(parts.resnet_config, "r3d_18"), tiny=SMALL_RESNET,
 )  # fmt: skip
 R2PLUS1D_18 = Model(
   "r2plus1d_18", "R(2+1)D-18, Kinetics", "mean", KINETICS["r2plus1d_18"],
-  lambda: parts.resnet_config("r2plus1d_18"), tiny=SMALL_RESNET,
+  partial(parts.resnet_config, "r2plus1d_18"), tiny=SMALL_RESNET,
 )  # fmt: skip
 VIDEOMAE_SCRATCH = Model("videomae_scratch", "VideoMAE-B, from scratch", "max")
 VIDEOMAE_KINETICS = Model(

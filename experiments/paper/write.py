@@ -76,22 +76,28 @@ def step_shapes(
   }
 
 
-def step_tflop(model: Model) -> float:
-  """TFLOP of a training step in any table; the last layer makes no matter."""
-  alike = next(
-    one for one in MODELS.values()
-    if (one.encoder, one.head) == (model.encoder, model.head)
-  )  # fmt: skip
-  return _count_tflop(alike.name)
+@cache
+def step_of(name: str) -> tuple[Experiment, TrainState, dict[str, Any]]:
+  """A model's row of LVEF, and shapes of its state and of a batch."""
+  config = make_row(ECHONET_LVEF, MODELS[name]).get_config()
+  if "heads" in config.encoder:
+    config.compute.scan = True  # the same numbers, traced as one block
+  built = unpack(config)
+  return built, *step_shapes(built, BATCH)
 
 
 @cache
-def _count_tflop(name: str) -> float:
-  config = make_row(ECHONET_LVEF, MODELS[name]).get_config()
-  if "heads" in config.encoder:
-    config.compute.scan = True  # the same count, from one block
-  built = unpack(config)
-  return step_flops(built.objective, *step_shapes(built, BATCH)) / 1e12
+def step_tflop(name: str) -> float:
+  """TFLOP of a training step in any table; the last layer makes no matter."""
+  model = MODELS[name]
+  alike = next(
+    one.name for one in MODELS.values()
+    if (one.encoder, one.head) == (model.encoder, model.head)
+  )  # fmt: skip
+  if alike != name:
+    return step_tflop(alike)
+  built, state, batch = step_of(name)
+  return step_flops(built.objective, state, batch) / 1e12
 
 
 def rows_table() -> str:
@@ -103,7 +109,7 @@ def rows_table() -> str:
   ]
   for name, (task, model) in row_names().items():
     steps = recipe(task)["run.steps"]
-    tflop = step_tflop(model)
+    tflop = step_tflop(model.name)
     hours = steps * tflop * 1e12 / (PEAK_FLOPS_S * MFU) / 3600
     known = _published(values, task, model)
     lines.append(
