@@ -65,8 +65,8 @@ def watched():
   encoder = VideoViT(width=8, depth=1, heads=2, patch=4, channels=1)
   video = RNG.integers(0, 256, (4, 4, 8, 8, 1), np.uint8)
   batch = {"video": video, "frame_valid": np.ones((4, 4), bool)}
-  padded = {**batch, "video": video[::-1].copy(),
-            "frame_valid": np.array([[True] * 4] * 2 + [[False] * 4] * 2)}  # fmt: skip
+  valid = np.array([[True] * 4] * 2 + [[False] * 4] * 2)
+  padded = {"video": video[::-1].copy(), "frame_valid": valid}
   scale = lambda raw: raw.astype(jnp.float32) / 255  # noqa: E731
   params = jax.jit(encoder.init)(jax.random.key(0), scale(video))["params"]
   validate = watch_collapse(
