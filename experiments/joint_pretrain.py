@@ -97,7 +97,7 @@ def build(config: ConfigDict) -> Experiment:
     config, next(iter(models.values())), init,
     combine(objectives, weights), {name: COUNTS[name] for name in weights},
     sector=rule.in_sector, beats="phase" in weights,
-    pairs=config.contrast.of if "contrast" in weights else "",
+    pairs=config.contrast.of if "contrast" in weights else None,
   )  # fmt: skip
 
 
