@@ -13,7 +13,8 @@ from echo_jax import __version__
 
 COMMANDS = (
   "demo", "build", "simulate", "inspect", "deid", "leakage", "train",
-  "sweep", "evaluate", "predict", "score", "plan", "bench",
+  "sweep", "evaluate", "predict", "score", "table", "card", "export", "plan",
+  "bench",
 )  # fmt: skip
 
 

@@ -62,6 +62,9 @@ from echo_jax.evaluation.report import (
 )
 from echo_jax.evaluation.single import Finding, predict_record
 from echo_jax.evaluation.single_study import StudyFinding, predict_study
+from echo_jax.interop.encoders import import_encoder
+from echo_jax.interop.exported import read_about, read_exported
+from echo_jax.interop.weight_files import digest_of, find_weights
 from echo_jax.objectives.objective import Objective
 from echo_jax.objectives.outputs import Standardisation
 from echo_jax.targets import Target
@@ -116,9 +119,11 @@ class Experiment:
       parameters, by name; read when called.
     encode_signals: signals of studies -> the same with what such weights make
       of them, as the model takes them.
+    threshold: cut of binary targets; None takes the best on validation.
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
+    tiny: whether it is the tiny form of it, whose numbers mean nothing.
     fit_splits: what the model is fitted on, and what it is chosen on.
     batch_size: rows of a batch, over all devices and processes.
     mesh_shape: over which the devices of a run are arranged.
@@ -144,9 +149,11 @@ class Experiment:
   level: str = "clip"
   frozen: Callable[[], Mapping[str, Any]] = dict
   encode_signals: Callable[[Batch], Batch] = lambda signals: signals
+  threshold: float | None = None
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
+  tiny: bool = False
   fit_splits: tuple[str, str] = ("train", "validation")
   seed: int = 0
   average_decay: float = 0.0
@@ -270,6 +277,7 @@ def run_record(experiment: Experiment) -> dict[str, Any]:
   """What is needed to say later where a number came from."""
   return {
     "experiment": experiment.source,
+    "tiny": experiment.tiny,
     "config": experiment.config,
     "contract": dataclasses.asdict(experiment.contract),
     "contract_hash": contract_hash(experiment),
@@ -385,55 +393,117 @@ def read_record(workdir: Path) -> dict[str, Any]:
   return json.loads(path.read_text(encoding="utf-8"))
 
 
-def origin_of_weights(workdir: str | None) -> dict[str, Any] | None:
-  """Which checkpoint of another run gave the first weights, if one did."""
-  if not workdir:
+def origin_of_weights(source: str | None) -> dict[str, Any] | None:
+  """Which checkpoint of a run, or which file, gave the first weights."""
+  if not source:
     return None
-  record = read_record(Path(workdir))
-  folder = Path(workdir) / "checkpoints"
+  names = ("experiment", "config", "contract_hash", "data", "seed", "commit")
+  if path := weights_file(source):
+    about = read_about(path) or {}
+    origin = {"file": path.name, "sha256": digest_of(path)}
+    names = [n for n in ("step", *names) if n in about]
+    return {"workdir": source} | origin | {n: about[n] for n in names}
+  record = read_record(Path(source))
+  folder = Path(source) / "checkpoints"
   with Checkpoints(folder, record["metric"]) as checkpoints:
     step = checkpoints.best()
-  names = ("experiment", "contract_hash", "data", "seed", "commit")
-  return {"workdir": workdir, "step": step} | {n: record[n] for n in names}
+  return {"workdir": source, "step": step} | {n: record[n] for n in names}
+
+
+def weights_file(source: str) -> Path | None:
+  """The file of weights that a path names; None if it names a run."""
+  path = Path(source)
+  return None if (path / RUN_RECORD).exists() else find_weights(path)
+
+
+def load_encoder(
+  source: str, contract: InputContract, settings: Mapping[str, Any],
+  encoder: nn.Module, initial: Mapping[str, Any], anew: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+  """Variables of an encoder from a run, an export or another library's file.
+
+  Args:
+    source: a run, or a file of weights or its folder (`interop.encoders`).
+    contract, settings: see `load_variables`.
+    encoder, initial, anew: see `interop.encoders.import_encoder`.
+
+  Raises:
+    FileNotFoundError: nothing is there.
+    ValueError: what is there does not fit.
+  """
+  path = weights_file(source)
+  if path is None or read_about(path):
+    if anew:
+      raise ValueError(
+        f"init_anew is {tuple(anew)}, but {source} is a model of ours, of "
+        "which nothing starts anew; leave it empty"
+      )
+    return load_variables(source, "encoder", contract, settings)
+  found = import_encoder(path, encoder, initial, anew)
+  print(
+    f"encoder from {path} ({found.layout}): "
+    f"{trees.count_parameters(found.variables['params']):,} parameters; left "
+    f"out: {', '.join(found.left_out) or 'nothing'}; started anew: "
+    f"{', '.join(found.anew) or 'nothing'}"
+  )
+  return found.variables
 
 
 def load_subtree(
-  workdir: str, name: str, contract: InputContract,
+  source: str, name: str, contract: InputContract,
   settings: Mapping[str, Any],
 ) -> Any:  # fmt: skip
-  """Weights of one top-level module from the best checkpoint of a run.
+  """The parameters of `load_variables`."""
+  return load_variables(source, name, contract, settings)["params"]
+
+
+def load_variables(
+  source: str, name: str, contract: InputContract,
+  settings: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+  """Collections of one top-level module from a run's best, or its export.
 
   `settings` are the module's own (`config.encoder`): shapes alone do not tell
   the number of heads, nor how a tubelet is cut.
 
   Raises:
-    FileNotFoundError: no run or no checkpoint there.
+    FileNotFoundError: no run, no checkpoint and no file there.
     ValueError: trained under another input contract or architecture.
   """
-  record = read_record(Path(workdir))
+  if path := weights_file(source):
+    variables, record = read_exported(path)
+  else:
+    record, (_, variables) = read_record(Path(source)), best_variables(source)
   # That of a model of studies holds the one of its clips.
   of_clips = record["contract"].get("clip", record["contract"])
-  contract.refuse_other(InputContract(**of_clips), workdir)
+  contract.refuse_other(InputContract(**of_clips), source)
   theirs = record["config"].get(name)
-  if theirs != dict(settings):
+  settings = json.loads(json.dumps(settings))  # JSON has no tuples
+  if theirs != settings:
     raise ValueError(
-      f"{workdir} has another {name}: its {name} "
-      f"{_difference(theirs, dict(settings))}"
+      f"{source} has another {name}: its {name} "
+      f"{_difference(theirs, settings)}"
     )
-  params = best_params(workdir)
-  taken = params.pop(name)
   left_out = ", ".join(
-    f"{part} ({trees.count_parameters(of):,})" for part, of in params.items()
+    f"{part} ({trees.count_parameters(of):,})"
+    for part, of in variables["params"].items()
+    if part != name
   )
+  taken = {kind: of[name] for kind, of in variables.items() if name in of}
   print(
-    f"{name} of {workdir}: {trees.count_parameters(taken):,} parameters taken; "
-    f"left out: {left_out or 'nothing'}"
+    f"{name} of {source}: {trees.count_parameters(taken['params']):,} "
+    f"parameters taken; left out: {left_out or 'nothing'}"
   )
   return taken
 
 
 def best_params(workdir: str) -> dict[str, Any]:
-  """Weights of the best checkpoint of a run, averaged ones if it has them.
+  """The parameters of `best_variables`."""
+  return best_variables(workdir)[1]["params"]
+
+
+def best_variables(workdir: str) -> tuple[int, dict[str, Any]]:
+  """The step of a run's best checkpoint and its flax variables.
 
   Raises:
     FileNotFoundError: no run or no checkpoint there.
@@ -445,7 +515,8 @@ def best_params(workdir: str) -> dict[str, Any]:
     if best is None:
       raise FileNotFoundError(f"{workdir} has no checkpoint yet")
     state = checkpoints.restore_tree(best)
-  return state["aux"]["average"] or state["params"]
+  params = state["aux"]["average"] or state["params"]
+  return best, {"params": params, **(state["aux"]["collections"] or {})}
 
 
 def load_best(
@@ -482,7 +553,9 @@ def prepare(
   if tiny:
     module.tiny(config)
   override(config, settings)
-  return dataclasses.replace(module.build(config), source=source)
+  return dataclasses.replace(
+    module.build(config), source=source, tiny=tiny
+  )
 
 
 def rebuild(
@@ -497,13 +570,7 @@ def rebuild(
     ValueError: the data set or the settings are not those of the record.
   """
   record = read_record(workdir)
-  module = load_module(record["experiment"])
-  config = module.get_config()
-  for key, value in flat_settings(record["config"]).items():
-    # JSON has no tuples, configs have no lists.
-    value = tuple(value) if isinstance(value, list) else value
-    if value is not None:
-      config.update_from_flattened_dict({key: value})
+  module, config = recorded_config(record)
   if data_dir is not None:
     config.data.dir = str(data_dir)
   if with_data:
@@ -511,17 +578,34 @@ def rebuild(
     _refuse_other(built, workdir)
   else:
     built = module.build(config, record)
-  return dataclasses.replace(built, source=record["experiment"])
+  return dataclasses.replace(
+    built, source=record["experiment"], tiny=record.get("tiny", False)
+  )
+
+
+def recorded_config(
+  record: Mapping[str, Any],
+) -> tuple[ModuleType, ml_collections.ConfigDict]:
+  """The experiment's module of a run record, and the settings it was given."""
+  module = load_module(record["experiment"])
+  config = module.get_config()
+  for key, value in flat_settings(record["config"]).items():
+    # JSON has no tuples, configs have no lists.
+    value = tuple(value) if isinstance(value, list) else value
+    if value is not None:
+      config.update_from_flattened_dict({key: value})
+  return module, config
 
 
 def evaluate(
-  experiment: Experiment, workdir: Path, *, split: str = "test",
+  experiment: Experiment, workdir: Path, *, split: str | None = None,
   clips: int = 4, seed: int = 0, progress: bool = True, draw: bool = True,
   into: Path | None = None,
 ) -> list[Estimate]:  # fmt: skip
   """Judges the best checkpoint on a split and writes the report.
 
-  Into the work directory, if no other folder is named with `into`.
+  Into the work directory, if no other folder is named with `into`; the split
+  is the experiment's `data.test_split` if no other is named.
 
   A model of studies is judged again as if `missing_at_test` were not there,
   in folders of their own.  Figures are made if `draw` is set.
@@ -537,15 +621,18 @@ def evaluate(
     raise ValueError(f"clips is {clips}; a video needs at least 1")
   if experiment.predict_step is None:
     raise ValueError(f"{workdir} is a pre-training run and predicts no target")
-  if split in experiment.fit_splits:
+  train, validation = experiment.fit_splits
+  named = leakage.test_split(experiment.config)
+  split = named if split is None else split
+  if split == train or split == validation != named:
     raise ValueError(
       f"the model was fitted or chosen on {split}; judge it on another split"
     )
-  train, validation = experiment.fit_splits
   workdir, state = Path(workdir), load_best(experiment, workdir)
   out = workdir if into is None else Path(into)
   found = {}
-  for name in (split, train, validation):  # a wrong name fails at once
+  # A wrong name fails at once.
+  for name in dict.fromkeys((split, train, validation)):
     index, batches = experiment.open_clips(name, clips)
     if name == split:
       leakage.check_judged(experiment.config, workdir, split, index)
@@ -555,7 +642,12 @@ def evaluate(
   judged = {name: found[name] for name in (split, validation)}
   rows = _rows_of(experiment, judged)
   with collected_notes() as notes:
-    estimates = report_estimates(rows, split, seed)
+    estimates = report_estimates(rows, split, seed, experiment.threshold)
+  if split == validation:
+    notes.append(
+      f"judged on {split}, which chose the checkpoint (data.test_split): "
+      "flattering"
+    )
   about = {
     "split": split, "clips_per_video": clips, "step": int(state.step),
     "contract": contract_hash(experiment), "data": list(experiment.data),
@@ -608,7 +700,7 @@ def _evaluate_without(
     )
   rows, split = _rows_of(experiment, found), about["split"]
   with collected_notes() as notes:
-    estimates = report_estimates(rows, split, seed)
+    estimates = report_estimates(rows, split, seed, experiment.threshold)
   write_report(
     out / f"without_{removed}", rows, estimates,
     {**about, "removed": removed}, split, notes, draw=False,

@@ -22,7 +22,9 @@ class Kind(NamedTuple):
   metrics: tuple[str, ...]
 
 
+LINKS = ("identity", "log")
 _OF_CLASSES = ("macro_auroc", "balanced_accuracy", "macro_f1", "accuracy")
+_OF_CALLED = ("called_brier", "called_ece_width", "called_ece_mass")
 
 KINDS: dict[str, Kind] = {
   "regression": Kind(
@@ -32,11 +34,13 @@ KINDS: dict[str, Kind] = {
   "binary": Kind(
     ("entropy",),
     ("auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity",
-     "brier"),
+     "brier", "ece_width", "ece_mass", "calibration_slope",
+     "calibration_intercept"),
   ),
-  "multiclass": Kind(("entropy",), _OF_CLASSES),
+  "multiclass": Kind(("entropy",), _OF_CLASSES + _OF_CALLED),
   "ordinal": Kind(
-    ("cumulative",), (*_OF_CLASSES, "quadratic_kappa", "mae_grades")
+    ("cumulative",),
+    (*_OF_CLASSES, "quadratic_kappa", "mae_grades", *_OF_CALLED),
   ),
   "multilabel": Kind(("entropy",), ("mean_auroc", "mean_auprc")),
 }  # fmt: skip
@@ -61,6 +65,10 @@ class Target:
     classes: of a multiclass target as its source has them, in rising order of
       an ordinal one, names of the labels of a multilabel one.
     loss: one of the kind's; "" leaves it to the run.
+    logarithm: of a regression target: its value is the natural logarithm of
+      the source, and is predicted and judged as that.
+    link: of a regression target, one of `LINKS`: with "log" a model regresses
+      the logarithm of the value, and what it predicts is the value.
   """
 
   name: str
@@ -72,6 +80,8 @@ class Target:
   at_least: float = float("nan")
   positive: tuple[str, ...] = ()
   loss: str = ""
+  logarithm: bool = False
+  link: str = "identity"
 
   def __post_init__(self) -> None:
     if self.kind not in KINDS:
@@ -83,6 +93,10 @@ class Target:
         f"{self.name}: loss {self.loss!r} is not one of "
         f"{KINDS[self.kind].losses}"
       )
+    if self.link not in LINKS:
+      raise ValueError(f"{self.name}: link {self.link!r} is not one of {LINKS}")
+    if self.kind != "regression" and (self.logarithm or self.link == "log"):
+      raise ValueError(f"{self.name} is {self.kind}: it has no logarithm")
     several = self.kind not in ("regression", "binary")
     fewest = 1 if self.kind == "multilabel" else 2
     if several != bool(self.classes) or 0 < len(self.classes) < fewest:
@@ -154,7 +168,11 @@ TARGETS: dict[str, Target] = {
     Target("ef_pct", "regression", "%", "ef_pct"),
     Target("edv_ml", "regression", "ml", "edv_ml"),
     Target("esv_ml", "regression", "ml", "esv_ml"),
+    Target("edv_ln_ml", "regression", "ln(ml)", "edv_ml", logarithm=True),
+    Target("esv_ln_ml", "regression", "ln(ml)", "esv_ml", logarithm=True),
     Target("ef_below_50", "binary", "", "ef_pct", below=50.0),
+    Target("ef_at_least_50", "binary", "", "ef_pct", at_least=50.0),
+    Target("ef_at_least_45", "binary", "", "ef_pct", at_least=45.0),
     *(
       Target(f"{name}_mm", "regression", "mm", f"{name}_mm")
       for name in ("ivsd", "lvidd", "lvpwd", "ivss", "lvids", "lvpws")
@@ -262,7 +280,8 @@ def truth_of(
   A value, 0 or 1, or the place of a class.  `label` is which of several.
 
   Raises:
-    ValueError: a class that the target does not have.
+    ValueError: a class that the target does not have, or the logarithm of
+      what is not above 0.
   """
   value = scalars[target.sources[label]]
   if target.kind in ("multiclass", "ordinal"):
@@ -272,7 +291,16 @@ def truth_of(
   # -1 is an unknown integer; a number of a quantity may be -1.0.
   unknown = isinstance(value, Integral) and value == -1
   value = float("nan") if unknown else float(value)
-  if target.kind == "regression" or math.isnan(value):
+  if math.isnan(value):
+    return value
+  if target.logarithm:
+    if value <= 0:
+      raise ValueError(
+        f"{target.name}: {target.source} is {value:g}, which has no logarithm; "
+        "leave the target out, or the video"
+      )
+    return math.log(value)
+  if target.kind == "regression":
     return value
   if math.isnan(target.below):
     return float(value >= target.at_least)

@@ -1,13 +1,17 @@
 """Fine-tuning on ejection fraction and volumes, or other targets, of a clip.
 
-Starts from a pre-training run (`--config.init_from=runs/mae`) or from scratch
-(empty).  `targets` are rows of the task table (`echo_jax/targets.py`), of any
-kind; numbers are standardised on the training split only.
+Starts from a pre-training run (`--config.init_from=runs/mae`), from weights of
+another library (a file or its folder, see `echo_jax/interop/encoders.py`) or
+from scratch (empty).  `targets` are rows of the task table
+(`echo_jax/targets.py`), of any kind; numbers are standardised on the training
+split only.
 
 Example:
   echo-jax train experiments/ef_finetune.py --workdir runs/ef --tiny
   echo-jax train experiments/ef_finetune.py --workdir runs/ef \\
     --config.init_from=runs/mae --config.optimizer.freeze=^encoder/
+  echo-jax train experiments/ef_finetune.py --workdir runs/ef_kinetics \\
+    --config.init_from=videomae-base/model.safetensors
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +19,7 @@ from functools import cache
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 from pandas import DataFrame
 
 from echo_jax.data.controls import Change
@@ -26,7 +30,7 @@ from echo_jax.data.pipeline import (
   training_batches,
 )
 from echo_jax.evaluation.predict import make_predict_step, validation_losses
-from echo_jax.experiment import Experiment, load_subtree
+from echo_jax.experiment import Experiment, load_encoder
 from echo_jax.models.predictor import Predictor
 from echo_jax.objectives.objective import hold_fixed
 from echo_jax.objectives.outputs import Standardisation
@@ -39,8 +43,12 @@ from experiments import parts
 def get_config() -> ConfigDict:
   """ViT-B with STF-Net on EF, EDV and ESV together."""
   config = ConfigDict()
-  config.init_from = ""
+  config.init_from = ""  # a run, an export, or a file of other weights
+  config.init_anew = ()  # of other weights: "positions", "pooler"
   config.targets = ("ef_pct", "edv_ml", "esv_ml")
+  config.in_logarithm = ()  # ("edv_ml", "esv_ml") as released
+  config.scale = "training"  # or "hundredths": EF / 100, as released
+  config.threshold = config_dict.placeholder(float)  # None: from validation
   config.loss = "huber"  # of regression targets that have none of their own
   config.weighting = "fixed"  # or "uncertainty": learned with the model
   config.weights = ()  # of fixed weighting, one a target; empty: all alike
@@ -86,6 +94,10 @@ def build(
   With the record of a trained run, the scale of its targets comes from there
   and no data set is opened before its clips are asked for.
   """
+  if config.init_anew and not config.init_from:
+    raise ValueError(
+      f"init_anew is {config.init_anew}, but init_from is empty: all is anew"
+    )
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
   targets = parts.make_targets(config)
@@ -95,7 +107,8 @@ def build(
   videos = cache(lambda name: parts.open_split(config, name, targets))
   if record is None:
     truth = parts.truths(videos(split.train_split).index, targets)
-    scale, data = standardise_from(targets, truth), parts.data_record(config)
+    scale = standardise_from(targets, truth, config.scale)
+    data = parts.data_record(config)
     # What cannot be validated fails now, not in an hour.
     parts.refuse_unknown(
       targets, parts.truths(videos(split.validation_split).index, targets),
@@ -122,10 +135,13 @@ def build(
   def warm_start(variables: dict) -> dict:
     if not config.init_from:
       return variables
-    encoder = load_subtree(
-      config.init_from, "encoder", contract, config.encoder.to_dict()
-    )
-    return parts.replace_subtree(variables, "encoder", encoder)
+    taken = load_encoder(
+      config.init_from, contract, config.encoder.to_dict(), model.encoder,
+      parts.take_subtree(variables, "encoder"), config.init_anew,
+    )  # fmt: skip
+    for kind, of in taken.items():
+      variables = parts.replace_subtree(variables, "encoder", of, kind)
+    return variables
 
   def clips_of(chosen: Sequence, clips: int) -> Iterator[Batch]:
     return evaluation_batches(
@@ -170,6 +186,7 @@ def build(
     data=data,
     targets=targets,
     scale=scale,
+    threshold=config.threshold,
     needs_times=parts.needs_times(config),
     **parts.on_devices(config),
     seed=run.seed,

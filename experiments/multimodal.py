@@ -141,7 +141,10 @@ def get_config() -> ConfigDict:
 def _data_config() -> ConfigDict:
   """As of single videos, of one data set, with all views."""
   config = parts.data_config()
-  for name in ("mix", "train_videos", "change"):
+  for name in (
+    "mix", "train_videos", "train_fraction", "fraction_seed", "change",
+    "without", "only",
+  ):  # fmt: skip
     del config[name]
   config.name = "referral"
   config.views = ()

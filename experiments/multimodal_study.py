@@ -13,52 +13,22 @@ Example:
 """
 
 import argparse
-import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from echo_jax import experiment
-from echo_jax.training.writers import write_whole
 from experiments import multimodal
+from experiments.items import Item, print_plan, run_items
 from experiments.multimodal_table import (
   AS_DRAWN,
   REMOVED_FROM,
   write_results,
 )
 
-DONE = "done.json"
-GUESS_S = 120.0  # an item, before one was measured; chosen
 SEEDS = (0, 1, 2)
-
-
-@dataclass(frozen=True)
-class Item:
-  """One training and all that it is judged by.
-
-  Attributes:
-    name: what is tried.
-    settings: of the experiment, beside those that all items share.
-    seed: of the training.
-  """
-
-  name: str
-  settings: tuple[tuple[str, Any], ...]
-  seed: int
-
-  def folder(self, workdir: Path) -> Path:
-    """Its work directory."""
-    return workdir / self.name.replace(" ", "_") / f"seed_{self.seed}"
-
-  def seconds(self, workdir: Path) -> float | None:
-    """How long it took; None if it is not done."""
-    path = self.folder(workdir) / DONE
-    return json.loads(path.read_text())["seconds"] if path.exists() else None
 
 
 def list_items(
@@ -90,22 +60,13 @@ def run_study(
     Whether all of them are done.
   """
   workdir = Path(workdir)
-  start = time.monotonic()
-  print_plan(workdir, items)
-  # Seeds differ in no line of the program, so only the first compiles it.
-  jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-  for item in items:
-    spent = (time.monotonic() - start) / 60
-    if item.seconds(workdir) is not None:
-      continue
-    if spent + expected_s(workdir, items) / 60 > minutes:
-      break
-    print(f"== {item.name}, seed {item.seed}", flush=True)
-    run_item(item, workdir, shared, tiny=tiny, progress=progress)
-  done = [item for item in items if item.seconds(workdir) is not None]
+  done = run_items(
+    workdir, items,
+    lambda item: run_item(item, workdir, shared, tiny=tiny, progress=progress),
+    minutes=minutes,
+  )  # fmt: skip
   if done:
     write_results(workdir, done, baselines)
-  print(f"{len(done)} of {len(items)} items are done in {workdir}")
   return len(done) == len(items)
 
 
@@ -113,8 +74,8 @@ def run_item(
   item: Item, workdir: Path, shared: Mapping[str, Any], *, tiny: bool,
   progress: bool,
 ) -> None:  # fmt: skip
-  """Trains and judges one; the mark that it is done is written last."""
-  start, folder = time.monotonic(), item.folder(workdir)
+  """Trains and judges one."""
+  folder = item.folder(workdir)
   settings = {
     "data.cache": str(workdir / "cache"), **shared, **dict(item.settings),
     **({} if item.name in REMOVED_FROM else {"missing_at_test": ()}),
@@ -133,8 +94,6 @@ def run_item(
       built_for(drawn, folder, tiny), folder, clips=windows, progress=False,
       draw=False, into=folder / AS_DRAWN,
     )  # fmt: skip
-  spent = {"seconds": time.monotonic() - start}
-  write_whole(folder / DONE, json.dumps(spent))
 
 
 def built_for(
@@ -161,28 +120,6 @@ def signal_encoders(item: Item, workdir: Path) -> dict[str, str]:
     )
     for name in multimodal.SIGNALS
   }
-
-
-def expected_s(workdir: Path, items: Sequence[Item]) -> float:
-  """Seconds an item takes, from those that are done."""
-  known = [item.seconds(workdir) for item in items]
-  known = [seconds for seconds in known if seconds is not None]
-  return float(np.mean(known)) if known else GUESS_S
-
-
-def print_plan(workdir: Path, items: Sequence[Item]) -> None:
-  """What will be done and how long it is expected to take."""
-  each = expected_s(workdir, items)
-  left = [item for item in items if item.seconds(workdir) is None]
-  for name in dict.fromkeys(item.name for item in items):
-    seeds = [item for item in items if item.name == name]
-    undone = sum(item in left for item in seeds)
-    print(f"{name}: {len(seeds)} seeds, {undone} to do")
-  print(
-    f"{len(items)} items, {len(left)} to do, about {each:.0f} s each: "
-    f"{len(left) * each / 60:.0f} minutes",
-    flush=True,
-  )
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from echo_jax import experiment
+from echo_jax.evaluation.aggregate import at_level
 from echo_jax.evaluation.estimate import Estimate, estimates_from_json
 from echo_jax.evaluation.paired import paired_rows
 from echo_jax.evaluation.predictions import read_predictions
@@ -96,16 +97,20 @@ def origin_of(record: Mapping[str, Any]) -> dict[str, Any]:
   names = ("commit", "echo_jax", "python", "packages", "devices", "data")
   origin = {name: record[name] for name in names}
   if encoder := record["init_from"]:
-    encoder = encoder | {"workdir": Path(encoder["workdir"]).name}
+    encoder = {k: v for k, v in encoder.items() if k != "config"}
+    encoder["workdir"] = Path(encoder["workdir"]).name
   return origin | {"init_from": encoder}
 
 
 def baseline_results(
   joint: Sequence[pd.DataFrame], folder: Path, targets: Sequence[str]
 ) -> dict[str, Any]:
-  """Scores of each baseline, and the joint model minus it."""
+  """Scores of each baseline, and the joint model minus it.
+
+  Predictions of single videos or clips are averaged over each study.
+  """
   tables = {
-    path.stem.replace("_", " "): read_predictions(path)
+    path.stem.replace("_", " "): at_level(read_predictions(path), "study")
     for path in sorted(folder.glob("*.csv"))
   }
   agreement = json.loads((folder / "dice.json").read_text())

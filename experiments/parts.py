@@ -21,14 +21,17 @@ from echo_jax.data.mixing import Mixture, parse_mix
 from echo_jax.data.pipeline import Subset
 from echo_jax.data.schema import KINDS, VIEWS
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
+from echo_jax.data.splits import in_fraction
 from echo_jax.data.transforms import Augmentation
 from echo_jax.models.cnn import VideoCNN
-from echo_jax.models.heads import MaxPool, MeanPool, Moments
+from echo_jax.models.heads import AttentivePool, MaxPool, MeanPool, Moments
 from echo_jax.models.layers import Execution
-from echo_jax.models.predictor import PARTS
+from echo_jax.models.predictor import PARTS, Encoder
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
+from echo_jax.models.video_resnet import VideoResNet
 from echo_jax.models.video_vit import SIZES, VideoViT
+from echo_jax.models.vivit import ViViT
 from echo_jax.objectives.masks import MaskRule
 from echo_jax.objectives.weighting import Weighting
 from echo_jax.targets import Target, layout, target_named, truths_of
@@ -37,7 +40,9 @@ from echo_jax.training.collapse import Limits
 from echo_jax.training.loop import Pace
 from echo_jax.training.optimizers import AdamWRule
 
+GROUPED = ("device", "site", "view", "sex", "quality")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+RESNETS = {"r3d_18": False, "r2plus1d_18": True}  # whether it is factored
 
 
 def input_config() -> ConfigDict:
@@ -52,6 +57,7 @@ def input_config() -> ConfigDict:
       "mean": 0.0,
       "std": 1.0,
       "outside": "kept",  # or "black": nothing beside the sector is seen
+      "aspect": "kept",  # or "stretched", as released
     }
   )
 
@@ -59,7 +65,40 @@ def input_config() -> ConfigDict:
 def encoder_config(size: str = "B") -> ConfigDict:
   """A VideoViT of a standard size with 2 x 16 x 16 tubelets."""
   shape = SIZES[size]._asdict()
-  return ConfigDict(shape | {"patch": 16, "tubelet": 2, "mlp_ratio": 4.0})
+  return ConfigDict(
+    shape
+    | {
+      "patch": 16,
+      "tubelet": 2,
+      "mlp_ratio": 4.0,
+      "final_norm": True,  # Echo-Vision-FM's released encoder has none
+    }
+  )
+
+
+def vivit_config() -> ConfigDict:
+  """ViViT-B/16x2, read as the released baseline does: its pooler's output."""
+  return ConfigDict(
+    {"kind": "vivit"}
+    | SIZES["B"]._asdict()
+    | {"patch": 16, "tubelet": 2, "mlp_ratio": 4.0, "readout": "pooled"}
+  )
+
+
+def resnet_config(kind: str) -> ConfigDict:
+  """torchvision's "r3d_18" or "r2plus1d_18".
+
+  With 400 `classes` the last layer of its Kinetics weights stays, whose scores
+  the released baseline takes as features (head "mean").
+  """
+  return ConfigDict(
+    {
+      "kind": kind,
+      "widths": VideoResNet.widths,
+      "blocks": VideoResNet.blocks,
+      "classes": 0,
+    }
+  )
 
 
 def cnn_config() -> ConfigDict:
@@ -70,7 +109,10 @@ def cnn_config() -> ConfigDict:
 
 
 def head_config() -> ConfigDict:
-  """STF-Net as described; `hidden` is the width of its attention (or GRU)."""
+  """STF-Net as described; `hidden` is the width of its attention (or GRU).
+
+  `heads` and `blocks` are of the attentive head, see `heads.AttentivePool`.
+  """
   return ConfigDict(
     {
       "name": "stf",
@@ -80,6 +122,9 @@ def head_config() -> ConfigDict:
       "slice_mixer": "whole",
       "hidden": 1024,
       "attention_init": "fan_in",  # or "released"
+      "heads": 8,
+      "blocks": (),  # (8, 7, 7): tokens that it reads; empty: all
+      "paths": "both",  # or "joint" or "disjoint" alone
       "layers": (),  # (200, 100) as released without linear prediction
     }
   )
@@ -104,11 +149,17 @@ def data_config() -> ConfigDict:
       "mix": (),  # ("mimic_iv_echo:0.8", "echonet_dynamic:0.2") for `name`
       "train_split": "train",
       "validation_split": "validation",
+      "test_split": "test",  # "validation" as in the released code of 2024
       "train_videos": 0,  # 0: all; else so many, for label studies
+      "train_fraction": 1.0,  # of the training patients, see in_fraction
+      "fraction_seed": 0,  # which ones: a smaller part is in a larger one
       "allow_leakage": False,  # True: train though a patient is judged on
       "change": "",  # a control of echo_jax/data/controls.py, "" for none
       "kinds": ("cine",),  # empty: any
       "views": ("A4C",),  # empty: any
+      # Of training and validation only: "device=device-c", or "site=a|b".
+      "without": "",  # videos that are left out
+      "only": "",  # videos that are kept, others are left out
       "threads": 2,
       "workers": 0,  # processes instead of threads
     }
@@ -129,6 +180,7 @@ def optimizer_config(rate: float) -> ConfigDict:
       "clip_norm": 1.0,
       "layer_decay": 1.0,
       "freeze": "",
+      "decay": "matrices",  # or "all": biases and norms too, as released
     }
   )
 
@@ -219,24 +271,29 @@ def make_normalise(contract: InputContract):
   return partial(normalise, contract=contract)
 
 
-def make_encoder(config: ConfigDict) -> VideoViT | VideoCNN:
+def make_encoder(config: ConfigDict) -> Encoder:
   """The encoder of `config.encoder`; a ViT's is for the contract's grid."""
   clip, settings = config.input, config.encoder.to_dict()
   shared = {
     "channels": clip.channels, "dtype": pick(DTYPES, config.run.dtype, "dtype")
   }  # fmt: skip
   kind = settings.pop("kind", "vit")
+  if kind in ("cnn", *RESNETS):
+    refuse_execution(config, f"a {kind}")
   if kind == "cnn":
-    refuse_execution(config, "a CNN")
     return VideoCNN(**settings, **shared)
-  if kind != "vit":
-    raise ValueError(f"no encoder {kind!r}: vit or cnn")
+  if kind in RESNETS:
+    return VideoResNet(factored=RESNETS[kind], **settings, **shared)
+  if kind not in ("vit", "vivit"):
+    raise ValueError(
+      f"no encoder {kind!r}: vit, vivit, cnn, {' or '.join(RESNETS)}"
+    )
   grid = (
-    clip.frames // settings["tubelet"],
-    clip.size // settings["patch"],
-    clip.size // settings["patch"],
+    clip.frames // settings.get("tubelet", VideoViT.tubelet),
+    *(clip.size // settings.get("patch", VideoViT.patch),) * 2,
   )
-  return VideoViT(
+  make = VideoViT if kind == "vit" else ViViT
+  return make(
     **settings, grid=grid, execution=make_execution(config), **shared
   )
 
@@ -249,7 +306,7 @@ def make_head(config: ConfigDict) -> nn.Module:
       return STFNet(
         axes=head.axes, norm=head.norm, time=head.time,
         slice_mixer=head.slice_mixer, attention_hidden=head.hidden,
-        attention_init=head.attention_init,
+        attention_init=head.attention_init, paths=head.paths,
         dtype=pick(DTYPES, config.run.dtype, "dtype"),
       )  # fmt: skip
     case "moments":
@@ -260,7 +317,14 @@ def make_head(config: ConfigDict) -> nn.Module:
       return MeanPool()
     case "gru":
       return GRUHead(width=head.hidden)
-  raise ValueError(f"no head {head.name!r}: stf, moments, max, mean or gru")
+    case "attentive":
+      return AttentivePool(
+        head.heads, tuple(head.blocks),
+        dtype=pick(DTYPES, config.run.dtype, "dtype"),
+      )  # fmt: skip
+  raise ValueError(
+    f"no head {head.name!r}: stf, moments, max, mean, gru or attentive"
+  )
 
 
 def frozen_parts(freeze: str) -> tuple[str, ...]:
@@ -285,7 +349,7 @@ def readers(config: ConfigDict) -> dict[str, int]:
 def make_adamw_rule(config: ConfigDict) -> AdamWRule:
   """The optimiser of `config.optimizer` for the run's length."""
   return AdamWRule(
-    steps=config.run.steps, encoder_depth=config.encoder.depth,
+    steps=config.run.steps, encoder_depth=make_encoder(config).depth,
     **config.optimizer,
   )  # fmt: skip
 
@@ -313,6 +377,9 @@ def open_split(
   A video is used if its kind and view are asked for, its frame times, beats
   and sector are known where they are needed, and one target at least is.
   `change` goes before the one that `config.data.change` names.
+
+  `data.without` and `data.only` hold for the splits that a model is fitted
+  and chosen on; others stay whole, so that it is judged on what it never saw.
   """
   names, weights = cohorts_of(config)
   if len(names) > 1 and config.data.train_videos:
@@ -341,21 +408,18 @@ def _open_one(
   source = VideoSource(find_dataset(Path(data.dir), name), split)
   count = len(source)
   usable, left_out = np.ones(count, bool), []
-  for reason, fits in conditions(config, source, targets).items():
+  fits_of = conditions(config, source, targets)
+  if split in (data.train_split, data.validation_split):
+    fits_of |= chosen_groups(config, split, source.index)
+  for reason, fits in fits_of.items():
     kept = usable & fits()
     if lost := int(usable.sum() - kept.sum()):
       left_out.append(f"{lost} by {reason}")
     usable = kept
   positions = np.flatnonzero(usable)
-  if split == data.train_split and data.train_videos:
-    if data.train_videos > len(positions):
-      raise ValueError(
-        f"train_videos is {data.train_videos}, {split} has {len(positions)}"
-      )
-    # Spread over the split: its order may follow patients or dates.
-    chosen = np.linspace(0, len(positions) - 1, data.train_videos).astype(int)
-    left_out.append(f"{len(positions) - len(chosen)} by train_videos")
-    positions = positions[chosen]
+  if split == data.train_split:
+    positions, why = _fewer(config, source, positions)
+    left_out += why
   found = (
     f"{name} {split}: {count} videos, {len(positions)} used, "
     f"{count - len(positions)} left out ({', '.join(left_out) or 'none'})"
@@ -371,6 +435,29 @@ def _open_one(
   for each in (change, ours):
     videos = Changed(videos, each) if each else videos
   return videos
+
+
+def _fewer(
+  config: ConfigDict, source: VideoSource, positions: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+  """Training videos of a part of the patients, or so many of them, and why."""
+  data, left_out = config.data, []
+  if data.train_fraction != 1:
+    people = source.index["patient_id"].iloc[positions].tolist()
+    kept = in_fraction(people, data.train_fraction, data.fraction_seed)
+    left_out.append(f"{int((~kept).sum())} by train_fraction")
+    positions = positions[kept]
+  if data.train_videos:
+    if data.train_videos > len(positions):
+      raise ValueError(
+        f"train_videos is {data.train_videos}, {data.train_split} has "
+        f"{len(positions)}"
+      )
+    # Spread over the split: its order may follow patients or dates.
+    chosen = np.linspace(0, len(positions) - 1, data.train_videos).astype(int)
+    left_out.append(f"{len(positions) - len(chosen)} by train_videos")
+    positions = positions[chosen]
+  return positions, left_out
 
 
 def conditions(
@@ -407,8 +494,44 @@ def conditions(
   return conditions
 
 
-def _among(column: Any, wanted: Sequence[str]) -> np.ndarray:
-  return column.isin(wanted).to_numpy()
+def chosen_groups(
+  config: ConfigDict, split: str, index: Any
+) -> dict[str, Callable[[], np.ndarray]]:
+  """What `data.without` and `data.only` ask of a video, by column.
+
+  Raises:
+    ValueError: not COLUMN=VALUE, or a value that no training video has, of
+      which nothing could be left out.
+  """
+  data, found = config.data, {}
+  for setting in ("without", "only"):
+    if not data[setting]:
+      continue
+    column, _, text = data[setting].partition("=")
+    if column not in GROUPED or not text:
+      raise ValueError(
+        f"data.{setting} is {data[setting]!r}; wants COLUMN=VALUE or "
+        f"COLUMN=VALUE|VALUE, with a column of {', '.join(GROUPED)}"
+      )
+    values, there = text.split("|"), set(index[column])
+    if strange := [value for value in values if value not in there]:
+      said = (
+        f"data.{setting}: no video of {split} has {column} "
+        f"{', '.join(strange)}; there are {', '.join(sorted(there))}"
+      )
+      # Validation may be too small to have it, one of several sets too.
+      if split == data.train_split and not data.mix:
+        raise ValueError(said)
+      print(said)
+    reason = f"{column}: {setting} {text}"
+    found[reason] = partial(_among, index[column], values, setting == "only")
+  return found
+
+
+def _among(
+  column: Any, wanted: Sequence[str], kept: bool = True
+) -> np.ndarray:
+  return column.isin(wanted).to_numpy() == kept
 
 
 def know_beats(source: VideoSource, beats: int) -> np.ndarray:
@@ -469,13 +592,25 @@ def refuse_unknown(
 
 
 def make_targets(config: ConfigDict) -> tuple[Target, ...]:
-  """The targets that `config.targets` names."""
+  """The targets that `config.targets` names.
+
+  Those of `config.in_logarithm`, where there is that setting, are regressed
+  as logarithms.
+  """
   if not config.targets or len(set(config.targets)) < len(config.targets):
     raise ValueError(
       f"targets is {config.targets}; name one or more, each once, as in "
       "('ef_pct',)"
     )
-  return tuple(target_named(name) for name in config.targets)
+  in_logarithm = config.get("in_logarithm", ())
+  if strange := set(in_logarithm) - set(config.targets):
+    raise ValueError(f"in_logarithm has {sorted(strange)}, targets has not")
+  return tuple(
+    dataclasses.replace(
+      target_named(name), link="log" if name in in_logarithm else "identity"
+    )
+    for name in config.targets
+  )
 
 
 def make_weighting(
@@ -505,13 +640,20 @@ def example_clip(contract: InputContract, clips: int = 1) -> dict[str, Any]:
   }
 
 
-def replace_subtree(variables: dict, name: str, subtree: Any) -> dict:
-  """Parameters with one top-level module's weights taken from elsewhere.
+def take_subtree(variables: dict, name: str) -> dict[str, Any]:
+  """Every collection's part of one top-level module."""
+  return {kind: of[name] for kind, of in variables.items() if name in of}
+
+
+def replace_subtree(
+  variables: dict, name: str, subtree: Any, collection: str = "params"
+) -> dict:
+  """Variables with one top-level module's weights taken from elsewhere.
 
   Raises:
     ValueError: the shapes differ; names the leaves.
   """
-  ours = variables["params"][name]
+  ours = variables[collection][name]
   if jax.tree.structure(ours) != jax.tree.structure(subtree):
     raise ValueError(f"weights for {name} are of another architecture")
   unequal = [
@@ -524,5 +666,5 @@ def replace_subtree(variables: dict, name: str, subtree: Any) -> dict:
   ]  # fmt: skip
   if unequal:
     raise ValueError(f"weights for {name} do not fit: {'; '.join(unequal)}")
-  params = variables["params"] | {name: jax.tree.map(jnp.asarray, subtree)}
-  return variables | {"params": params}
+  taken = {name: jax.tree.map(jnp.asarray, subtree)}
+  return variables | {collection: variables[collection] | taken}

@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny virtual cohort and one tiny trained run."""
+"""Shared fixtures: a tiny virtual cohort, a pre-training and a trained run."""
 
 import os
 import tempfile
@@ -58,3 +58,13 @@ def trained(settings, tmp_path_factory):
   experiment.run(built, workdir, progress=False)
   experiment.evaluate(built, workdir, clips=2, progress=False)
   return built, workdir
+
+
+@pytest.fixture(scope="session")
+def pretrained(settings, tmp_path_factory):
+  """Work directory of a tiny pre-training run with a moving average."""
+  workdir = tmp_path_factory.mktemp("runs") / "mae"
+  words = (settings[0], "run.steps=3", "run.average_decay=0.5")
+  built = experiment.prepare("experiments.mae_pretrain", words, tiny=True)
+  experiment.run(built, workdir, progress=False)
+  return workdir

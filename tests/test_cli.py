@@ -107,7 +107,7 @@ def test_unknown_data_set_or_folder_says_how_to_make_it(
     ("run.tensorboard=maybe", "cannot set run.tensorboard"),
     ("run.steps", "'run.steps' is not KEY=VALUE"),
     ("run.dtype=float64", "float64"),
-    ("head.name=sft", "no head 'sft': stf, moments, max, mean or gru"),
+    ("head.name=sft", "no head 'sft': stf, moments, max, mean, "),
     ("loss=mse", "loss 'mse' is not one of"),
     ("targets=('lvef',)", "no target 'lvef'"),
     ("targets=()", "targets"),

@@ -98,7 +98,9 @@ def test_numbers_measured_here():
   assert tried > 20 and not failed
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+  "page", ["README.md", "CONTRIBUTING.md", "experiments/paper/README.md"]
+)
 def test_commands_parse(page):
   commands = commands_in(page)
   assert commands

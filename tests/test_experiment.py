@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import jax
@@ -29,16 +30,6 @@ from experiments.paper import (
 )
 
 TRAIN = "experiments.ef_finetune"
-
-
-@pytest.fixture(scope="module")
-def pretrained(settings, tmp_path_factory):
-  """Work directory of a tiny pre-training run with a moving average."""
-  workdir = tmp_path_factory.mktemp("runs") / "mae"
-  words = (settings[0], "run.steps=3", "run.average_decay=0.5")
-  built = experiment.prepare("experiments.mae_pretrain", words, tiny=True)
-  experiment.run(built, workdir, progress=False)
-  return workdir
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +290,30 @@ def test_standardisation_knows_the_training_split_only(settings, data_dir):
     assert built.scale.std[column] == pytest.approx(known.std(), rel=1e-5)
 
 
+def test_a_part_of_the_training_patients_is_whole_people(settings, capsys):
+  opened, judged = {}, {}
+  for fraction in (0.3, 0.6, 1.0):
+    words = (*settings, f"data.train_fraction={fraction}")
+    built = experiment.prepare(TRAIN, words, tiny=True)
+    capsys.readouterr()
+    opened[fraction], _ = built.open_clips("train", 1)
+    told = capsys.readouterr().out
+    judged[fraction], _ = built.open_clips("test", 1)
+    lost = re.search(r"\((\d+) by train_fraction\)", told)
+    assert bool(lost) == (fraction < 1)
+    found = int(re.search(r"train: (\d+) videos", told).group(1))
+    assert found == len(opened[fraction]) + int(lost.group(1) if lost else 0)
+  people = {k: set(index["patient_id"]) for k, index in opened.items()}
+  assert people[0.3] < people[0.6] < people[1.0]
+  assert len(people[0.3]) == round(0.3 * len(people[1.0]))
+  whole = opened[1.0]
+  kept = whole["patient_id"].isin(people[0.3]).sum()
+  assert len(opened[0.3]) == kept
+  assert len(judged[0.3]) == len(judged[1.0]) > 0  # others stay whole
+  with pytest.raises(ValueError, match="fraction of 0 is not"):
+    experiment.prepare(TRAIN, (*settings, "data.train_fraction=0"), tiny=True)
+
+
 def test_half_precision_keeps_whole_parameters(settings):
   built = experiment.prepare(
     TRAIN, (*settings, "run.dtype=bfloat16"), tiny=True
@@ -328,3 +343,21 @@ def test_predictions_do_not_depend_on_batch_size_or_threads(trained):
     found[0].prediction, found[1].prediction, rtol=1e-5
   )
   assert np.ptp(found[0].prediction[:, 0]) > 0
+
+
+def test_validation_is_judged_where_the_settings_name_it(trained, tmp_path):
+  """And the report says that it chose the checkpoint."""
+  built, workdir = trained
+  with pytest.raises(ValueError, match="fitted or chosen on validation"):
+    experiment.evaluate(built, workdir, split="validation", into=tmp_path)
+  config = {**built.config}
+  config["data"] = {**config["data"], "test_split": "validation"}
+  named = dataclasses.replace(built, config=config)
+  with pytest.raises(ValueError, match="fitted or chosen on train"):
+    experiment.evaluate(named, workdir, split="train", into=tmp_path)
+  estimates = experiment.evaluate(
+    named, workdir, clips=2, into=tmp_path, draw=False, progress=False
+  )
+  assert {one.split for one in estimates} == {"validation"}
+  kept = json.loads((tmp_path / "metrics.json").read_text())
+  assert "chose the checkpoint (data.test_split): flat" in str(kept["notes"])

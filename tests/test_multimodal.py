@@ -20,7 +20,8 @@ from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.sharding import spec_of
 from echo_jax.training.writers import read_log
 from experiments import multimodal_study
-from experiments.multimodal_study import Item, run_study
+from experiments.items import Item
+from experiments.multimodal_study import run_study
 
 MODULE = "experiments.multimodal"
 CLIPS = ("video", "frame_valid", "view", "video_valid")

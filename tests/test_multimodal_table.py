@@ -26,7 +26,8 @@ def test_no_path_of_a_machine_is_in_the_results():
   record = dict.fromkeys(
     ("commit", "echo_jax", "python", "packages", "devices", "data"), "known"
   )
-  given = record | {"init_from": {"workdir": "/a/machine/runs/mae", "step": 3}}
+  given = record | {"init_from": {"workdir": "/a/machine/runs/mae", "step": 3,
+                                   "config": {"dir": "/a/machine"}}}
   origin = multimodal_table.origin_of(given)
   assert origin == record | {"init_from": {"workdir": "mae", "step": 3}}
   scratch = record | {"init_from": None}

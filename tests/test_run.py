@@ -139,6 +139,7 @@ def test_pretrained_encoder_is_taken_over_under_its_contract(
   experiment.keep_record(built, tmp_path)
   origin = experiment.read_record(tmp_path)["init_from"]
   assert origin["workdir"] == str(tmp_path / "mae") and origin["seed"] == 0
+  assert origin["config"]["mask"]["ratio"] == mae.config["mask"]["ratio"]
   with Checkpoints(tmp_path / "mae" / "checkpoints") as checkpoints:
     assert origin["step"] == checkpoints.best()
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -201,6 +202,7 @@ def test_record_says_which_code_and_what_the_outputs_are(trained, tmp_path):
   record = experiment.read_record(workdir)
   assert re.fullmatch(r"([0-9a-f]{40}\+?)?", record["commit"])
   assert record["init_from"] is None
+  assert record["tiny"] and experiment.rebuild(workdir).tiny
   turned = dataclasses.replace(built, targets=built.targets[::-1])
   assert experiment.contract_hash(turned) != record["contract_hash"]
   with pytest.raises(ValueError, match="its targets is .*'ef_pct', 'edv_ml'"):

@@ -45,6 +45,10 @@ def test_grades_of_quality_are_those_that_builders_write():
   [
     ("ef_pct", {"ef_pct": 61.5}, 61.5),
     ("ef_below_50", {"ef_pct": 49.9}, 1), ("ef_below_50", {"ef_pct": 50.0}, 0),
+    ("ef_at_least_50", {"ef_pct": 50.0}, 1),
+    ("ef_at_least_50", {"ef_pct": 49.9}, 0),
+    ("ef_at_least_45", {"ef_pct": 45.0}, 1),
+    ("esv_ln_ml", {"esv_ml": np.exp(2.0)}, 2),
     ("ivsd_mm", {"ivsd_mm": 9.0}, 9),
     ("as_tmed5", {"as_tmed5": "no_AS"}, 0),
     ("as_tmed5", {"as_tmed5": "severe_AS"}, 4),
@@ -52,7 +56,35 @@ def test_grades_of_quality_are_those_that_builders_write():
   ],
 )  # fmt: skip
 def test_truths(name, scalars, truth):
-  assert truth_of(target_named(name), scalars) == truth
+  assert truth_of(target_named(name), scalars) == pytest.approx(truth)
+
+
+def test_what_has_no_logarithm_is_refused():
+  assert np.isnan(truth_of(target_named("esv_ln_ml"), {"esv_ml": np.nan}))
+  with pytest.raises(ValueError, match="esv_ml is 0, which has no logarithm"):
+    truth_of(target_named("esv_ln_ml"), {"esv_ml": 0.0})
+  with pytest.raises(ValueError, match="it has no logarithm"):
+    Target("grade", "multiclass", "", "as_tmed3", classes=("a", "b"),
+           link="log")  # fmt: skip
+  with pytest.raises(ValueError, match="link 'ln' is not one of"):
+    Target("edv", "regression", "ml", "edv_ml", link="ln")
+
+
+def test_logarithms_are_judged_as_logarithms():
+  """R2 of ln(ml); one below 0, as of half a millilitre, is a truth too."""
+  rng = np.random.default_rng(0)
+  truth = np.log([0.5, 20.0, 50.0, 90.0])
+  rows = pd.DataFrame({
+    "item_id": list("abcd"), "patient_id": list("abcd"), "split": "test",
+    "target": "esv_ln_ml", "truth": truth,
+    "prediction": truth + rng.normal(0, 0.2, 4), "level": "video",
+    "study_id": "", "site": "", "device": "", "view": "", "unit": "ln(ml)",
+  })  # fmt: skip
+  found = {one.name: one for one in score(rows, resamples=100)}
+  assert found["mae"].unit == "ln(ml)"
+  assert found["r2"].value == pytest.approx(
+    metrics.r2_score(truth, rows["prediction"])
+  )
 
 
 def test_unknown_truths():

@@ -14,7 +14,9 @@ from echo_jax.evaluation.estimate import format_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Run, split and how many clips a video."""
   parser.add_argument("workdir", type=Path)
-  parser.add_argument("--split", default="test")
+  parser.add_argument(
+    "--split", help="default: data.test_split of the run, mostly test"
+  )
   parser.add_argument(
     "--data-dir", type=Path, help="of the same data set, if it was moved"
   )
@@ -34,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
   judged = {estimate.target for estimate in estimates}
   for target in built.targets:
     if target.name not in judged:
-      print(f"{target.name}: not judged, no truth in split {args.split}")
+      print(f"{target.name}: not judged, no truth in the split")
   return 0

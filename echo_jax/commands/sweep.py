@@ -3,13 +3,16 @@
 Each item has a folder of its own with its run record, named by what it sets.
 Given again, the command goes on where it was: items that have ended are left,
 others go on from their checkpoints. One that fails is reported and does not
-stop the rest.
+stop the rest.  With `--from`, every item is trained from each run of another
+sweep: what pre-training is worth is seen in what it is fine-tuned for.
 
 Example:
   echo-jax sweep experiments/ef_finetune.py --workdir runs/heads \\
     --config.data.dir=data --jobs 2
   echo-jax sweep experiments/mae_pretrain.py --workdir runs/masks --slurm \\
     --slurm-option partition=gpu --slurm-option gres=gpu:1
+  echo-jax sweep experiments/paper/echonet_lvef_stf.py --from runs/masks \\
+    --workdir runs/masks_ef
 """
 
 import argparse
@@ -48,7 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--slurm-option", metavar="NAME=VALUE", action="append", default=[],
     help="of sbatch, as in partition=gpu",
   )  # fmt: skip
-  parser.add_argument("--split", default="test", help="items are judged on it")
+  parser.add_argument(
+    "--from", type=Path, dest="origins", metavar="DIR",
+    help="every item from each run in that folder, as init_from",
+  )  # fmt: skip
+  parser.add_argument(
+    "--split", help="items are judged on it (default: their data.test_split)"
+  )
   parser.add_argument("--clips", type=int, default=4, help="clips a video")
   parser.add_argument("--tiny", action="store_true", help="the tiny model")
   parser.add_argument(
@@ -92,12 +101,16 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
   """The items of the experiment's `sweep()`, each with its folder.
 
   Raises:
-    ValueError: no sweep, two items alike, or a setting that does not exist.
+    ValueError: no sweep, two items alike, a setting that does not exist, or
+      a run to start from that has not ended.
   """
   module = experiment.load_module(args.experiment)
   if not hasattr(module, "sweep"):
     raise ValueError(f"{args.experiment} has no sweep()")
   chosen, items = list(module.sweep()), []
+  if args.origins:
+    runs = runs_to_start_from(args.origins)
+    chosen = [{"init_from": run} | one for run in runs for one in chosen]
   varied = {
     name for one in chosen for name, value in one.items()
     if any(other.get(name) != value for other in chosen)
@@ -115,11 +128,33 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
   return items
 
 
+def runs_to_start_from(folder: Path) -> list[str]:
+  """The runs of a sweep's folder, or the folder of one run itself.
+
+  Raises:
+    ValueError: there is none, or one that has not ended.
+  """
+  if (folder / experiment.RUN_RECORD).exists():
+    return [str(folder)]
+  found = sorted(
+    {path.parent for name in (STATUS, experiment.RUN_RECORD)
+     for path in folder.glob(f"*/{name}")}
+  )  # fmt: skip
+  if not found:
+    raise ValueError(f"--from {folder}: there is no run in it")
+  for run in found:
+    if (run / STATUS).exists() and status_of(Item(run, {}, ())) != "done":
+      raise ValueError(f"--from {folder}: {run.name} has not ended")
+  return [str(run) for run in found]
+
+
 def folder_name(settings: Mapping[str, object], varied: set[str]) -> str:
   """`mask.ratio=0.5,mask.scheme=tube`: what tells an item from the others."""
   words = [
-    f"{name}={value}" for name, value in settings.items() if name in varied
-  ]
+    # Of a run to start from, its own name tells enough.
+    f"{name}={Path(value).name if name == 'init_from' else value}"
+    for name, value in settings.items() if name in varied
+  ]  # fmt: skip
   whole = ",".join(words) or "only"
   name = re.sub(r"[^\w.=,+-]+", "_", whole)
   if name == whole and len(name) <= 120:
@@ -136,8 +171,8 @@ def _commands(
     *(["--tiny"] if args.tiny else []), *(f"--config={word}" for word in words),
   )  # fmt: skip
   judge = (
-    *echo_jax, "evaluate", str(folder), "--split", args.split,
-    "--clips", str(args.clips),
+    *echo_jax, "evaluate", str(folder), "--clips", str(args.clips),
+    *(["--split", args.split] if args.split else []),
   )  # fmt: skip
   return (train, judge) if judged else (train,)
 

@@ -23,6 +23,7 @@ from echo_jax.data.frames import decode_frames, decode_mask
 from echo_jax.data.schema import Record, frame_shape
 
 OUTSIDE = ("kept", "black")
+ASPECTS = ("kept", "stretched")
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class InputContract:
       varies with the length of the video).
     span_beats: heartbeats a clip covers, from an R wave on; 0 means `span_s`
       decides, which has no meaning otherwise.
-    size: rows and columns after resizing (aspect is kept, borders are black).
+    size: rows and columns after resizing.
     channels: 1 (luminance) or 3 (RGB).
     mean, std: subtracted from and dividing values in 0..1.
     outside: what lies outside the ultrasound sector is "kept" or "black".
+    aspect: of a picture that is no square: "kept", between black borders, or
+      "stretched" to fill the square, as the released Echo-Vision-FM code does.
   """
 
   frames: int = 16
@@ -50,6 +53,7 @@ class InputContract:
   std: float | int = 1.0
   outside: str = "kept"
   span_beats: int = 0
+  aspect: str = "kept"
 
   def __post_init__(self) -> None:
     # Equal contracts must hash equally: 1 and 1.0 are two texts in JSON.
@@ -64,6 +68,7 @@ class InputContract:
       ("mean", np.isfinite(self.mean), "a finite number"),
       ("std", 0 < self.std < np.inf, "a finite number above 0"),
       ("outside", self.outside in OUTSIDE, f"one of {OUTSIDE}"),
+      ("aspect", self.aspect in ASPECTS, f"one of {ASPECTS}"),
     ):
       if not fits:
         raise ValueError(
@@ -117,8 +122,8 @@ def draw_clip(
   if inside is not None:
     frames = frames * inside[..., None]
   if frames.shape[1:] != contract.shape[1:]:
-    size, channels = contract.size, contract.channels
-    frames = np.stack([fit_frame(frame, size, channels) for frame in frames])
+    how = contract.size, contract.channels, contract.aspect
+    frames = np.stack([fit_frame(frame, *how) for frame in frames])
   return frames[where]
 
 
@@ -129,7 +134,8 @@ def draw_cavity(
   if not len(record["lv_mask"]):
     return np.zeros(contract.shape[:3], bool)
   masks = [decode_mask(record["lv_mask"][i]) for i in clip.index.tolist()]
-  return np.stack([fit_mask(mask, contract.size) for mask in masks])
+  how = contract.size, contract.aspect
+  return np.stack([fit_mask(mask, *how) for mask in masks])
 
 
 def _sector_of(record: Record) -> Bool[np.ndarray, "H W"]:
@@ -144,8 +150,9 @@ def _sector_of(record: Record) -> Bool[np.ndarray, "H W"]:
 
 
 def fit_frame(
-  frame: UInt8[np.ndarray, "H W c"], size: int, channels: int
-) -> UInt8[np.ndarray, "s s d"]:
+  frame: UInt8[np.ndarray, "H W c"], size: int, channels: int,
+  aspect: str = "kept",
+) -> UInt8[np.ndarray, "s s d"]:  # fmt: skip
   """One frame as a square of `size` pixels with 1 or 3 channels."""
   frame = recoloured(frame, channels)
   rows, columns = frame.shape[:2]
@@ -153,6 +160,8 @@ def fit_frame(
     return frame
   scale = size / max(rows, columns)
   inner = (max(round(columns * scale), 1), max(round(rows * scale), 1))
+  if aspect == "stretched":
+    inner = (size, size)
   method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
   resized = cv2.resize(frame, inner, interpolation=method)
   square = np.zeros((size, size, channels), np.uint8)
@@ -169,6 +178,8 @@ def fitted_spacing(
   """Row and column spacing of the contract's square, mm; NaN if unknown."""
   rows, columns = frame_shape(record)[:2]
   spacing_mm = np.asarray(record["spacing_mm"], np.float32)
+  if contract.aspect == "stretched":
+    return spacing_mm * np.float32([rows, columns]) / contract.size
   return spacing_mm * np.float32(max(rows, columns) / contract.size)
 
 
@@ -193,15 +204,15 @@ def fit_sector(
   Raises:
     ValueError: it is not known.
   """
-  return fit_mask(_sector_of(record), contract.size)
+  return fit_mask(_sector_of(record), contract.size, contract.aspect)
 
 
 def fit_mask(
-  mask: Bool[np.ndarray, "H W"], size: int
+  mask: Bool[np.ndarray, "H W"], size: int, aspect: str = "kept"
 ) -> Bool[np.ndarray, "s s"]:
   """A mask in a square of `size` pixels, as `fit_frame` fits its frame."""
   grey = mask.astype(np.uint8)[..., None] * 255
-  return fit_frame(grey, size, 1)[..., 0] > 127
+  return fit_frame(grey, size, 1, aspect)[..., 0] > 127
 
 
 def normalise(

@@ -256,8 +256,9 @@ def check_run(
   if config.get("init_from"):
     used += _origin(begun, config["init_from"])
   tested = []
-  if "test" not in (data["train_split"], data["validation_split"]):
-    tested = _tested(Path(data["dir"]), names)
+  test = test_split(config)
+  if test not in (data["train_split"], data["validation_split"]):
+    tested = _tested(Path(data["dir"]), names, test)
   _refuse(
     compare([*used, *tested]), data,
     "mend the splits, or set data.allow_leakage=True, which the run record "
@@ -266,15 +267,20 @@ def check_run(
   return tuple(used)
 
 
-def _tested(data_dir: Path, names: Sequence[str]) -> list[Group]:
+def test_split(config: Mapping[str, Any]) -> str:
+  """The split that an experiment is judged on if nobody names another."""
+  return config["data"].get("test_split", "test")
+
+
+def _tested(data_dir: Path, names: Sequence[str], split: str) -> list[Group]:
   """The test splits of data sets; says of which there is none."""
   groups = []
   for name in names:
-    index = read_index(find_dataset(data_dir, name), "test")
+    index = read_index(find_dataset(data_dir, name), split)
     if len(index):
-      groups.append(group_of(f"{name}:test", "test", index))
+      groups.append(group_of(f"{name}:{split}", "test", index))
     else:
-      print(f"{name}:test: not compared, there is no such split")
+      print(f"{name}:{split}: not compared, there is no such split")
   return groups
 
 
@@ -282,6 +288,9 @@ def check_judged(
   config: Mapping[str, Any], workdir: Path, split: str, index: pd.DataFrame
 ) -> None:
   """Refuses to judge a run on anybody who is in its list, in whatever role.
+
+  Its own validation split, where `data.test_split` names it, is compared with
+  whom the weights were trained on: that it chose them was asked for.
 
   Args:
     config: of the run.
@@ -293,7 +302,8 @@ def check_judged(
     ValueError: with counts and some ids, unless the run was trained with
       `data.allow_leakage`.
   """
-  judged = group_of(split, "test", index)
+  chose = split == config["data"].get("validation_split") == test_split(config)
+  judged = group_of(split, "validation" if chose else "test", index)
   found = compare([*people_behind(workdir), judged])
   _refuse(found, config["data"], "judge it on another split")
 

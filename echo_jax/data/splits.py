@@ -6,7 +6,10 @@ machine, in every order, and when patients are added later.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool
 
 from echo_jax.data import schema
 
@@ -29,6 +32,28 @@ def split_of(patient_id: str, shares: Mapping[str, float]) -> str:
     if place < edge:
       return name
   return max(shares, key=shares.__getitem__)  # the sum was 1 - rounding
+
+
+def in_fraction(
+  patient_id: Sequence[str], fraction: float | int, seed: int = 0
+) -> Bool[np.ndarray, "n"]:
+  """Which rows are of a fraction of the patients, one patient at least.
+
+  Patients come in an order that the seed draws, so that a smaller fraction is
+  part of a larger one; `fraction` of them are taken, rounded.
+
+  Raises:
+    ValueError: a fraction that is not above 0 and up to 1.
+  """
+  if not 0 < fraction <= 1:
+    raise ValueError(f"a fraction of {fraction:g} is not above 0 and up to 1")
+
+  def place(patient: str) -> bytes:
+    return hashlib.sha256(f"{seed} {patient}".encode()).digest()
+
+  patients = sorted(set(patient_id), key=place)
+  count = max(math.floor(fraction * len(patients) + 0.5), 1)
+  return np.isin(np.asarray(patient_id, str), patients[:count])
 
 
 def check_shares(shares: Mapping[str, float]) -> None:

@@ -168,16 +168,13 @@ def fit_and_predict(
     [truths_of(targets, row) for row in studies.to_dict("records")]
   )
   split = studies["split"].to_numpy()
-  # On so few rows threads cost more than they give, on a busy machine
-  # a hundred times more: each waits for the others in every split of a tree.
-  with threadpool_limits(limits=1):
-    prediction = np.concatenate(
-      [
-        _predict(target, x, truth[:, place.label], split, candidates)
-        for target, place in zip(targets, layout(targets), strict=True)
-      ],
-      axis=1,
-    )
+  prediction = np.concatenate(
+    [
+      fit_target(target, x, truth[:, place.label], split, candidates)[0]
+      for target, place in zip(targets, layout(targets), strict=True)
+    ],
+    axis=1,
+  )
   judged = split != "train"
   about = studies.loc[judged, list(WHO)].assign(
     level="study", item_id=studies["study_id"], start_ms=np.nan
@@ -202,31 +199,39 @@ def _check(features: pd.DataFrame, studies: pd.DataFrame) -> None:
     )
 
 
-def _predict(
+def fit_target(
   target: Target,
   x: Float[np.ndarray, "n f"],
   truth: Float[np.ndarray, "n u"],
   split: np.ndarray,
   candidates: Candidates,
-) -> Float[np.ndarray, "n y"]:
-  """Values or probabilities of one target for every study."""
+) -> tuple[Float[np.ndarray, "n y"], list[BaseEstimator]]:
+  """Values or probabilities of one target for every row, and what gave them.
+
+  Fitted where `split` is "train", chosen where it is "validation"; other rows
+  are predicted only.  There is one estimator a label of the target.
+  """
   classes = target.kind != "regression"
   several = target.kind in ("multiclass", "ordinal")
-  columns = []
+  columns, chosen = [], []
   for label in range(target.labels):
     name = target.classes[label] if target.kind == "multilabel" else target.name
     true = truth[:, label]
     train = ~np.isnan(true) & (split == "train")
     # A feature that nobody in training has can teach nothing.
     told = np.where(np.isfinite(x[train]).any(axis=0), x, 0.0)
-    model = _fit_best(name, told, true, split, classes, candidates)
-    if not classes:
-      columns.append(model.predict(told)[:, None])
-      continue
-    count = len(target.classes) if several else 2
-    chance = _chances(model, told, count)
+    # On so few rows threads cost more than they give, on a busy machine
+    # a hundred times more: each waits for the others in every split of a tree.
+    with threadpool_limits(limits=1):
+      model = _fit_best(name, told, true, split, classes, candidates)
+      chosen.append(model)
+      if not classes:
+        columns.append(model.predict(told)[:, None])
+        continue
+      count = len(target.classes) if several else 2
+      chance = _chances(model, told, count)
     columns.append(chance if several else chance[:, 1:])
-  return np.concatenate(columns, axis=1)
+  return np.concatenate(columns, axis=1), chosen
 
 
 def _fit_best(

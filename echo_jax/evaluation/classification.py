@@ -1,4 +1,4 @@
-"""Discrimination and calibration of predicted probabilities.
+"""Discrimination by predicted probabilities, and Brier's score.
 
 Binary: truth is 0 or 1, prediction is the probability of 1; a row is called
 positive where prediction >= threshold.  Several classes: one column a class;
@@ -11,14 +11,15 @@ from jaxtyping import Float, Int
 from sklearn import metrics
 
 from echo_jax.evaluation.bootstrap import Counts, Samples, sum_by_patient
-from echo_jax.targets import KINDS
 
 Rows = Float[np.ndarray, "n"]
 Table = Float[np.ndarray, "n k"]
 Patient = Int[np.ndarray, "n"]
 Calls = Int[np.ndarray, "n"]
 
-BINARY_METRICS = KINDS["binary"].metrics
+BINARY_METRICS = (
+  "auroc", "auprc", "f1", "accuracy", "sensitivity", "specificity", "brier"
+)  # fmt: skip
 THRESHOLDED = ("f1", "accuracy", "sensitivity", "specificity")
 MACRO_METRICS = ("macro_auroc", "balanced_accuracy", "macro_f1")
 

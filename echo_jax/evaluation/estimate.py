@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 NAN = float("nan")
+WITHHELD = "withheld: "  # begins the reason of a value that is not told
 
 LABELS = {
   "mae": "MAE", "rmse": "RMSE", "r2": "R²", "pearson_r": "Pearson r",
@@ -16,10 +17,18 @@ LABELS = {
   "loa_high": "upper limit of agreement",
   "auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "accuracy": "accuracy",
   "sensitivity": "sensitivity", "specificity": "specificity",
-  "brier": "Brier score", "macro_auroc": "macro AUROC (one against rest)",
+  "brier": "Brier score",
+  "ece_width": "ECE, 10 bins of equal width",
+  "ece_mass": "ECE, 10 bins of equal mass",
+  "calibration_slope": "calibration slope",
+  "calibration_intercept": "calibration intercept",
+  "macro_auroc": "macro AUROC (one against rest)",
   "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
   "quadratic_kappa": "quadratic weighted kappa",
   "mae_grades": "MAE in grades",
+  "called_brier": "Brier score of the called class",
+  "called_ece_width": "ECE of the called class, equal width",
+  "called_ece_mass": "ECE of the called class, equal mass",
   "mean_auroc": "AUROC, mean over labels",
   "mean_auprc": "AUPRC, mean over labels",
   "dice": "Dice",
@@ -36,8 +45,9 @@ class Estimate:
   was undefined, `without_truth` rows left out for want of a true value.
   `positive` names the positive class of a binary target or of a label;
   `threshold` and `threshold_rule` are set for metrics that need one.  `p` is
-  the two-sided p value of a difference; `by_seed` the metric of every trained
-  seed.
+  the two-sided p value of a difference by `p_method`, `p_adjusted` the same
+  adjusted for how many were tested; `by_seed` the metric of every trained
+  seed.  `group` is the part of the patients that it is of: `device: x`.
   """
 
   name: str
@@ -63,6 +73,9 @@ class Estimate:
   reason: str = ""
   p: float = NAN
   by_seed: tuple[tuple[str, float], ...] = ()
+  p_method: str = ""
+  p_adjusted: float = NAN
+  group: str = ""
 
   @property
   def defined(self) -> bool:
@@ -73,7 +86,8 @@ class Estimate:
   def value_text(self) -> str:
     """Value and unit, to as many decimals as the interval supports."""
     if not self.defined:
-      return f"undefined ({self.reason})"
+      withheld = self.reason.startswith(WITHHELD)
+      return self.reason if withheld else f"undefined ({self.reason})"
     return _with_unit(self._number(self.value), self.unit)
 
   @property
@@ -104,8 +118,14 @@ class Estimate:
     p = "" if math.isnan(self.p) else f"; p = {self.p:.2g}"
     return (
       f"{self.value_text} ({100 * self.level:g} % CI {self.interval_text}; "
-      f"{size}{p})"
+      f"{size}{p}{self._dropped_text})"
     )
+
+  @property
+  def _dropped_text(self) -> str:
+    if not self.dropped:
+      return ""
+    return f"; {self.dropped:,} of {self.resamples:,} resamples dropped"
 
   def to_dict(self) -> dict[str, Any]:
     """Plain JSON types; what is undefined is None."""
@@ -116,7 +136,7 @@ class Estimate:
   @classmethod
   def from_dict(cls, plain: Mapping[str, Any]) -> "Estimate":
     """The inverse of `to_dict`."""
-    number = ("value", "low", "high", "threshold", "p")
+    number = ("value", "low", "high", "threshold", "p", "p_adjusted")
     known = {
       name: NAN if name in number and value is None else value
       for name, value in plain.items()
@@ -170,24 +190,37 @@ def _text_block(group: list[Estimate]) -> str:
   lines = [f"{first.target}: {first.protocol}", size]
   for name, one in zip(names, group, strict=True):
     line = f"  {name:{wide}}  {one.value_text:{middle}}  {one.interval_text}"
-    lines.append(line + (f"  ({one.dropped} dropped)" * bool(one.dropped)))
+    lines.append(line + one._dropped_text.replace(";", " ", 1))
   lines += [f"  {text}" for text in _footnotes(group)]
   return "\n".join(line.rstrip() for line in lines)
 
 
 def _footnotes(group: list[Estimate]) -> list[str]:
-  one = group[0]
-  notes = [
-    f"{100 * one.level:g} % intervals: {one.method}, "
-    f"{one.resamples:,} resamples, seed {one.seed}"
-  ]
+  one, notes = group[0], _method_notes(group)
   if one.positive:
     notes.append(f"positive class: {one.positive}")
   cut = next((e for e in group if e.threshold_rule), None)
   if cut:
     notes.append(f"threshold {cut.threshold:.4g} {cut.threshold_rule}")
+  if any("ece_" in e.name for e in group):
+    notes.append("ECE is biased upwards; its resamples, and interval, more so")
   reasons = {e.reason for e in group if e.defined and e.reason}
   return notes + sorted(reasons)
+
+
+def _method_notes(group: list[Estimate]) -> list[str]:
+  """How the intervals came about; of which metrics, if they differ."""
+  names: dict[str, list[str]] = {}
+  for one in group:
+    how = f"{100 * one.level:g} % intervals: {one.method}"
+    if one.resamples:
+      how += f", {one.resamples:,} resamples, seed {one.seed}"
+    names.setdefault(how, []).append(LABELS.get(one.name, one.name))
+  usual = max(names, key=lambda how: len(names[how]))
+  return [
+    how if how == usual else f"{', '.join(of)}: {how}"
+    for how, of in names.items()
+  ]
 
 
 def _markdown(estimates: Sequence[Estimate]) -> str:
@@ -198,8 +231,8 @@ def _markdown(estimates: Sequence[Estimate]) -> str:
   for one in estimates:
     rows.append(
       f"| {one.target} | {LABELS.get(one.name, one.name)} | {one.value_text} "
-      f"| {one.interval_text} | {one.patients:,} | {one.rows:,} "
-      f"| {one.protocol} |"
+      f"| {one.interval_text}{one._dropped_text} | {one.patients:,} "
+      f"| {one.rows:,} | {one.protocol} |"
     )
   notes = dict.fromkeys(
     note for _, group in groupby(estimates, _group)

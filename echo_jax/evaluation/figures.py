@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from sklearn import metrics
-from sklearn.calibration import calibration_curve
 
+from echo_jax.evaluation.calibration import reliability_table
 from echo_jax.evaluation.regression import LIMIT
 
 BLUE, ORANGE, GREEN, RED, GREY = (
@@ -128,20 +128,24 @@ def precision_recall_figure(
 
 def reliability_figure(
   truth: ArrayLike, prediction: ArrayLike, *, label: str, bins: int = 10,
-  note: str = "",
+  note: str = "", event: str = "positives",
 ) -> Figure:  # fmt: skip
   """Observed share of positives against predicted probability.
 
-  Bins hold equal numbers of rows; bars are 95 % Wilson intervals (rows taken
+  Bins share the rows (equal mass); bars are 95 % Wilson intervals (rows taken
   as independent); below, how the predictions are spread.
+
+  Args:
+    event: what truth 1 is, as in "right calls".
   """
   truth, prediction = _pair(truth, prediction, binary=True)
   bins = max(1, min(bins, len(truth) // 10))
   figure, axes = _frame(note=note, title=f"{label}: reliability")
-  observed, predicted = calibration_curve(
-    truth, prediction, n_bins=bins, strategy="quantile"
+  table = reliability_table(
+    truth, prediction, np.arange(len(truth)), "mass", bins
   )
-  low, high = _wilson(observed, len(truth) / bins)
+  predicted, observed = table["predicted"], table["observed"]
+  low, high = _wilson(observed.to_numpy(), table["rows"].to_numpy())
   axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
   axes.errorbar(
     predicted, observed, yerr=(observed - low, high - observed), fmt="o-",
@@ -154,7 +158,53 @@ def reliability_figure(
   )  # fmt: skip
   axes.set(xlim=(-0.02, 1.02), ylim=(0, 1.02), aspect="equal")
   axes.set_xlabel("Predicted probability")
-  axes.set_ylabel("Observed share of positives")
+  axes.set_ylabel(f"Observed share of {event}")
+  return figure
+
+
+def forest_figure(
+  names: Sequence[str], values: ArrayLike, lows: ArrayLike, highs: ArrayLike,
+  *, label: str, metric: str, whole: float, note: str = "",
+) -> Figure:  # fmt: skip
+  """A value with its interval a line, and the value of all as a grey line.
+
+  Args:
+    names: of the lines, from the top; says how many patients each has.
+    values, lows, highs: NaN is drawn as "not told".
+    metric: what the values are, with its unit.
+    whole: the value of all patients.
+
+  Raises:
+    ValueError: nothing to draw, or lengths that differ.
+  """
+  values, lows, highs = (
+    np.asarray(one, np.float64) for one in (values, lows, highs)
+  )
+  if not len(names) == len(values) == len(lows) == len(highs) > 0:
+    raise ValueError(
+      f"{len(names)} names, {len(values)} values, {len(lows)} and "
+      f"{len(highs)} ends; want as many of each, and one at least"
+    )
+  figure, axes = _frame(
+    note=note, title=label, size=(6.4, 1.4 + 0.32 * len(names))
+  )
+  if np.isfinite(whole):
+    axes.axvline(whole, color=GREY, linewidth=1)
+  for place, (value, low, high) in enumerate(
+    zip(values, lows, highs, strict=True)
+  ):
+    if not np.isfinite(value):
+      axes.annotate(
+        "not told", (0.5, place), xycoords=axes.get_yaxis_transform(),
+        ha="center", va="center", color=GREY, fontsize=9,
+      )  # fmt: skip
+      continue
+    axes.plot([low, high], [place, place], color=BLUE, linewidth=1.6)
+    axes.plot(value, place, "s", color=BLUE, markersize=5)
+  axes.set_yticks(range(len(names)), names)
+  axes.set_ylim(len(names) - 0.5, -0.5)
+  axes.set_xlabel(metric)
+  axes.grid(axis="y", visible=False)
   return figure
 
 
@@ -212,6 +262,41 @@ def learning_figure(
     axes.set_yscale("log")
   axes.set(xlabel=x_label, ylabel=y_label)
   axes.legend(frameon=False, fontsize=9)
+  return figure
+
+
+def sweep_figure(
+  curves: Mapping[str, Sequence[tuple[float, float, float, float]]], *,
+  title: str, x_label: str, y_label: str, note: str = "",
+) -> Figure:  # fmt: skip
+  """A metric against a setting; every run a point with its interval.
+
+  Args:
+    curves: name to (setting, value, low, high) of each run; low and high are
+      NaN without an interval.  The line goes through the means of runs of one
+      setting, as of several seeds.
+
+  Raises:
+    ValueError: no run.
+  """
+  if not any(curves.values()):
+    raise ValueError("no run to draw")
+  figure, axes = _frame(note=note, title=title, size=(6.4, 4.2))
+  for k, (name, runs) in enumerate(curves.items()):
+    x, y, low, high = np.asarray(runs, np.float64).T
+    colour, places = COLOURS[k % len(COLOURS)], np.unique(x)
+    axes.errorbar(
+      x, y, yerr=np.nan_to_num([y - low, high - y]).clip(0), fmt="none",
+      ecolor=colour, elinewidth=1, alpha=0.5, capsize=2,
+    )  # fmt: skip
+    axes.plot(x, y, MARKERS[k % len(MARKERS)], color=colour, markersize=4)
+    axes.plot(
+      places, [y[x == place].mean() for place in places], color=colour,
+      label=name, linewidth=1.8,
+    )  # fmt: skip
+  axes.set(xlabel=x_label, ylabel=y_label)
+  if len(curves) > 1:
+    axes.legend(frameon=False, fontsize=9)
   return figure
 
 
@@ -277,7 +362,7 @@ def _pair(
   return truth, prediction
 
 
-def _wilson(share: np.ndarray, n: float) -> tuple[np.ndarray, np.ndarray]:
+def _wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """95 % Wilson score interval of a share of n rows."""
   z2 = LIMIT**2
   middle = (share + z2 / (2 * n)) / (1 + z2 / n)

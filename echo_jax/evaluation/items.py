@@ -26,6 +26,7 @@ class Wide(NamedTuple):
   classes: list[str]
   truth: Float[np.ndarray, "n k"]
   prediction: Float[np.ndarray, "n k"]
+  keys: pd.DataFrame  # what tells the items apart, see `item_columns`
 
 
 def classes_of(target: str) -> tuple[str, ...]:
@@ -103,6 +104,7 @@ def widen(
     wide.index.get_level_values("item_id").to_numpy(),
     wide.index.get_level_values("patient_id").to_numpy(), names,
     truth[names].to_numpy(), wide[names].to_numpy(),
+    wide.index.to_frame(index=False)[item_columns(part)],
   )  # fmt: skip
 
 

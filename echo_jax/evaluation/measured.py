@@ -10,9 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from echo_jax.evaluation import classification, grades, labels, regression
+from echo_jax.evaluation import (
+  calibration,
+  classification,
+  grades,
+  labels,
+  regression,
+)
+from echo_jax.evaluation.bootstrap import sum_by_patient
 from echo_jax.evaluation.items import Wide
 
 
@@ -20,7 +27,8 @@ from echo_jax.evaluation.items import Wide
 class Measured:
   """Values on all rows, reasons for those undefined, and how to resample.
 
-  `smallest_class` is the number of patients in the rarest class.
+  `smallest_class` is the number of patients in the rarest class.  `ranked`
+  is truth and prediction of each row, where the metric `auroc` is of them.
   """
 
   values: Mapping[str, float]
@@ -29,6 +37,7 @@ class Measured:
   in_unit: tuple[str, ...] = ()
   thresholded: tuple[str, ...] = ()
   smallest_class: int | None = None
+  ranked: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
 
 
 def measure_regression(part: pd.DataFrame) -> Measured:
@@ -47,14 +56,25 @@ def measure_regression(part: pd.DataFrame) -> Measured:
 def measure_binary(part: pd.DataFrame, cut: float) -> Measured:
   """Discrimination and calibration; positive where prediction >= cut."""
   truth, prediction = part.truth.to_numpy(), part.prediction.to_numpy()
+
+  def statistic(patient, counts):
+    rows = truth, prediction, patient, counts
+    return (
+      classification.resample_binary(*rows, cut)
+      | calibration.resample_errors(*rows)
+      | calibration.resample_recalibration(*rows)
+    )
+
   return Measured(
-    values=classification.binary_metrics(truth, prediction, cut),
-    reasons=classification.why_binary_undefined(truth),
-    statistic=lambda patient, counts: classification.resample_binary(
-      truth, prediction, patient, counts, cut
-    ),
+    values=classification.binary_metrics(truth, prediction, cut)
+    | calibration.calibration_errors(truth, prediction)
+    | calibration.recalibration(truth, prediction),
+    reasons=classification.why_binary_undefined(truth)
+    | calibration.why_no_slope(truth, prediction),
+    statistic=statistic,
     thresholded=classification.THRESHOLDED,
     smallest_class=int(part.groupby("truth").patient_id.nunique().min()),
+    ranked=(truth, prediction),
   )
 
 
@@ -75,19 +95,23 @@ def measure_ranking(part: pd.DataFrame) -> Measured:
       )
     ),
     smallest_class=int(part.groupby("truth").patient_id.nunique().min()),
+    ranked=(truth, prediction),
   )
 
 
 def measure_classes(wide: Wide) -> Measured:
   """Discrimination among several classes; the most probable one is called."""
   truth, prediction = wide.truth, wide.prediction
+  event = called_event(wide, *call_classes(wide, ordered=False))
   return Measured(
-    values=classification.class_metrics(truth, prediction),
+    values=classification.class_metrics(truth, prediction)
+    | _called_values(*event),
     reasons=classification.why_class_undefined(truth, wide.classes),
     smallest_class=_smallest(wide, (1,)),
     statistic=lambda patient, counts: classification.resample_classes(
       truth, prediction, patient, counts
-    ),
+    )
+    | _resample_called(*event, patient, counts),
   )
 
 
@@ -99,19 +123,52 @@ def call_classes(
   return wide.truth.argmax(1), call(wide.prediction)
 
 
+def called_event(
+  wide: Wide, true: Int[np.ndarray, "n"], called: Int[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+  """Whether the call is right, 0 or 1, and the probability given to it."""
+  chance = np.take_along_axis(wide.prediction, called[:, None], axis=1)[:, 0]
+  return (called == true).astype(np.float64), chance
+
+
+def _called_values(right, chance) -> dict[str, float]:
+  """Calibration of the called class on all rows."""
+  errors = calibration.calibration_errors(right, chance)
+  return {"called_brier": float(np.square(chance - right).mean())} | {
+    f"called_{name}": value for name, value in errors.items()
+  }
+
+
+def _resample_called(right, chance, patient, counts) -> dict[str, Any]:
+  """The same in every resample."""
+  square = np.square(chance - right)
+  columns = np.stack((square, np.ones_like(square)), 1)
+  sums = counts @ sum_by_patient(columns, patient, counts.shape[1])
+  errors = calibration.resample_errors(right, chance, patient, counts)
+  return {"called_brier": sums[:, 0] / sums[:, 1]} | {
+    f"called_{name}": value for name, value in errors.items()
+  }
+
+
 def measure_grades(wide: Wide) -> Measured:
   """The same of classes in order, called by their median, and how far off."""
   truth, prediction = wide.truth, wide.prediction
   true, called = call_classes(wide, ordered=True)
+  event = called_event(wide, true, called)
 
   def statistic(patient, counts):
-    return classification.resample_classes(
-      truth, prediction, patient, counts, called
-    ) | grades.resample_grades(true, called, patient, counts)
+    return (
+      classification.resample_classes(
+        truth, prediction, patient, counts, called
+      )
+      | grades.resample_grades(true, called, patient, counts)
+      | _resample_called(*event, patient, counts)
+    )
 
   return Measured(
     values=classification.class_metrics(truth, prediction, called)
-    | grades.grade_metrics(true, called, truth.shape[1]),
+    | grades.grade_metrics(true, called, truth.shape[1])
+    | _called_values(*event),
     reasons=classification.why_class_undefined(truth, wide.classes)
     | grades.why_grades_undefined(true, called),
     smallest_class=_smallest(wide, (1,)),

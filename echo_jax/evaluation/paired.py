@@ -23,9 +23,10 @@ from echo_jax.evaluation.bootstrap import (
 )
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.measured import Measured
-from echo_jax.evaluation.score import measure_rows
+from echo_jax.evaluation.score import MeasuredRows, measure_rows
 
 Seeds = Float[np.ndarray, "s n"]
+PROTOCOLS_DIFFER = "PROTOCOLS DIFFER"
 
 
 def paired_difference(
@@ -73,9 +74,9 @@ def paired_difference(
 def paired_rows(
   rows_a: Sequence[pd.DataFrame], rows_b: Sequence[pd.DataFrame],
   target: str, metric: str, *, split: str = "test",
-  names: tuple[str, str] = ("a", "b"), threshold: float | int = 0.5,
+  names: tuple[str, str] = ("a", "b"), threshold: float | int | None = 0.5,
   protocol: str = "", seed: int = 0, resamples: int = 2000,
-  level: float = 0.95,
+  level: float = 0.95, order: Sequence[str] = (),
 ) -> Estimate:  # fmt: skip
   """The same of two models' tables of predictions, for targets of any kind.
 
@@ -84,34 +85,108 @@ def paired_rows(
       without a truth are left out.
     target: of which the metric is taken.
     metric: a name of the metrics of its kind.
-    threshold: of metrics of a binary target that need one.
+    threshold: of metrics of a binary target that need one; None takes that
+      of each table's own validation rows, as `score` does.
     level: of the interval; at 0.9 its lower end is the one-sided 95 % bound.
+    order: see `measure_rows`.
+
+  Where the two models were judged by different protocols (mean over 4 clips
+  and over 1), the Estimate's protocol holds both.
 
   Raises:
-    ValueError: the tables judge other items, or hold other truths.
+    ValueError: the tables judge other items or patients, or hold other
+      truths, or seeds of one model were judged by different protocols.
   """
+  cut = None if threshold is None else float(threshold)
   found = [
-    [measure_rows(table, target, split, float(threshold)) for table in tables]
+    [measure_rows(table, target, split, cut, order) for table in tables]
     for tables in (rows_a, rows_b)
   ]
+  refuse_unpaired(target, names, found)
   first = found[0][0]
-  for other in (*found[0], *found[1]):
-    if not first.items.equals(other.items):
-      raise ValueError(
-        f"{target}: {names[0]} and {names[1]} judge other items or hold other "
-        "truths of them"
-      )
   a, b = ([one.measured for one in models] for models in found)
   if metric not in a[0].values:
     raise ValueError(
       f"{target} has no metric {metric!r}; it has {', '.join(a[0].values)}"
     )
   unit = first.unit if metric in a[0].in_unit else ""
+  said = [protocol, _differing_protocols(names, found)]
+  if metric in a[0].thresholded:
+    said += [
+      f"{name}: threshold {', '.join(dict.fromkeys(one.cut for one in seeds))}"
+      for name, seeds in zip(names, found, strict=True)
+    ]
   found = difference_of(
     a, b, first.patient_id, metric, names=names, target=target, unit=unit,
-    protocol=protocol, seed=seed, resamples=resamples, level=level,
+    protocol="; ".join(filter(None, said)), seed=seed, resamples=resamples,
+    level=level,
   )  # fmt: skip
   return replace(found, split=split, without_truth=first.without_truth)
+
+
+def _differing_protocols(
+  names: tuple[str, str], found: Sequence[Sequence[MeasuredRows]]
+) -> str:
+  """Both models' protocols, if they are not the same.
+
+  Raises:
+    ValueError: the seeds of one model differ, whose mean would hide it.
+  """
+  said = []
+  for name, seeds in zip(names, found, strict=True):
+    protocols = list(dict.fromkeys(one.protocol for one in seeds))
+    if len(protocols) > 1:
+      raise ValueError(
+        f"{name}: seeds were judged by different protocols "
+        f"({'; '.join(protocols)}); judge all of them alike"
+      )
+    said.append(f"{name}: {protocols[0]}")
+  same = found[0][0].protocol == found[1][0].protocol
+  return "" if same else f"{PROTOCOLS_DIFFER} ({'; '.join(said)})"
+
+
+def refuse_unpaired(
+  target: str, names: tuple[str, str],
+  found: Sequence[Sequence[MeasuredRows]],
+) -> None:  # fmt: skip
+  """Raises ValueError where tables are not of the same items, with counts."""
+  first = found[0][0]
+  for name, seeds in zip(names, found, strict=True):
+    for other in seeds:
+      if why := _why_unpaired(first, other, names[0], name):
+        raise ValueError(
+          f"{target}: {names[0]} and {name} judge other items or hold other "
+          f"truths of them: {why}"
+        )
+
+
+def _why_unpaired(
+  one: MeasuredRows, other: MeasuredRows, name: str, other_name: str
+) -> str:
+  """What differs between two tables' items, in counts; "" if nothing."""
+  keys = [set(map(tuple, _keys(of).to_numpy())) for of in (one, other)]
+  if keys[0] != keys[1]:
+    there = [set(of.patient_id) for of in (one, other)]
+    return "; ".join(
+      f"{len(keys[k] - keys[1 - k]):,} of {len(keys[k]):,} items and "
+      f"{len(there[k] - there[1 - k]):,} of {len(there[k]):,} patients are in "
+      f"{of} only"
+      for k, of in enumerate((name, other_name))
+    )
+  moved = int((one.patient_id != other.patient_id).sum())
+  if moved:
+    return f"{moved:,} of {len(one.items):,} items are of another patient"
+  same = one.items.eq(other.items) | one.items.isna() & other.items.isna()
+  changed = int((~same.all(axis=1)).sum())
+  if changed:
+    return f"{changed:,} of {len(one.items):,} truths differ"
+  return ""
+
+
+def _keys(rows: MeasuredRows) -> pd.DataFrame:
+  """What tells the items apart; a start that is not known equals another."""
+  keys = rows.items.filter(regex="^(item_id|start_ms|clip_id)$")
+  return keys.assign(start_ms=keys.start_ms.fillna(-1.0))
 
 
 def difference_of(
@@ -132,6 +207,7 @@ def difference_of(
     seed=seed, patients=patients, rows=len(patient), unit=unit,
     protocol=f"{names[0]} minus {names[1]}, same rows"
     + f"; {protocol}" * bool(protocol),
+    p_method="two-sided, bootstrap by patient" + " and seed" * several,
     by_seed=_by_seed(names, values),
   )  # fmt: skip
   if not found.defined:

@@ -182,8 +182,9 @@ def validation_losses(
   """A function of the state: error of each target, and their mean as "loss".
 
   Regression: mean absolute error in the target's unit (`mae_ef_pct`); in the
-  mean it counts in training standard deviations.  Others: cross-entropy, of
-  an ordinal target that of "above this grade", over its thresholds.
+  mean it counts in the scale's deviations, and where the link is "log" as that
+  of the logarithm.  Others: cross-entropy, of an ordinal target that of "above
+  this grade", over its thresholds.
   `known_ef_pct` is the number of labels behind a target's error; one without
   any is left out of the mean, in which targets count by `weights` if given.
   """
@@ -200,8 +201,10 @@ def validation_losses(
       if np.isnan(truth).all():
         continue
       if target.kind == "regression":
-        error = _mean_error(truth[:, 0], value[:, 0])
-        numbers[f"mae_{target.name}"] = error
+        pair = truth[:, 0], value[:, 0]
+        numbers[f"mae_{target.name}"] = error = _mean_error(*pair)
+        if target.link == "log":
+          error = _mean_error(*map(np.log, pair))
         losses.append(error / scale.std[i])
       else:
         losses.append(_entropy(target, truth, value))

@@ -2,9 +2,9 @@
 
 Written to the work directory: `predictions.csv` (clip rows of validation and
 test), `metrics.json` (Estimates of single clips, of the mean over a video's
-clips and of the mean over a study's videos), `figures/`, and `reference.npz`
-with what a later single prediction is judged by (its interval and the
-training domain).
+clips and of the mean over a study's videos; reliability, and values in groups
+of patients), `figures/`, and `reference.npz` with what a later single
+prediction is judged by (its interval and the training domain).
 """
 
 import dataclasses
@@ -26,13 +26,16 @@ from echo_jax.evaluation.aggregate import (
   mean_over_videos,
 )
 from echo_jax.evaluation.domain import Domain
+from echo_jax.evaluation.estimate import LABELS as METRIC_LABELS
 from echo_jax.evaluation.estimate import Estimate, estimates_to_json
 from echo_jax.evaluation.interval import PredictionInterval, fit_interval
 from echo_jax.evaluation.items import classes_of, widen
-from echo_jax.evaluation.measured import call_classes
+from echo_jax.evaluation.measured import call_classes, called_event
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
+from echo_jax.evaluation.reliability import reliability_tables
 from echo_jax.evaluation.score import kind_of, score
+from echo_jax.evaluation.subgroups import Subgroups, measure_subgroups
 from echo_jax.modalities import MODALITIES
 from echo_jax.targets import Target
 from echo_jax.training.writers import write_whole
@@ -43,7 +46,11 @@ LABELS = {
   "ef_pct": "Ejection fraction",
   "edv_ml": "End-diastolic volume",
   "esv_ml": "End-systolic volume",
+  "edv_ln_ml": "Logarithm of end-diastolic volume",
+  "esv_ln_ml": "Logarithm of end-systolic volume",
   "ef_below_50": "EF below 50 %",
+  "ef_at_least_50": "EF of at least 50 %",
+  "ef_at_least_45": "EF of at least 45 %",
   "as_tmed5": "Aortic stenosis (five grades)",
   "as_tmed3": "Aortic stenosis (three grades)",
   "view": "View",
@@ -52,15 +59,19 @@ LABELS = {
 
 
 def report_estimates(
-  rows: pd.DataFrame, split: str, seed: int = 0
-) -> list[Estimate]:
+  rows: pd.DataFrame, split: str, seed: int = 0,
+  threshold: float | None = None,
+) -> list[Estimate]:  # fmt: skip
   """Estimates of single clips, of each video's mean, of each study's mean.
 
   The last only where `study_rows` gives rows; rows of whole studies have no
   other.  A target without any truth in the split is left out; see
-  `judged_targets`.
+  `judged_targets`.  `threshold` is that of `score`.
   """
-  how = {"split": split, "seed": seed, "targets": judged_targets(rows, split)}
+  how = {
+    "split": split, "seed": seed, "targets": judged_targets(rows, split),
+    "threshold": threshold,
+  }  # fmt: skip
   if of_studies(rows):
     return score(rows, level="study", **how)
   single = score(first_clips(rows), level="clip", **how)
@@ -120,7 +131,10 @@ def write_report(
   about: Mapping[str, Any], split: str, notes: Sequence[str] = (),
   draw: bool = True,
 ) -> None:  # fmt: skip
-  """Writes predictions, metrics and, to `draw`, figures of one evaluation."""
+  """Writes predictions, metrics and, to `draw`, figures of one evaluation.
+
+  Values in groups of patients take seconds a target: they come with figures.
+  """
   workdir.mkdir(exist_ok=True)
   write_predictions(workdir / "predictions.csv", rows)
   judged = judged_targets(rows, split)
@@ -129,18 +143,49 @@ def write_report(
   videos = judged_items(rows)
   why = "" if of_studies(rows) else study_rows(videos)[1]
   notes = [*notes, *([f"no study level: {why}"] if why else [])]
-  metrics = {"about": about, **estimates_to_json(estimates, notes)}
+  of = {"split": split, "targets": judged}
+  metrics = {
+    "about": about, **estimates_to_json(estimates, notes),
+    "reliability": reliability_tables(videos, **of),
+  }  # fmt: skip
+  if draw:
+    groups = measure_subgroups(videos, seed=estimates[0].seed, **of)
+    metrics["subgroups"] = [one.to_dict() for one in groups]
+    scored = (videos["split"] == split) & videos["target"].isin(judged)
+    _draw(workdir / "figures", videos[scored], groups)
   text = json.dumps(metrics, indent=2, allow_nan=False)
   write_whole(workdir / "metrics.json", text + "\n")
-  if not draw:
-    return
-  folder = workdir / "figures"
+
+
+def _draw(
+  folder: Path, videos: pd.DataFrame, groups: Sequence[Subgroups]
+) -> None:
+  """Writes the figures of each target."""
   folder.mkdir(exist_ok=True)
-  videos = videos[(videos["split"] == split) & videos["target"].isin(judged)]
   for target, table in videos.groupby("target", sort=False):
-    for name, figure in target_figures(table, target).items():
+    drawn = target_figures(table, target)
+    if own := [one for one in groups if one.whole.target == target]:
+      drawn["subgroups"] = subgroup_figure(own)
+    for name, figure in drawn.items():
       path = folder / f"{target}_{name}.png"
       path.write_bytes(figures.encode_png(figure))
+
+
+def subgroup_figure(found: Sequence[Subgroups]) -> Any:
+  """One metric of one target in all its groups, a line each."""
+  whole = found[0].whole
+  rows = [whole, *(group for one in found for group in one.groups)]
+  unit = f" ({whole.unit})" if whole.unit else ""
+  return figures.forest_figure(
+    [
+      f"{one.group or 'all'} ({one.patients:,} patients)" for one in rows
+    ],
+    [one.value for one in rows], [one.low for one in rows],
+    [one.high for one in rows], whole=whole.value,
+    label=f"{LABELS.get(whole.target, whole.target)} by group",
+    metric=f"{METRIC_LABELS.get(whole.name, whole.name)}{unit}",
+    note=f"{100 * whole.level:g} % intervals by patient, each for itself",
+  )  # fmt: skip
 
 
 def target_figures(table: pd.DataFrame, target: str) -> dict[str, Any]:
@@ -154,11 +199,17 @@ def target_figures(table: pd.DataFrame, target: str) -> dict[str, Any]:
   if kind in ("multiclass", "ordinal"):
     wide = widen(known, target, classes_of(target), one_true=True)
     true, called = call_classes(wide, ordered=kind == "ordinal")
-    return {
+    right, chance = called_event(wide, true, called)
+    drawn = {
       "confusion": figures.confusion_figure(
         true, called, classes=wide.classes, label=label
       )
     }
+    if len(set(right)) == 2:
+      drawn["reliability"] = figures.reliability_figure(
+        right, chance, label=f"{label}, called class", event="right calls"
+      )
+    return drawn
   if kind == "binary":
     if len(set(pair[0])) < 2:
       return {}

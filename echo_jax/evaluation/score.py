@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from echo_jax.data.schema import FIELDS
-from echo_jax.evaluation import classification
+from echo_jax.evaluation import classification, delong, released
 from echo_jax.evaluation.aggregate import at_level
 from echo_jax.evaluation.bootstrap import (
   bca_interval,
@@ -24,6 +24,7 @@ from echo_jax.evaluation.items import (
   check_sums,
   classes_of,
   count_items,
+  item_columns,
   widen,
   with_truth,
 )
@@ -46,11 +47,18 @@ from echo_jax.evaluation.predictions import (
 from echo_jax.targets import TARGETS
 
 OF_CLASSES = ("multiclass", "ordinal", "multilabel")
+# The one metric by which models, or groups of patients, are compared.
+PRIMARY = {
+  "regression": "mae", "binary": "auroc", "multiclass": "macro_auroc",
+  "ordinal": "mae_grades", "multilabel": "mean_auroc",
+}  # fmt: skip
 DEFAULT_THRESHOLD = 0.5
 FEW_PATIENTS = 20  # simulated at 20: "95 %" held 93 (MAE), 71 (AUROC 0.97)
 METHODS = {
   "percentile": "percentile bootstrap by patient",
   "bca": "BCa bootstrap by patient",
+  "delong": "percentile bootstrap by patient",  # of all but AUROC
+  "released": released.METHOD,
 }
 
 
@@ -73,7 +81,9 @@ def score(
     binary: names to be scored as binary though no task table says so.
     ordinal: names to be scored as ordinal, with their classes from the lowest
       up; those of the task table have theirs there.
-    method: "percentile", or "bca" (Efron 1987).
+    method: of the intervals: "percentile", "bca" (Efron 1987), "delong" (of
+      AUROC, if each patient has one row; others as by "percentile"), or
+      "released" (see `released`), whose values are means of repetitions too.
 
   Rows without a truth are left out with a PredictionsWarning.
 
@@ -104,7 +114,7 @@ class MeasuredRows(NamedTuple):
   """Metrics of one target on the rows of a table that have a truth.
 
   `items` has one row an item, in the order of `patient_id` and as they are
-  resampled: its id and true values.
+  resampled: its id and true values.  `cut` is how a binary target was called.
   """
 
   measured: Measured
@@ -112,12 +122,20 @@ class MeasuredRows(NamedTuple):
   items: pd.DataFrame
   unit: str
   without_truth: int
+  protocol: str
+  cut: str = ""
 
 
 def measure_rows(
-  frame: pd.DataFrame, target: str, split: str, threshold: float
-) -> MeasuredRows:
+  frame: pd.DataFrame, target: str, split: str, threshold: float | None,
+  order: Sequence[str] = (),
+) -> MeasuredRows:  # fmt: skip
   """Values of one target's metrics and how to resample them.
+
+  Args:
+    threshold: of a binary target; None finds it as `score` does.
+    order: classes of an ordinal one from the lowest up, if no task table has
+      them.
 
   Raises:
     ValueError: as `score`; or items of more than one level.
@@ -130,28 +148,32 @@ def measure_rows(
   with collected_notes():  # of rows without a truth, which are counted
     part, missing = with_truth(rows, target, split)
   part = part.sort_values(["item_id", "start_ms", "class"], kind="stable")
-  unit = _unit(rows, target)
+  about = _unit(rows, target), missing, _protocol(part, split)
   if kind not in OF_CLASSES:
-    measured = (
-      measure_regression(part)
-      if kind == "regression"
-      else measure_binary(part, threshold)
-    )
-    items = part[["item_id", "start_ms", "truth"]].reset_index(drop=True)
-    patient_id = part.patient_id.to_numpy()
-    return MeasuredRows(measured, patient_id, items, unit, missing)
-  wide = widen(
-    part, target, classes_of(target), one_true=kind != "multilabel"
-  )
+    cut = ""
+    if kind == "regression":
+      measured = measure_regression(part)
+    else:
+      value, rule = _find_threshold(rows, threshold, split)
+      measured, cut = measure_binary(part, value), f"{value:.4g} {rule}"
+    names = [*item_columns(part), "truth"]
+    return MeasuredRows(
+      measured, part.patient_id.to_numpy(),
+      part[names].reset_index(drop=True), *about, cut,
+    )  # fmt: skip
+  classes = ordered_classes(target, kind, order)
+  wide = widen(part, target, classes, one_true=kind != "multilabel")
   measure = {
     "multiclass": measure_classes, "ordinal": measure_grades,
     "multilabel": measure_labels,
   }  # fmt: skip
-  items = pd.DataFrame(wide.truth, columns=wide.classes)
-  items.insert(0, "item_id", wide.item_id)
-  return MeasuredRows(
-    measure[kind](wide), wide.patient_id, items, unit, missing
+  items = wide.keys.assign(
+    **{
+      f"truth {name}": of
+      for name, of in zip(wide.classes, wide.truth.T, strict=True)
+    }
   )
+  return MeasuredRows(measure[kind](wide), wide.patient_id, items, *about)
 
 
 def kind_of(
@@ -201,7 +223,7 @@ def _score_target(
   if kind in OF_CLASSES:
     return _score_classes(part, kind, order, base, bootstrap)
   cut, rule = _find_threshold(rows, threshold, split)
-  share = f"{int(part.truth.sum()):,} of {len(part):,} rows positive"
+  share = _share_positive(part)
   base = replace(
     base, positive=positive_class(target), threshold=cut, threshold_rule=rule,
     protocol=f"{base.protocol}, {share}",
@@ -216,12 +238,7 @@ def _score_classes(
 ) -> list[Estimate]:  # fmt: skip
   """A target of several classes, of which one is true or any number are."""
   target = base.target
-  classes = classes_of(target) or tuple(order)
-  if kind == "ordinal" and not classes:
-    raise ValueError(
-      f"{target} is ordinal, and the order of its classes is not known; give "
-      f"it as in --ordinal {target}=none,mild,severe"
-    )
+  classes = ordered_classes(target, kind, order)
   wide = widen(part, target, classes, one_true=kind != "multilabel")
   if kind == "multilabel":
     return _score_labels(part, wide, base, bootstrap)
@@ -229,6 +246,19 @@ def _score_classes(
     check_sums(wide, target)
   found = measure_grades(wide) if kind == "ordinal" else measure_classes(wide)
   return _estimates(found, wide.patient_id, base, bootstrap)
+
+
+def ordered_classes(
+  target: str, kind: str, order: Sequence[str]
+) -> tuple[str, ...]:
+  """Classes in their order; () where there is none and none is needed."""
+  classes = classes_of(target) or tuple(order)
+  if kind == "ordinal" and not classes:
+    raise ValueError(
+      f"{target} is ordinal, and the order of its classes is not known; give "
+      f"it as in --ordinal {target}=none,mild,severe"
+    )
+  return classes
 
 
 def _score_labels(
@@ -246,7 +276,7 @@ def _score_labels(
     known = rows[rows.truth.notna()]
     if not len(known):
       continue  # no row, no estimate; the mean's protocol counts the labels
-    share = f"{int(known.truth.sum()):,} of {len(known):,} rows positive"
+    share = _share_positive(known)
     of_label = replace(
       base, target=f"{base.target}: {label}", rows=len(known),
       patients=known.patient_id.nunique(),
@@ -264,6 +294,11 @@ def _estimates(
 ) -> list[Estimate]:
   """Adds an interval to each value, all from the same resamples."""
   patient, patients = number_patients(patient_id)
+  method, rows = bootstrap["method"], len(patient)
+  if method == "released":
+    return _as_released(found, rows, base)
+  if method == "delong" and found.ranked:
+    delong.refuse_several_rows(base.target, rows, patients)
   resamples, samples, left_out = 0, {}, {}
   if patients > 1:
     resamples = bootstrap["resamples"]
@@ -273,27 +308,66 @@ def _estimates(
 
     samples = resample(
       statistic, patients, resamples=resamples, seed=bootstrap["seed"],
-      rows=len(patient),
+      rows=rows,
     )  # fmt: skip
-    if bootstrap["method"] == "bca":
-      left_out = leave_one_out(statistic, patients, len(patient))
+    if method == "bca":
+      left_out = leave_one_out(statistic, patients, rows)
   estimates = []
-  for name, value in found.values.items():
-    one = replace(base, name=name, value=value, resamples=resamples)
-    if name not in found.in_unit:
-      one = replace(one, unit="")
-    if name not in found.thresholded:
-      one = replace(one, threshold=NAN, threshold_rule="")
-    if name in found.reasons:
-      one = replace(one, reason=found.reasons[name])
+  for name in found.values:
+    one = replace(_without_interval(name, found, base), resamples=resamples)
+    if one.reason:
+      pass  # it has no value
     elif patients == 1:
       one = replace(one, reason="one patient gives no interval")
+    elif method == "delong" and name == "auroc" and found.ranked:
+      one = _with_delong(one, found)
     else:
       one = _with_interval(
         one, samples[name], left_out.get(name), found.smallest_class
       )
     estimates.append(one)
   return estimates
+
+
+def _without_interval(name: str, found: Measured, base: Estimate) -> Estimate:
+  """One metric's value, or the reason why it has none."""
+  one = replace(
+    base, name=name, value=found.values[name],
+    reason=found.reasons.get(name, ""),
+  )  # fmt: skip
+  if name not in found.in_unit:
+    one = replace(one, unit="")
+  if name not in found.thresholded:
+    one = replace(one, threshold=NAN, threshold_rule="")
+  return one
+
+
+def _as_released(
+  found: Measured, rows: int, base: Estimate
+) -> list[Estimate]:
+  """Means of repeated batches, which take rows for patients."""
+  counts = released.draw_batches(rows, base.seed)
+  samples, estimates = found.statistic(np.arange(rows), counts), []
+  for name in found.values:
+    one = _without_interval(name, found, base)
+    if not one.reason:
+      value, low, high = released.mean_and_interval(samples[name], one.level)
+      known = int(np.isfinite(samples[name]).sum())
+      one = replace(
+        one, value=value, low=low, high=high, dropped=len(counts) - known,
+        reason="" if known > 1 else "undefined in all but one repetition",
+      )  # fmt: skip
+    estimates.append(replace(one, resamples=len(counts)))
+  return estimates
+
+
+def _with_delong(one: Estimate, found: Measured) -> Estimate:
+  """The interval of DeLong, which takes no resamples."""
+  one = replace(one, method=delong.METHOD, resamples=0)
+  if found.smallest_class < 2:
+    return replace(one, reason="one row of a class has no variance")
+  low, high = delong.area_interval(*found.ranked, one.level)
+  return _marked(replace(one, low=low, high=high), found.smallest_class)
 
 
 def _with_interval(
@@ -305,16 +379,23 @@ def _with_interval(
   else:
     low, high = bca_interval(one.value, samples, left_out, one.level)
   dropped = int((~np.isfinite(samples)).sum())
+  return _marked(
+    replace(one, low=low, high=high, dropped=dropped), smallest_class
+  )
+
+
+def _marked(one: Estimate, smallest_class: int | None) -> Estimate:
+  """Says what an interval is worth, if that is little."""
   fewest = one.patients if smallest_class is None else smallest_class
   of = "" if smallest_class is None else " in a class"
   reason = ""
-  if not np.isfinite(low):
+  if not np.isfinite(one.low):
     reason = "undefined without some of the patients"
-  elif low == high:
+  elif one.low == one.high:
     reason = "every resample gives the same value: the interval says nothing"
   elif fewest < FEW_PATIENTS:
     reason = f"under {FEW_PATIENTS} patients{of}: interval likely too narrow"
-  return replace(one, low=low, high=high, dropped=dropped, reason=reason)
+  return replace(one, reason=reason)
 
 
 def _find_threshold(
@@ -337,7 +418,8 @@ def _find_threshold(
     )
   except ValueError as error:
     return DEFAULT_THRESHOLD, f"(default 0.5, not fitted: validation, {error})"
-  return cut, f"(best Youden index on {len(fit):,} validation rows)"
+  rows = f"{len(fit):,} validation rows of {fit.patient_id.nunique():,}"
+  return cut, f"(best Youden index on {rows} patients)"
 
 
 def positive_class(target: str, label: str = "") -> str:
@@ -365,7 +447,7 @@ def _check_range(rows: pd.DataFrame, target: str, kind: str) -> None:
   """Refuses a truth or a probability that cannot be one."""
   if kind == "regression":
     field = FIELDS.get(TARGETS[target].source) if target in TARGETS else None
-    if field:
+    if field and not TARGETS[target].logarithm:
       _refuse_outside(rows, "truth", target, field.low, field.high)
     if target in TARGETS and TARGETS[target].unit == "%":
       _refuse_fractions(rows, target)
@@ -398,6 +480,16 @@ def _refuse_outside(
       f"{target}: {column} is {rows[column][bad].iloc[0]:g} for "
       f"{rows.item_id[bad].iloc[0]}; allowed: {low:g} to {high:g}"
     )
+
+
+def _share_positive(part: pd.DataFrame) -> str:
+  """How many rows, and of how many patients, have truth 1."""
+  positive = part[part.truth == 1]
+  return (
+    f"{len(positive):,} of {len(part):,} rows and "
+    f"{positive.patient_id.nunique():,} of {part.patient_id.nunique():,} "
+    "patients positive"
+  )
 
 
 def _protocol(part: pd.DataFrame, split: str) -> str:

@@ -246,8 +246,9 @@ def _value(
   value = found[0]
   low, high = np.nan, np.nan
   if target.name in intervals:
+    bottom = -np.inf if target.logarithm else 0.0
     top = 100.0 if target.unit == "%" else np.inf
-    low, high = intervals[target.name].around(value, 0.0, top)
+    low, high = intervals[target.name].around(value, bottom, top)
   return Value(
     target.name, target.unit, float(value), float(low), float(high),
     target.kind,

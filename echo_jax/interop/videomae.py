@@ -5,22 +5,29 @@ from left to right and back.  Sources: the state dict and configuration of
 `transformers`, releases 4 and 5, which name two of the biases differently.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import unflatten_dict
-from jaxtyping import Shaped
 
+from echo_jax.interop import tables
+from echo_jax.interop.tables import (
+  Row,
+  Tensor,
+  linear,
+  matrix,
+  norm,
+  same,
+  shapes_of,
+  tubelets,
+)
+from echo_jax.interop.videomae_names import transformers_names
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid, mask_from_bool
 from echo_jax.models.video_vit import VideoViT
-from echo_jax.trees import named_leaves
-
-Tensor = Shaped[np.ndarray, "..."]
 
 
 class ImportedVideoMAE(EchoVideoMAE):
@@ -38,7 +45,8 @@ def import_pretraining(
 ) -> tuple[EchoVideoMAE, dict]:
   """A model and its parameters from a Hugging Face checkpoint.
 
-  `state_dict` maps names to NumPy arrays and `config` is what
+  `state_dict` maps names to NumPy arrays, the names being also those of the
+  original code (see `videomae_names`), and `config` is what
   `VideoMAEConfig.to_dict()` gives.  Returns the model and float32 parameters
   for `model.apply({"params": params}, video, hidden)`, with video [b, T, H,
   W, c] as the source was fed (channels last here).
@@ -47,23 +55,10 @@ def import_pretraining(
   classifier has one of its own), and neither has the model.  Raises
   ValueError naming every setting or tensor that does not fit.
   """
-  model = model_from_config(config, state_dict)
+  tensors = transformers_names(state_dict)
+  model = model_from_config(config, tensors)
   table = list(tensor_table(model))
-  _check_names({row.name for row in table}, set(state_dict))
-  shapes = _parameter_shapes(model)
-  leaves = {}
-  for row in table:
-    tensor = np.asarray(state_dict[row.name])
-    wanted = row.export(np.empty(shapes[row.path], np.int8), model).shape
-    if tensor.shape != wanted:
-      raise ValueError(
-        f"tensor {row.name} has shape {tensor.shape}, the configuration "
-        f"asks for {wanted}"
-      )
-    if not jnp.issubdtype(tensor.dtype, jnp.floating):
-      raise ValueError(f"tensor {row.name} holds {tensor.dtype}, not floats")
-    leaves[row.path] = jnp.asarray(row.load(tensor.astype(np.float32)))
-  return model, unflatten_dict(leaves, sep="/")
+  return model, tables.load(table, tensors, _parameter_shapes(model))
 
 
 def export_pretraining(
@@ -76,15 +71,7 @@ def export_pretraining(
   Biases are named as in the import, in a model of our own as transformers 5
   does; `query_bias="q_bias"` writes the names of release 4 and of the hub.
   """
-  leaves = named_leaves(params)
-  table = list(tensor_table(model, query_bias))
-  _check_names({row.path for row in table}, set(leaves))
-  return {
-    row.name: np.ascontiguousarray(
-      row.export(np.asarray(leaves[row.path]), model)
-    )
-    for row in table
-  }
+  return tables.export(list(tensor_table(model, query_bias)), params)
 
 
 # --- configuration ----------------------------------------------------------
@@ -140,10 +127,15 @@ def model_from_config(
     ),
     **shared,
   )
-  older = any(name.endswith(".attention.q_bias") for name in state_dict)
-  return ImportedVideoMAE(
-    encoder, decoder, query_bias="q_bias" if older else "query.bias"
-  )
+  return ImportedVideoMAE(encoder, decoder, query_bias_of(state_dict))
+
+
+def query_bias_of(
+  names: Iterable[str],
+) -> Literal["query.bias", "q_bias"]:
+  """How tensors of `transformers` name the bias of a query."""
+  older = any(name.endswith(".attention.q_bias") for name in names)
+  return "q_bias" if older else "query.bias"
 
 
 def _check_config(config: Mapping[str, Any]) -> None:
@@ -172,37 +164,35 @@ def _pair(size: int | list | tuple) -> tuple[int, int]:
 # --- tensors ----------------------------------------------------------------
 
 
-class Row(NamedTuple):
-  """One tensor: its path here, its name there, and the way between."""
-
-  path: str
-  name: str
-  load: Callable[[Tensor], Tensor]
-  export: Callable[[Tensor, EchoVideoMAE], Tensor]
-
-
 def tensor_table(
   model: EchoVideoMAE, query_bias: str | None = None
 ) -> Iterator[Row]:
   """Every tensor of a masked autoencoder under both of its names."""
   query_bias = query_bias or getattr(model, "query_bias", "query.bias")
-  stem = "videomae.embeddings.patch_embeddings.projection"
-  yield Row("encoder/embed/kernel", f"{stem}.weight", _load_conv, _export_conv)
-  yield _same("encoder/embed/bias", f"{stem}.bias")
-  for i in range(model.encoder.depth):
-    here, there = f"encoder/block_{i}", f"videomae.encoder.layer.{i}"
-    yield from _block(here, there, model.encoder.qkv_bias, query_bias)
-  if model.encoder.final_norm:
-    yield from _norm("encoder/norm", "videomae.layernorm")
-  yield _matrix("decoder/embed/kernel", "encoder_to_decoder.weight")
+  for row in encoder_table(model.encoder, query_bias):
+    yield row._replace(path=f"encoder/{row.path}")
+  yield matrix("decoder/embed/kernel", "encoder_to_decoder.weight")
   yield Row(
-    "decoder/mask_token", "mask_token", np.ravel, lambda x, _: x[None, None]
+    "decoder/mask_token", "mask_token", np.ravel, lambda x: x[None, None]
   )
   for i in range(model.decoder.depth):
     here, there = f"decoder/block_{i}", f"decoder.decoder_layers.{i}"
     yield from _block(here, there, model.decoder.qkv_bias, query_bias)
-  yield from _norm("decoder/norm", "decoder.norm")
-  yield from _linear("decoder/head", "decoder.head")
+  yield from norm("decoder/norm", "decoder.norm")
+  yield from linear("decoder/head", "decoder.head")
+
+
+def encoder_table(encoder: VideoViT, query_bias: str) -> Iterator[Row]:
+  """Every tensor of an encoder under both of its names."""
+  stem = "videomae.embeddings.patch_embeddings.projection"
+  tubelet = encoder.tubelet, encoder.patch, encoder.patch, encoder.channels
+  yield tubelets("embed/kernel", f"{stem}.weight", tubelet)
+  yield same("embed/bias", f"{stem}.bias")
+  for i in range(encoder.depth):
+    there = f"videomae.encoder.layer.{i}"
+    yield from _block(f"block_{i}", there, encoder.qkv_bias, query_bias)
+  if encoder.final_norm:
+    yield from norm("norm", "videomae.layernorm")
 
 
 def _block(
@@ -210,47 +200,18 @@ def _block(
 ) -> Iterator[Row]:
   inner = f"{there}.attention.attention"
   for part in ("query", "key", "value"):
-    yield _matrix(f"{here}/attention/{part}/kernel", f"{inner}.{part}.weight")
+    yield matrix(f"{here}/attention/{part}/kernel", f"{inner}.{part}.weight")
   if qkv_bias:
     value_bias = {"query.bias": "value.bias", "q_bias": "v_bias"}[query_bias]
-    yield _same(f"{here}/attention/query/bias", f"{inner}.{query_bias}")
-    yield _same(f"{here}/attention/value/bias", f"{inner}.{value_bias}")
-  yield from _linear(
+    yield same(f"{here}/attention/query/bias", f"{inner}.{query_bias}")
+    yield same(f"{here}/attention/value/bias", f"{inner}.{value_bias}")
+  yield from linear(
     f"{here}/attention/output", f"{there}.attention.output.dense"
   )
-  yield from _linear(f"{here}/mlp/expand", f"{there}.intermediate.dense")
-  yield from _linear(f"{here}/mlp/reduce", f"{there}.output.dense")
-  yield from _norm(f"{here}/attention_norm", f"{there}.layernorm_before")
-  yield from _norm(f"{here}/mlp_norm", f"{there}.layernorm_after")
-
-
-def _same(path: str, name: str) -> Row:
-  return Row(path, name, lambda x: x, lambda x, _: x)
-
-
-def _matrix(path: str, name: str) -> Row:
-  return Row(path, name, np.transpose, lambda x, _: x.T)
-
-
-def _linear(here: str, there: str) -> Iterator[Row]:
-  yield _matrix(f"{here}/kernel", f"{there}.weight")
-  yield _same(f"{here}/bias", f"{there}.bias")
-
-
-def _norm(here: str, there: str) -> Iterator[Row]:
-  yield _same(f"{here}/scale", f"{there}.weight")
-  yield _same(f"{here}/bias", f"{there}.bias")
-
-
-def _load_conv(weight: Tensor) -> Tensor:
-  """A strided 3-D convolution [d, c, T, H, W] as a map of tubelet values."""
-  return weight.transpose(2, 3, 4, 1, 0).reshape(-1, weight.shape[0])
-
-
-def _export_conv(kernel: Tensor, model: EchoVideoMAE) -> Tensor:
-  part = model.encoder
-  shape = part.tubelet, part.patch, part.patch, part.channels, part.width
-  return kernel.reshape(shape).transpose(4, 3, 0, 1, 2)
+  yield from linear(f"{here}/mlp/expand", f"{there}.intermediate.dense")
+  yield from linear(f"{here}/mlp/reduce", f"{there}.output.dense")
+  yield from norm(f"{here}/attention_norm", f"{there}.layernorm_before")
+  yield from norm(f"{here}/mlp_norm", f"{there}.layernorm_after")
 
 
 def _parameter_shapes(model: EchoVideoMAE) -> dict[str, tuple[int, ...]]:
@@ -258,21 +219,8 @@ def _parameter_shapes(model: EchoVideoMAE) -> dict[str, tuple[int, ...]]:
   t, h, w = encoder.grid
   height, width = h * encoder.patch, w * encoder.patch
   shape = 1, t * encoder.tubelet, height, width, encoder.channels
-  video = jax.ShapeDtypeStruct(shape, jnp.float32)
   hidden = np.arange(t * h * w)[None] % 2 == 0
   mask = jax.tree.map(jnp.asarray, mask_from_bool(hidden))
-  variables = jax.eval_shape(model.init, jax.random.key(0), video, mask)
-  leaves = named_leaves(variables["params"])
-  return {path: leaf.shape for path, leaf in leaves.items()}
-
-
-def _check_names(wanted: set[str], found: set[str]) -> None:
-  complaints = [
-    f"{len(names)} {what}: " + ", ".join(sorted(names))
-    for what, names in (
-      ("missing", wanted - found), ("unexpected", found - wanted)
-    )
-    if names
-  ]
-  if complaints:
-    raise ValueError("tensors do not fit: " + "; ".join(complaints))
+  return shapes_of(
+    lambda: model.init(jax.random.key(0), jnp.zeros(shape), mask)["params"]
+  )

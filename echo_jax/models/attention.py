@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu import flash_attention as flash
+from jax.experimental.pallas.ops.tpu.splash_attention import (
+  splash_attention_kernel as splash,
+)
+from jax.experimental.pallas.ops.tpu.splash_attention import (
+  splash_attention_mask as splash_mask,
+)
 from jaxtyping import Array, Bool, Float
 
 # Below this many tokens on either side the padding and the start of the TPU's
@@ -17,6 +22,10 @@ from jaxtyping import Array, Bool, Float
 FLASH_TOKENS = 1024
 ROW_TOKENS = 256
 BLOCK = 128  # of tokens, the least that the kernel takes
+WHOLE = 2048  # keys that it takes at once, if there are not more
+SCORES = 2**18  # of queries times keys that fit the chip's fast memory
+# Name of what the kernel leaves for its backward pass, see `layers.REMAT`.
+KEPT = "attention"
 
 
 def attend(
@@ -180,43 +189,58 @@ def attend_by_pallas(
   value: Float[Array, "b u a e"],
   valid: Bool[Array, "b u"] | None = None,
 ) -> Float[Array, "b n a e"]:
-  """`attend` by the flash attention that JAX has for TPUs.
+  """`attend` by the "splash" flash attention that JAX has for TPUs.
 
   It wants multiples of 128 tokens: what is added belongs to another segment,
   as do tokens that are not valid.
   """
   b, n, u = len(query), query.shape[1], key.shape[1]
+  more_n, more_u = -n % BLOCK, -u % BLOCK
   if valid is None:
     valid = jnp.ones((b, u), bool)
   # A query without a valid key would read the tokens that were added, too.
   none = ~valid.any(axis=1, keepdims=True)  # b 1
-  query = jnp.where(none[..., None, None], 0, query)
-  more_n, more_u = -n % BLOCK, -u % BLOCK
-  segments = flash.SegmentIds(
+  segments = splash.SegmentIds(
     q=jnp.ones((b, n + more_n), jnp.int32),
     kv=jnp.pad((valid | none).astype(jnp.int32), ((0, 0), (0, more_u))),
   )
-  y = flash.flash_attention(
-    *(
-      jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, more), (0, 0)))
-      for x, more in ((query, more_n), (key, more_u), (value, more_u))
-    ),
-    segment_ids=segments,
-    block_sizes=block_sizes(n + more_n, u + more_u),
+  # Padded before it is turned: the other way round XLA copies once more.
+  query, key, value = (
+    jnp.pad(x, ((0, 0), (0, more), (0, 0), (0, 0))).swapaxes(1, 2)
+    for x, more in ((query, more_n), (key, more_u), (value, more_u))
   )
+  query = jnp.where(none[..., None, None], 0, query)
+  kernel = _pallas_kernel(query.shape[1], n + more_n, u + more_u)
+  y = jax.vmap(kernel)(query, key, value, segments)
   return y[:, :, :n].swapaxes(1, 2)
 
 
-def block_sizes(n: int, u: int) -> flash.BlockSizes:
-  """The largest blocks up to 512 tokens that divide n and u."""
-  q, k = (
-    next(size for size in (512, 384, 256, BLOCK) if length % size == 0)
-    for length in (n, u)
-  )
-  return flash.BlockSizes(
-    block_q=q, block_k_major=k, block_k=k, block_b=1,
-    block_q_major_dkv=q, block_q_dkv=q, block_k_major_dkv=k, block_k_dkv=k,
-    block_q_dq=q, block_k_major_dq=k, block_k_dq=k,
+def _pallas_kernel(heads: int, n: int, u: int) -> Callable:
+  """(query, key, value [a n e], segments) -> [a n e] of one clip."""
+  every = splash_mask.FullMask((n, u))
+  return splash.make_splash_mha(
+    splash_mask.MultiHeadMask([every] * heads),
+    block_sizes=block_sizes(n, u), head_shards=1, q_seq_shards=1,
+    residual_checkpoint_name=KEPT,
+  )  # fmt: skip
+
+
+def block_sizes(n: int, u: int) -> splash.BlockSizes:
+  """Tokens that the kernel takes at a time, of n queries and u keys.
+
+  All keys where they fit: then each is read once, and one kernel gives all
+  gradients.
+  """
+  k = next(size for size in (u, 1024, 512, 384, 256, BLOCK)
+           if size <= WHOLE and u % size == 0)  # fmt: skip
+  q = next(size for size in (512, 384, 256, BLOCK)
+           if size * k <= max(SCORES, BLOCK * k) and n % size == 0)  # fmt: skip
+  apart = k < u
+  return splash.BlockSizes(
+    block_q=q, block_kv=k, block_kv_compute=k,
+    block_q_dkv=q, block_kv_dkv=k, block_kv_dkv_compute=k,
+    block_q_dq=q if apart else None, block_kv_dq=k if apart else None,
+    use_fused_bwd_kernel=not apart,
   )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from echo_jax.models.mae_decoder import MAEDecoder
-from echo_jax.models.tokens import Mask, mask_from_bool
+from echo_jax.models.tokens import Mask, mask_from_bool, patchify, take_tokens
 from echo_jax.models.video_vit import VideoViT
 
 
@@ -36,17 +36,33 @@ class EchoVideoMAE(nn.Module):
     valid: Bool[Array | np.ndarray, "b n"] | None = None,
     train: bool = False,
   ) -> tuple[Float[Array, "b q p"], dict[str, Array]]:
+    del train  # no layer here behaves otherwise in training
     mask = hidden if isinstance(hidden, Mask) else as_mask(hidden)
-    grid = self.encoder.token_grid(video.shape)
+    size = self.encoder.tubelet, self.encoder.patch
+    seen = take_tokens(patchify(jnp.asarray(video), *size), mask.kept)
+    return self.fill_in(seen, mask, video.shape, valid=valid)
+
+  def fill_in(
+    self,
+    seen: Float[Array, "b k p"],
+    mask: Mask,
+    video_shape: tuple[int, ...],
+    *,
+    valid: Bool[Array | np.ndarray, "b n"] | None = None,
+  ) -> tuple[Float[Array, "b q p"], dict[str, Array]]:
+    """The same from the kept tubelets, cut out of a video of that shape.
+
+    Who cuts first need not scale and hold as float32 what is hidden.
+    """
+    grid = self.encoder.token_grid(video_shape)
     if mask.kept.shape[1] + mask.hidden.shape[1] != grid.n:
       raise ValueError(
         f"the mask names {mask.kept.shape[1]} kept and "
         f"{mask.hidden.shape[1]} hidden tokens, the video has {grid.n}"
       )
     valid = None if valid is None else jnp.asarray(valid)
-    tokens, features = self.encoder(video, mask.kept, valid, train=train)
-    values = grid.tubelet * grid.patch**2 * video.shape[-1]
-    logits, decoded = self.decoder(tokens, mask, values, valid)
+    tokens, features = self.encoder.encode(seen, grid.n, mask.kept, valid)
+    logits, decoded = self.decoder(tokens, mask, seen.shape[-1], valid)
     decoded = {f"decoder_{name}": value for name, value in decoded.items()}
     return logits, {**features, **decoded}
 

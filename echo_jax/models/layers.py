@@ -5,6 +5,7 @@ Axes: b clip, n token, u token that is read by others, d width, a head.
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from echo_jax.models.attention import (
+  KEPT,
   attend,
   attention_weights,
   take_values,
@@ -23,7 +25,7 @@ from echo_jax.models.attention import (
 
 REMAT = {
   "none": None,
-  "blocks": jax.checkpoint_policies.nothing_saveable,
+  "blocks": jax.checkpoint_policies.save_only_these_names(KEPT),
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
@@ -94,6 +96,34 @@ def layer_norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
   )
 
 
+@jax.custom_vjp
+def gelu(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
+  """x times the share of a normal distribution below x (Hendrycks 2016).
+
+  Exact, by erf in float32 whatever the dtype is.  Its gradient is written by
+  hand, and starts from x again: automatic differentiation keeps several
+  float32 arrays of the size of x.
+  """
+  y = x.astype(jnp.float32)
+  return (y * _share_below(y)).astype(x.dtype)
+
+
+def _gelu_backward(x, slope):
+  # Without the barrier XLA would find `_share_below` the same as in the forward
+  # pass, and keep it.
+  y = jax.lax.optimization_barrier(x).astype(jnp.float32)
+  density = jnp.exp(-0.5 * y * y) * (2 * math.pi) ** -0.5
+  slope = slope * (_share_below(y) + y * density)
+  return (slope.astype(x.dtype),)
+
+
+def _share_below(y: Float[Array, "*b"]) -> Float[Array, "*b"]:
+  return 0.5 * (1 + jax.lax.erf(y * 0.5**0.5))
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+
 class Codes(nn.Module):
   """A learned code for each of `count` things, looked up by number.
 
@@ -160,15 +190,20 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-  """Two linear maps with an exact (error function) GELU between them."""
+  """Two linear maps with a GELU between them.
+
+  It is the exact one, of the error function, or with `tanh_gelu` its
+  approximation by a tanh (Hendrycks & Gimpel 2016).
+  """
 
   hidden: int
   dtype: DTypeLike = jnp.float32
+  tanh_gelu: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     y = Linear(self.hidden, dtype=self.dtype, name="expand")(x)
-    y = jax.nn.gelu(y, approximate=False)
+    y = jax.nn.gelu(y) if self.tanh_gelu else gelu(y)
     return Linear(x.shape[-1], dtype=self.dtype, name="reduce")(y)
 
 
@@ -182,6 +217,7 @@ class Block(nn.Module):
   dtype: DTypeLike = jnp.float32
   keep_attention: bool = False
   spread: Callable | None = None
+  tanh_gelu: bool = False
 
   @nn.compact
   def __call__(
@@ -193,7 +229,9 @@ class Block(nn.Module):
       name="attention",
     )(norm("attention_norm")(x), valid)  # fmt: skip
     x = x + y
-    y = MLP(self.mlp_width, self.dtype, name="mlp")(norm("mlp_norm")(x))
+    y = MLP(self.mlp_width, self.dtype, self.tanh_gelu, name="mlp")(
+      norm("mlp_norm")(x)
+    )
     return x + y, weight
 
 

@@ -11,15 +11,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.tokens import token_valid
+from echo_jax.models.video_resnet import VideoResNet
 from echo_jax.models.video_vit import VideoViT
+from echo_jax.models.vivit import ViViT
 
 PARTS = ("encoder", "head")
+Encoder = VideoViT | ViViT | VideoCNN | VideoResNet
 
 
 class Predictor(nn.Module):
   """Targets of a clip in standardised units or logits, o = `outputs` numbers.
 
-  `encoder` is VideoViT or VideoCNN: any module with a `token_grid` and called
+  `encoder` is one of `Encoder`: any module with a `token_grid` and called
   `encoder(video, None, valid, train=)`.
   `head` is any module of `heads`, `stf_net` or `recurrent`.  The last map
   starts at zero, so that an untrained model predicts the training mean of
@@ -30,7 +33,7 @@ class Predictor(nn.Module):
   statistics that do not move.
   """
 
-  encoder: VideoViT | VideoCNN
+  encoder: Encoder
   head: nn.Module
   outputs: int
   hidden_layers: tuple[int, ...] = ()

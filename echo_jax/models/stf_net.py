@@ -247,21 +247,26 @@ class STFNet(nn.Module):
   norm: "batch" (released) or "group" (per clip, and per slice in the disjoint
     path; for small batches).
   time: the code of a slice, from "seconds" or from the "index" of its source
-    frames (released); mean over the frames of the tubelet.
+    frames (released); mean over the frames of the tubelet.  "none" gives the
+    disjoint path no code.
   slice_mixer: "whole" is a dense map over (h, w, d) tied to the token grid;
     "pool_dense" takes mean and maximum over space side by side, then a dense
     map from 2d to d, for small models and any grid.
   attention_init: see `GatedAttention`.
-  Features hold both attention weights (joint_attention [b n], which belong to
-  tokens only with described axes, and slice_attention [b t]).
+  paths: "both", or one of "joint" and "disjoint" alone (d numbers), to measure
+    what each is worth.
+  Features hold the attention weights of the paths there are (joint_attention
+  [b n], which belong to tokens only with described axes, and slice_attention
+  [b t]).
   """
 
   axes: Literal["described", "released"] = "described"
   norm: Literal["batch", "group"] = "batch"
-  time: Literal["seconds", "index"] = "seconds"
+  time: Literal["seconds", "index", "none"] = "seconds"
   slice_mixer: Literal["whole", "pool_dense"] = "whole"
   attention_hidden: int = 1024
   attention_init: Literal["fan_in", "released"] = "fan_in"
+  paths: Literal["both", "joint", "disjoint"] = "both"
   groups: int = 8
   dtype: DTypeLike = jnp.float32
 
@@ -286,15 +291,17 @@ class STFNet(nn.Module):
     seconds = frame_time_s.astype(jnp.float32)
     position = seconds * CODE_RATE_HZ if self.time == "seconds" else frame_index
     code = sinusoid(position, d).reshape(b, grid.t, grid.tubelet, d).mean(2)
-    joint, joint_weight = self._joint(x, valid, train)
-    slices, slice_weight, fine = self._disjoint(x, code, grid, valid, train)
-    embedding = jnp.concatenate([joint, fine], axis=-1).astype(jnp.float32)
-    return embedding, {
-      "joint_attention": joint_weight,
-      "slices": slices,
-      "slice_attention": slice_weight,
-      "embedding": embedding,
-    }
+    vectors, features = [], {}
+    if self.paths != "disjoint":
+      joint, features["joint_attention"] = self._joint(x, valid, train)
+      vectors.append(joint)
+    if self.paths != "joint":
+      features["slices"], features["slice_attention"], fine = self._disjoint(
+        x, code, grid, valid, train
+      )
+      vectors.append(fine)
+    embedding = jnp.concatenate(vectors, axis=-1).astype(jnp.float32)
+    return embedding, {**features, "embedding": embedding}
 
   def _joint(self, x, valid, train):
     """Space and time at once: 3-D block, then attention over all tokens."""
@@ -320,10 +327,11 @@ class STFNet(nn.Module):
     block = Bottleneck(self.norm, self.groups, self.dtype, name="slice_block")
     x = block(x.reshape(b * t, h, w, d), places, train=train)
     slices = self._mix(x.reshape(b, t, h, w, d), valid)
-    hidden = Linear(d, dtype=self.dtype, name="time_hidden")(code)
-    slices = slices + Linear(d, dtype=self.dtype, name="time_out")(
-      jax.nn.relu(hidden)
-    )
+    if self.time != "none":
+      hidden = Linear(d, dtype=self.dtype, name="time_hidden")(code)
+      slices = slices + Linear(d, dtype=self.dtype, name="time_out")(
+        jax.nn.relu(hidden)
+      )
     pool = GatedAttention(
       self.attention_hidden, self.attention_init, self.dtype, name="slice_pool"
     )
@@ -349,9 +357,10 @@ class STFNet(nn.Module):
     allowed = {
       "axes": ("described", "released"),
       "norm": ("batch", "group"),
-      "time": ("seconds", "index"),
+      "time": ("seconds", "index", "none"),
       "slice_mixer": ("whole", "pool_dense"),
       "attention_init": ("fan_in", "released"),
+      "paths": ("both", "joint", "disjoint"),
     }
     for name, choices in allowed.items():
       if getattr(self, name) not in choices:

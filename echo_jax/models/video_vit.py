@@ -65,7 +65,6 @@ class VideoViT(nn.Module):
   keep_attention: bool = False
   execution: Execution = PLAIN
 
-  @nn.compact
   def __call__(
     self,
     video: Float[Array | np.ndarray, "b T H W c"],
@@ -77,18 +76,30 @@ class VideoViT(nn.Module):
     del train  # no layer here behaves otherwise in training
     video = jnp.asarray(video)
     grid = self.token_grid(video.shape)
-    patches = patchify(video, self.tubelet, self.patch)
-    position = jnp.asarray(sinusoid_table(grid.n, self.width))
+    tubelets = patchify(video, self.tubelet, self.patch)
+    if kept is not None:
+      tubelets = take_tokens(tubelets, kept)
+    return self.encode(tubelets, grid.n, kept, valid)
+
+  @nn.compact
+  def encode(
+    self,
+    tubelets: Float[Array, "b k p"],
+    count: int,
+    kept: Int[Array | np.ndarray, "b k"] | None = None,
+    valid: Bool[Array | np.ndarray, "b n"] | None = None,
+  ) -> tuple[Float[Array, "b k d"], dict[str, Array]]:
+    """The same from tubelets that are cut out already, of `count` in a clip."""
+    position = jnp.asarray(sinusoid_table(count, self.width))
     valid = None if valid is None else jnp.asarray(valid)
     if kept is not None:
-      patches = take_tokens(patches, kept)
       position = position[jnp.asarray(kept)]
       valid = None if valid is None else take_tokens(valid, kept)
     embed = Linear(
       self.width, dtype=self.dtype, weights=self.execution.weights,
       name="embed",
     )  # fmt: skip
-    x = embed(patches)
+    x = embed(tubelets)
     x = x + position.astype(self.dtype)
     x, features = apply_blocks(
       self,

@@ -10,10 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, Shaped
 
-from echo_jax.axes import Video
-from echo_jax.models.tokens import TokenGrid, patchify, token_valid
+from echo_jax.models.tokens import (
+  TokenGrid,
+  patchify,
+  take_tokens,
+  token_valid,
+)
 from echo_jax.objectives.masks import MaskRule, mask_of
 from echo_jax.objectives.median import SIZES, median_of_frames
 from echo_jax.objectives.objective import Additive, Arrays, Aux, Outcome
@@ -57,34 +61,57 @@ def masked_mse(
 
 
 def normalised_tubelets(
-  video: Video, grid: TokenGrid, epsilon: float = 1e-6
+  tubelets: Float[Array, "b n p"], channels: int, epsilon: float = 1e-6
 ) -> Float[Array, "b n p"]:
   """Tubelets with zero mean and unit variance a tubelet and channel.
 
   The variance is the unbiased one, as in VideoMAE (Tong et al. 2022).
   """
-  channels = video.shape[-1]
-  values = patchify(video, grid.tubelet, grid.patch)
-  values = values.reshape(*values.shape[:2], -1, channels)
-  mean = values.mean(axis=2, keepdims=True)
-  std = values.std(axis=2, keepdims=True, ddof=1)
-  scaled = (values - mean) / (std + epsilon)
-  return scaled.reshape(*scaled.shape[:2], -1)
+  count = tubelets.shape[-1] // channels
+  channel = jnp.arange(tubelets.shape[-1]) % channels  # of each value
+
+  def sum_by_channel(values: Float[Array, "b n p"]) -> Float[Array, "b n p"]:
+    # Channels are told apart where they lie: on a TPU an axis of their own
+    # means several copies of all pixels as float32.
+    total = jnp.zeros_like(values)
+    for number in range(channels):
+      here = channel == number
+      of_one = jnp.where(here, values, 0).sum(axis=-1, keepdims=True)
+      total = jnp.where(here, of_one, total)
+    return total
+
+  centred = tubelets - sum_by_channel(tubelets) / count
+  variance = sum_by_channel(jnp.square(centred)) / (count - 1)
+  return centred / (jnp.sqrt(variance) + epsilon)
+
+
+def scaled_tubelets(
+  video: Shaped[Array, "b T H W c"],
+  index: Int[Array, "b k"],
+  normalise: Callable[[jax.Array], jax.Array],
+  grid: TokenGrid,
+) -> Float[Array, "b k p"]:
+  """Some tubelets of a raw video, as bytes until they are taken out of it."""
+  taken = take_tokens(patchify(video, grid.tubelet, grid.patch), index)
+  pixels = taken.reshape(*index.shape, -1, video.shape[-1])
+  return normalise(pixels).reshape(taken.shape)
 
 
 def pixel_targets(
-  video: UInt8[Array, "b T H W c"],
+  video: Shaped[Array, "b T H W c"],
+  hidden: Int[Array, "b q"],
   normalise: Callable[[jax.Array], jax.Array],
   grid: TokenGrid,
   wanted: PixelTarget,
-) -> Float[Array, "b n p"]:
-  """What is to be predicted of every tubelet of a raw video."""
+) -> Float[Array, "b q p"]:
+  """What is to be predicted of the hidden tubelets of a raw video."""
   if wanted.median_px:
     # Of bytes: normalising changes no order, and floats are four times as many.
     video = median_of_frames(video, wanted.median_px)
+  values = scaled_tubelets(video, hidden, normalise, grid)
   if wanted.normalised:
-    return normalised_tubelets(normalise(video), grid)
-  return patchify(normalise(video), grid.tubelet, grid.patch)
+    return normalised_tubelets(values, video.shape[-1])
+  return values
 
 
 def make_mae(
@@ -110,13 +137,15 @@ def make_mae(
   def loss(
     params: Any, aux: Aux, batch: Arrays, total: Any, train: bool
   ) -> Outcome:
-    video, mask = normalise(batch["video"]), batch["mask"]
+    del train
+    video, mask = batch["video"], batch["mask"]
     valid = token_valid(batch["frame_valid"], grid)
+    seen = scaled_tubelets(video, mask.kept, normalise, grid)
     logits, _ = model.apply(
-      {"params": params}, video, mask, valid=valid, train=train
-    )
-    target = pixel_targets(batch["video"], normalise, grid, wanted)
-    target = jnp.take_along_axis(target, mask.hidden[..., None], axis=1)
+      {"params": params}, seen, mask, video.shape, valid=valid,
+      method="fill_in",
+    )  # fmt: skip
+    target = pixel_targets(video, mask.hidden, normalise, grid, wanted)
     error = masked_mse(logits.astype(jnp.float32), target, mask.weight, total)
     return error, ({"hidden_tokens": mask.weight.sum()}, aux.collections)
 

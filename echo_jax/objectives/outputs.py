@@ -17,7 +17,8 @@ from echo_jax.targets import Target, layout
 class Standardisation:
   """Mean and standard deviation of each target on the training split only.
 
-  Targets other than regression have mean 0 and deviation 1.
+  Of the logarithm, where the target's link is "log".  Targets other than
+  regression have mean 0 and deviation 1.
   """
 
   mean: tuple[float, ...]
@@ -59,12 +60,23 @@ def predictions_of(
   )
 
 
+def standardised(
+  target: Target, truth: Float[Array, "b u"], mean: float, std: float
+) -> Float[Array, "b u"]:
+  """Truth as a model regresses it: the inverse of what `predictions_of` does.
+  """
+  if target.link == "log":
+    truth = jnp.log(truth)
+  return (truth - mean) / std
+
+
 def _values(
   target: Target, output: Float[Array, "b o"], mean: float, std: float
 ) -> Float[Array, "b y"]:
   """Of one target."""
   if target.kind == "regression":
-    return output * std + mean
+    value = output * std + mean
+    return jnp.exp(value) if target.link == "log" else value
   if target.kind in ("binary", "multilabel"):
     return jax.nn.sigmoid(output)
   if target.kind == "multiclass":

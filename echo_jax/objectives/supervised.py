@@ -26,20 +26,28 @@ from echo_jax.objectives.weighting import (
 from echo_jax.targets import Target, layout
 from echo_jax.units import MS_PER_S
 
+SCALES = ("training", "hundredths")
 Normalise = Callable[[jax.Array], jax.Array]
 Arguments = tuple[tuple, dict[str, Any]]
 
 
 def standardise_from(
-  targets: Sequence[Target], truth: Float[np.ndarray, "N u"]
-) -> Standardisation:
-  """Statistics of the training split's truth, in the targets' own units.
+  targets: Sequence[Target], truth: Float[np.ndarray, "N u"],
+  scale: str = "training",
+) -> Standardisation:  # fmt: skip
+  """Mean and deviation by which each regression target is standardised.
 
-  A class, or a label's 0 or 1, that the split does not hold is warned of.
+  By `scale` "training" those of the training split's truth, in the targets'
+  own units; by "hundredths" 0 and 100, of logarithms 0 and 1: the released
+  Echo-Vision-FM code regresses EF / 100 and ln(ml).  A class, or a label's 0
+  or 1, that the split does not hold is warned of.
 
   Raises:
-    ValueError: a target with no known or no varying value.
+    ValueError: another scale, a target with no known or no varying value, or
+      the logarithm of what is not above 0.
   """
+  if scale not in SCALES:
+    raise ValueError(f"scale {scale!r} is not one of {SCALES}")
   mean, std = [], []
   for target, place in zip(targets, layout(targets), strict=True):
     columns = [column[~np.isnan(column)] for column in truth[:, place.label].T]
@@ -54,10 +62,28 @@ def standardise_from(
         f"{target.name}: the training split has no {', no '.join(absent)}",
         stacklevel=2,
       )
-    number = target.kind == "regression"
-    mean.append(float(columns[0].mean()) if number else 0.0)
-    std.append(float(columns[0].std()) if number else 1.0)
+    about, deviation = 0.0, 1.0
+    if target.kind == "regression":
+      about, deviation = _spread(target, columns[0], scale)
+    mean.append(about)
+    std.append(deviation)
   return Standardisation(tuple(mean), tuple(std))
+
+
+def _spread(
+  target: Target, known: Float[np.ndarray, "N"], scale: str
+) -> tuple[float, float]:
+  """Mean and deviation of a regression target's known values."""
+  if target.link == "log":
+    if known.min() <= 0:
+      raise ValueError(
+        f"{target.name}: a value is {known.min():g} {target.unit}, which has "
+        "no logarithm; take the target out of in_logarithm"
+      )
+    known = np.log(known)
+  if scale == "training":
+    return float(known.mean()), float(known.std())
+  return 0.0, 1.0 if target.logarithm or target.link == "log" else 100.0
 
 
 def _never_seen(target: Target, columns: Sequence[np.ndarray]) -> list[str]:

@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from echo_jax.objectives.outputs import Standardisation, cumulative_logits
+from echo_jax.objectives.outputs import (
+  Standardisation,
+  cumulative_logits,
+  standardised,
+)
 from echo_jax.targets import KINDS, Target, layout
 
 ERRORS: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
@@ -49,7 +53,8 @@ def target_losses(
   return jnp.stack([
     _total_loss(
       target, output[:, place.output],
-      (truth[:, place.label] - mean) / std, loss_of(target, loss),
+      standardised(target, truth[:, place.label], mean, std),
+      loss_of(target, loss),
     ) / jnp.maximum(known[i], 1)
     for i, (target, place, mean, std) in enumerate(zip(
       targets, layout(targets), scale.mean, scale.std, strict=True

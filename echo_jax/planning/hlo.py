@@ -110,7 +110,7 @@ def parse_module(text: str) -> Module:
       if header:
         found, name = {}, header[2]
         entry = name if header[1] else entry
-    elif line.startswith("}"):
+    elif line.rstrip() == "}":  # what a kernel is told goes over several lines
       computations[name] = Computation(name, found)
       found = None
     elif one := _parse_line(line):

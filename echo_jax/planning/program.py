@@ -11,6 +11,7 @@ from echo_jax.planning.collectives import (
   find_collectives,
   sum_by_kind,
 )
+from echo_jax.planning.kernels import kernel_flops
 from echo_jax.planning.memory import Memory, memory_of, out_of_memory
 from echo_jax.planning.traffic import hbm_bytes
 
@@ -20,7 +21,8 @@ class Costs:
   """What a chip does in one step.
 
   `flops` and `accessed_bytes` are XLA's own counts, in which the body of a
-  loop counts once and bytes of memory on the chip count too.  `hbm_bytes` and
+  loop counts once and bytes of memory on the chip count too; what kernels of
+  attention compute, which XLA does not count, is added.  `hbm_bytes` and
   `sent_bytes` are read from the program's text, loops as often as they run.
   """
 
@@ -68,7 +70,8 @@ def read_program(
   module = hlo.parse_module(text)
   collectives = sum_by_kind(find_collectives(module, text))
   costs = Costs(
-    counted["flops"], counted["bytes accessed"], hbm_bytes(module),
+    counted["flops"] + kernel_flops(module), counted["bytes accessed"],
+    hbm_bytes(module),
     sum(one.sent_bytes for one in collectives.values()),
   )  # fmt: skip
   unknown = tuple(hlo.runs(module)[1])

@@ -11,6 +11,8 @@ import optax
 
 from echo_jax import trees
 
+DECAYS = ("matrices", "all")
+
 
 @dataclass(frozen=True)
 class AdamWRule:
@@ -24,6 +26,8 @@ class AdamWRule:
     layer_decay: factor a block of the encoder from the top down; 1 is none.
     encoder_depth: blocks of the encoder, for layer_decay.
     freeze: regular expression of parameter names that are not trained.
+    decay: what weight decay shrinks, "matrices" or "all" parameters, biases
+      and norms too, as the released Echo-Vision-FM code has it.
   """
 
   rate: float
@@ -37,8 +41,11 @@ class AdamWRule:
   layer_decay: float = 1.0
   encoder_depth: int = 0
   freeze: str = ""
+  decay: str = "matrices"
 
   def __post_init__(self) -> None:
+    if self.decay not in DECAYS:
+      raise ValueError(f"decay is {self.decay!r}, wants one of {DECAYS}")
     if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
       raise ValueError(f"betas are {self.betas}, want two numbers in 0 to 1")
     if not 0 < self.layer_decay <= 1:
@@ -68,7 +75,9 @@ def make_adamw(rule: AdamWRule) -> optax.GradientTransformation:
     if rule.clip_norm
     else optax.identity(),
     optax.scale_by_adam(*rule.betas),
-    optax.add_decayed_weights(rule.weight_decay, mask=decay_mask),
+    optax.add_decayed_weights(
+      rule.weight_decay, mask=decay_mask if rule.decay == "matrices" else None
+    ),
     _scale_layers(rule),
     optax.scale_by_learning_rate(rate_schedule(rule)),
   )
@@ -88,9 +97,11 @@ def make_adamw(rule: AdamWRule) -> optax.GradientTransformation:
 
 
 def decay_mask(params):
-  """True for weight matrices; biases, norms and tokens are not decayed."""
+  """True for weight matrices; not biases, norms, tokens and positions."""
   return trees.map_named(
-    lambda name, leaf: leaf.ndim > 1 and not name.endswith("token"), params
+    lambda name, leaf: leaf.ndim > 1
+    and not name.endswith(("token", "position")),
+    params,
   )
 
 
@@ -101,7 +112,7 @@ def layer_scale(name: str, decay: float, depth: int) -> float:
   block = re.search(r"/block_(\d+)/", name)
   if block:
     return decay ** (depth - int(block.group(1)))
-  return decay ** (depth + 1) if "/embed/" in name else 1.0
+  return decay ** (depth + 1) if "/embed" in name else 1.0
 
 
 def _scale_layers(rule: AdamWRule) -> optax.GradientTransformation:

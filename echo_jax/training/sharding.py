@@ -35,6 +35,7 @@ RULES = (
   (r"(^|/)(kernel|gate|value)$", P("fsdp", None)),
   (r"(^|/)(bias|scale|mean|var|count|step|query|score|weight|missing)$", P()),
   (r"(^|/)(code(_\w+)?|nothing|bottleneck|log_variance|\w*token)$", P()),
+  (r"(^|/)position$", P()),
 )
 
 

@@ -1,1 +1,1 @@
-"""The paper's tables and the recipes of its neighbours, a file each."""
+"""The paper's tables, a file a row, and the recipes of its neighbours."""

@@ -7,8 +7,10 @@ import pytest
 from echo_jax.data.clips import choose_frames
 from echo_jax.data.contract import (
   InputContract,
+  draw_cavity,
   draw_clip,
   fit_frame,
+  fit_mask,
   fit_sector,
   fitted_spacing,
   normalise,
@@ -108,6 +110,37 @@ def test_the_spacing_grows_as_the_picture_shrinks():
   }  # fmt: skip
   spacing_mm = fitted_spacing(record, InputContract(size=10))
   np.testing.assert_allclose(spacing_mm, [0.8, 1.2], rtol=1e-6)
+
+
+def test_a_stretched_picture_fills_the_square_as_its_spacing_says():
+  """Twice as wide as high: columns shrink by 4, rows by 2."""
+  contract = InputContract(size=8, aspect="stretched")
+  frame = np.zeros((16, 32, 1), np.uint8)
+  frame[:, :16] = 90
+  wanted = np.zeros((8, 8), np.uint8)
+  wanted[:, :4] = 90
+  fitted = fit_frame(frame, 8, 1, "stretched")[..., 0]
+  np.testing.assert_array_equal(fitted, wanted)
+  left = frame[..., 0] > 0
+  np.testing.assert_array_equal(fit_mask(left, 8, "stretched"), wanted > 0)
+  wide = record(size=(16, 32)) | {"sector": encode_mask(left)}
+  clip = choose_frames(wide["frame_time_ms"], 2, 0.4)
+  masks = draw_cavity(wide | {"lv_mask": [wide["sector"]] * 10}, clip, contract)
+  np.testing.assert_array_equal(fit_sector(wide, contract), wanted > 0)
+  np.testing.assert_array_equal(masks, np.stack([wanted > 0] * 2))
+  np.testing.assert_allclose(fitted_spacing(wide, contract), [0.6, 1.2], 1e-6)
+  shown = ClipMaker(contract).at(wide, 0.0)["video"]
+  assert shown[0].min() == shown[0].max() == 0 and (shown[-1] > 0).all()
+  assert contract.hash() != InputContract(size=8).hash()
+  with pytest.raises(ValueError, match="aspect is 'wide'; the input contract"):
+    InputContract(aspect="wide")
+
+
+def test_a_still_is_so_many_real_copies_where_a_clip_is_the_whole_file():
+  maker = ClipMaker(InputContract(frames=16, span_s=0.0, size=8))
+  example = maker.drawn(record(frames=1), np.random.default_rng(0))
+  assert example["frame_index"].tolist() == [0] * 16
+  assert example["frame_valid"].all() and len(example["video"]) == 16
 
 
 def test_shrinking_averages():

@@ -471,3 +471,17 @@ def test_allowing_it_is_kept_in_the_run_record(leaking, tmp_path, capsys):
   experiment.keep_record(built, tmp_path)
   record = experiment.read_record(tmp_path)
   assert record["config"]["data"]["allow_leakage"] is True
+
+
+def test_the_split_that_chose_is_judged_only_where_a_setting_names_it(tmp_path):
+  """As the released code of 2024 tested on validation; never on training."""
+  people = [group("train", "s:1"), group("validation", "s:2")]
+  write_people(tmp_path / "patients.csv", people)
+  plain = {"data": {"validation_split": "validation"}}
+  named = {"data": {**plain["data"], "test_split": "validation"}}
+  with pytest.raises(ValueError, match="leakage: 1 patients"):
+    check_judged(plain, tmp_path, "validation", frame("s:2"))
+  check_judged(named, tmp_path, "validation", frame("s:2"))
+  for split, person in (("validation", "s:1"), ("train", "s:2")):
+    with pytest.raises(ValueError, match="leakage: 1 patients"):
+      check_judged(named, tmp_path, split, frame(person))

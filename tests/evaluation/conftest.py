@@ -43,7 +43,7 @@ def _make_foreign(n=60):
   ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_clips():
   return _make_clips
 

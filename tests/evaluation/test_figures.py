@@ -70,3 +70,25 @@ def test_figures_refuse_what_they_would_hide(rows):
                            label="EF")  # fmt: skip
   with pytest.raises(ValueError, match="non-empty"):
     figures.bland_altman_figure([], [], label="EF")
+
+
+def test_sweep_figure_has_every_run_and_a_line_through_means():
+  nan = float("nan")
+  runs = {
+    "tube": [(0.5, 4.0, 3.5, 4.5), (0.9, 6.0, nan, nan), (0.5, 5.0, 4.0, 6.0)],
+    "token": [(0.5, 7.0, 6.0, 8.0)],
+  }
+  figure = figures.sweep_figure(runs, title="t", x_label="ratio", y_label="MAE")
+  axes = figure.axes[0]
+  through = [line for line in axes.lines if line.get_label() == "tube"]
+  np.testing.assert_array_equal(
+    through[0].get_xydata(), [[0.5, 4.5], [0.9, 6.0]]
+  )
+  points = [line.get_xydata() for line in axes.lines if len(line.get_xydata())]
+  assert any(len(one) == 3 and (one == [0.9, 6.0]).all(1).any()
+             for one in points)  # fmt: skip
+  segments = axes.collections[0].get_segments()
+  np.testing.assert_allclose([s[:, 1] for s in segments][0], [3.5, 4.5])
+  assert axes.get_legend() is not None
+  with pytest.raises(ValueError, match="no run to draw"):
+    figures.sweep_figure({}, title="t", x_label="x", y_label="y")

@@ -202,8 +202,8 @@ def test_labels_equal_scikit_learn_on_the_rows_that_know_them(labelled):
     assert own["auroc"].rows == known.sum()
     assert own["auroc"].without_truth == 80 - known.sum()
     assert own["auroc"].positive == f"{name} = 1"
-    share = f"{int(pair[0].sum())} of {known.sum()} rows positive"
-    assert own["auroc"].protocol.endswith(share)
+    share = f"{int(pair[0].sum())} of {known.sum()} rows and "
+    assert share in own["auroc"].protocol
   lateral = found_by_name(found, "walls: lateral")["auroc"]
   assert lateral.reason == "one class only: every truth is 0"
   whole = found_by_name(found, "walls")
@@ -293,7 +293,8 @@ def test_rows_and_report_of_every_kind(clips, graded, monkeypatch):
     target: list(target_figures(part, target))
     for target, part in videos.groupby("target")
   }
-  assert names["as_tmed3"] == names["image_quality"] == ["confusion"]
+  assert names["as_tmed3"] == ["confusion", "reliability"]
+  assert names["image_quality"] == ["confusion", "reliability"]
   assert names["walls"] == [] and "scatter" in names["ef_pct"]
 
 

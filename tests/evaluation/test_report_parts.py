@@ -1,5 +1,6 @@
 """Rows, validation numbers and the reference, on made predictions."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -122,6 +123,27 @@ def test_validation_numbers_by_hand():
   assert numbers["entropy_ef_below_50"] == pytest.approx(entropy)
   mean = (1.0 / 10 + 5.0 / 20 + entropy) / 3
   assert numbers["loss"] == pytest.approx(mean)
+
+
+def test_a_volume_of_the_logarithm_chooses_by_the_logarithm():
+  log = dataclasses.replace(TARGETS[1], link="log")
+  scale = Standardisation((55.0, 4.0, 0.0), (10.0, 0.5, 1.0))
+  targets = (TARGETS[0], log, TARGETS[2])
+  weights = (0.0, 1.0, 0.0)
+  validate = validation_losses(predict_step, batches, targets, scale, weights)
+  numbers = validate(STATE)
+  assert numbers["mae_edv_ml"] == pytest.approx(5.0)  # still in ml
+  truth = 110.0 + np.arange(30)
+  error = np.log((truth + 10) / truth).mean() / 2  # true in every other clip
+  assert numbers["loss"] == pytest.approx(error / 0.5, rel=1e-5)
+
+
+def test_a_threshold_may_be_given(rows):
+  """0.5 instead of the best on validation: no truth of 1 is called less."""
+  for given, rule in ((0.5, "(given)"), (None, "validation rows")):
+    found = report_estimates(rows, "test", threshold=given)
+    cut = {e.threshold_rule for e in found if e.name == "sensitivity"}
+    assert len(cut) == 1 and rule in cut.pop()
 
 
 def test_single_clips_and_their_mean_are_both_reported(rows):

@@ -24,6 +24,7 @@ from echo_jax.evaluation.predictions import (
   write_predictions,
 )
 from echo_jax.evaluation.score import score
+from echo_jax.targets import KINDS
 
 
 @pytest.fixture
@@ -73,7 +74,9 @@ def test_row_order_does_not_matter(clips):
 
 def test_threshold_comes_from_validation(clips):
   f1 = named(score(clips, level="video"), "f1")
-  assert f1.threshold_rule == "(best Youden index on 40 validation rows)"
+  assert f1.threshold_rule == (
+    "(best Youden index on 40 validation rows of 20 patients)"
+  )
   assert f1.positive == "ef_below_50 = 1 (ef_pct < 50)"
   rows = aggregate.mean_over_clips(clips)
   rows = rows[rows.target == "ef_below_50"]
@@ -204,9 +207,7 @@ def several_classes(n=90):
 def test_several_classes():
   table = several_classes()
   estimates = score(table)
-  assert [e.name for e in estimates] == [
-    "macro_auroc", "balanced_accuracy", "macro_f1", "accuracy"
-  ]  # fmt: skip
+  assert tuple(e.name for e in estimates) == KINDS["multiclass"].metrics
   wide = table.pivot(index="item_id", columns="class", values="prediction")
   true = table[table.truth == 1].set_index("item_id")["class"][wide.index]
   want = metrics.roc_auc_score(true, wide.to_numpy(), multi_class="ovr")

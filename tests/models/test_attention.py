@@ -1,13 +1,15 @@
 """Attention: every way gives what the plain one gives, and its gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.pallas import tpu as pltpu
 
-from echo_jax.models import attention
+from echo_jax.models import attention, layers
 from echo_jax.models.attention import attend, attend_plainly
+from echo_jax.models.layers import Execution
 from echo_jax.models.video_vit import VideoViT
 from echo_jax.trees import named_leaves
 
@@ -53,14 +55,58 @@ def test_a_row_after_another_is_the_same(masked):
   )
 
 
+@pytest.fixture
+def interpreted(monkeypatch):
+  """The TPU's kernels on a CPU."""
+  make = functools.partial(attention.splash.make_splash_mha, interpret=True)
+  monkeypatch.setattr(attention.splash, "make_splash_mha", make)
+
+
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("n, u", [(128, 128), (5, 150)])
-def test_the_kernel_of_tpus_interpreted(n, u, masked):
+@pytest.mark.parametrize(
+  "n, u, whole", [(128, 128, 2048), (300, 150, 2048), (5, 150, 128)]
+)
+def test_the_kernel_of_tpus_interpreted(
+  n, u, whole, masked, interpreted, monkeypatch
+):
   """Padded to its blocks, with tokens that are not valid, and with none."""
+  monkeypatch.setattr(attention, "WHOLE", whole)
+  monkeypatch.setattr(attention, "SCORES", 2**15)
   arrays = draw(3, n, u)
   valid = padding(3, u) if masked else None
-  with pltpu.force_tpu_interpret_mode():
-    assert_like_plain(attention.attend_by_pallas, arrays, valid, 2e-5)
+  assert_like_plain(attention.attend_by_pallas, arrays, valid, 2e-5)
+
+
+@pytest.mark.parametrize(
+  "n, u, q, k",
+  [(1664, 1664, 128, 1664), (2048, 2048, 128, 2048), (384, 1024, 128, 1024),
+   (512, 512, 512, 512), (3200, 3200, 128, 128), (4096, 4096, 256, 1024)],
+)  # fmt: skip
+def test_blocks_divide_and_fit(n, u, q, k):
+  sizes = attention.block_sizes(n, u)
+  assert (sizes.block_q, sizes.block_kv) == (q, k)
+  assert sizes.use_fused_bwd_kernel == (k == u)
+
+
+def test_blocks_computed_again_do_not_attend_again(monkeypatch):
+  """What the TPU's kernel gave is kept, else it would be called twice."""
+  monkeypatch.setattr(attention, "FLASH_TOKENS", 4)
+  video = jax.ShapeDtypeStruct((1, 4, 64, 64, 3), jnp.float32)
+
+  def calls(remat):
+    model = VideoViT(
+      width=128, depth=1, heads=2, patch=8, execution=Execution(remat)
+    )
+    params = jax.eval_shape(model.init, jax.random.key(0), video)
+    step = jax.jit(jax.grad(lambda p, x: model.apply(p, x)[0].sum()))
+    lowered = step.trace(params, video).lower(lowering_platforms=("tpu",))
+    return lowered.as_text().count('kernel_name = "splash_mha_fwd')
+
+  assert calls("none") == calls("blocks") == 1
+  monkeypatch.setitem(
+    layers.REMAT, "blocks", jax.checkpoint_policies.nothing_saveable
+  )
+  assert calls("blocks") == 2
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])

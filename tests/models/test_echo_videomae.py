@@ -84,6 +84,24 @@ def test_invalid_tokens_change_nothing(params, video, reconstruct):
     np.testing.assert_allclose(before[b, index], after[b, index], atol=1e-5)
 
 
+def test_tubelets_cut_out_before_are_the_same(params, video, reconstruct):
+  mask = mask_from_bool(HIDDEN)
+  cells = video.reshape(2, 2, 2, 2, 8, 2, 8).transpose(0, 1, 3, 5, 2, 4, 6)
+  cells = cells.reshape(2, 8, 128)  # token, then what is in it
+  seen = np.take_along_axis(cells, mask.kept[..., None], axis=1)
+
+  def fill_in(params, seen, shape=video.shape):
+    return MODEL.apply(
+      {"params": params}, seen, mask, shape, method="fill_in"
+    )
+
+  found, _ = jax.jit(fill_in)(params, seen)
+  want, _ = reconstruct(params, video, mask)
+  np.testing.assert_allclose(found, want, atol=1e-6)
+  with pytest.raises(ValueError, match="3 channels"):
+    fill_in(params, jnp.asarray(seen), (2, 4, 16, 16, 3))
+
+
 def test_encoder_parameters_fit_the_encoder(params, video):
   tokens, _ = MODEL.encoder.apply({"params": params["encoder"]}, video)
   assert tokens.shape == (2, 8, 24)

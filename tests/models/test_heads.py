@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from echo_jax.models.heads import MaxPool, MeanPool, Moments
+from echo_jax.models.heads import (
+  AttentivePool,
+  MaxPool,
+  MeanPool,
+  Moments,
+  block_means,
+)
 from echo_jax.models.recurrent import Carry, GRUHead
 from echo_jax.models.tokens import TokenGrid
 
@@ -117,3 +123,87 @@ def test_gru_hears_the_time_between_slices_and_not_its_origin(gru, tokens):
   slower = pool(head, tokens, params=params, times=TIMES * 3.0)
   np.testing.assert_allclose(base, later, atol=1e-5)
   assert np.abs(base - slower).max() > 1e-3
+
+
+def test_means_over_blocks_by_hand(tokens):
+  """Four slices to two, rows to one, columns kept."""
+  x = np.asarray(tokens).reshape(4, 2, 2, 6)
+  means, real = block_means(tokens, GRID, (2, 1, 2))
+  wanted = x.reshape(2, 2, 2, 2, 6).mean(axis=(1, 2)).reshape(4, 6)
+  np.testing.assert_allclose(means[0], wanted, atol=1e-6)
+  assert real.all()
+  same, _ = block_means(tokens, GRID, GRID.shape)
+  np.testing.assert_array_equal(same, tokens)
+  # Three blocks of four slices: the first is of two.
+  uneven, _ = block_means(tokens, GRID, (3, 1, 1))
+  wanted = [x[:2].mean((0, 1, 2)), x[2].mean((0, 1)), x[3].mean((0, 1))]
+  np.testing.assert_allclose(uneven[0], wanted, atol=1e-6)
+
+
+def test_blocks_leave_out_what_is_not_valid(tokens):
+  valid = np.arange(16)[None] < 6  # a slice and a half
+  filled = jnp.where(jnp.asarray(valid)[..., None], tokens, jnp.nan)
+  means, real = block_means(filled, GRID, (2, 1, 1), jnp.asarray(valid))
+  assert real.tolist() == [[True, False]] and (means[0, 1] == 0).all()
+  np.testing.assert_allclose(means[0, 0], tokens[0, :6].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("blocks", [(5, 1, 1), (1, 3, 1), (1, 1, 0)])
+def test_more_blocks_than_tokens_are_refused(tokens, blocks):
+  with pytest.raises(ValueError, match="asked of a grid of"):
+    block_means(tokens, GRID, blocks)
+
+
+@pytest.fixture(scope="module")
+def attentive(tokens, fill):
+  head = AttentivePool(heads=2, mlp_ratio=1.0)
+  given = {
+    "grid": GRID, "frame_time_s": jnp.asarray(TIMES),
+    "frame_index": jnp.arange(8)[None],
+  }  # fmt: skip
+  return head, fill(head, tokens, **given)["params"], given
+
+
+def test_one_query_reads_all_valid_tokens_in_any_order(attentive, tokens):
+  head, params, _ = attentive
+  whole = pool(head, tokens, params=params)
+  assert whole.shape == (1, 6)
+  turned = pool(head, tokens[:, ::-1], params=params)
+  np.testing.assert_allclose(whole, turned, atol=1e-5)
+  valid = np.arange(16)[None] < 12
+  cut = pool(head, tokens.at[:, 12:].set(9.0), valid, params)
+  other = pool(head, tokens.at[:, 12:].set(-9.0), valid, params)
+  np.testing.assert_allclose(cut, other, atol=1e-5)
+  assert np.abs(cut - whole).max() > 1e-3
+
+
+def test_attention_of_the_probe_by_hand(attentive, tokens):
+  head, params, given = attentive
+  _, features = head.apply({"params": params}, tokens, **given)
+  weight = features["pool_attention"]
+  assert weight.shape == (1, 2, 16)
+  at = params["read"]["attention"]
+
+  def norm(x, name):
+    y = (x - x.mean(-1, keepdims=True)) / np.sqrt(
+      x.var(-1, keepdims=True) + 1e-6
+    )
+    return y * params["read"][name]["scale"] + params["read"][name]["bias"]
+
+  query = norm(params["query_token"], "attention_norm") @ at["query"]["kernel"]
+  query = (query + at["query"]["bias"]).reshape(2, 3)
+  key = norm(tokens, "memory_norm") @ at["key"]["kernel"]
+  score = np.einsum("ae,uae->au", query, key.reshape(16, 2, 3)) / 3**0.5
+  wanted = np.exp(score) / np.exp(score).sum(-1, keepdims=True)
+  np.testing.assert_allclose(weight[0], wanted, atol=1e-5)
+
+
+def test_the_probe_of_blocks_sees_their_means_only(attentive, tokens):
+  head, params, given = attentive
+  budget = AttentivePool(heads=2, mlp_ratio=1.0, blocks=(4, 1, 1))
+  means, _ = block_means(tokens, GRID, (4, 1, 1))
+  small = TokenGrid(t=4, h=1, w=1, tubelet=2, patch=16)
+  wanted, _ = head.apply({"params": params}, means, **{**given, "grid": small})
+  np.testing.assert_allclose(
+    pool(budget, tokens, params=params), wanted, atol=1e-6
+  )

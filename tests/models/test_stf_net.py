@@ -185,6 +185,33 @@ def test_disjoint_path_axes(axes, tokens, fill):
   )
 
 
+def test_one_path_alone_is_its_part_of_both(tokens, grouped):
+  head, variables = grouped
+  both, features = head.apply(variables, tokens, **inputs())
+  joint, of_joint = head.clone(paths="joint").apply(
+    variables, tokens, **inputs()
+  )
+  fine, of_fine = head.clone(paths="disjoint").apply(
+    variables, tokens, **inputs()
+  )
+  np.testing.assert_array_equal(np.concatenate([joint, fine], 1), both)
+  assert set(of_joint) | set(of_fine) == set(features)
+  made = head.clone(paths="joint").init(jax.random.key(0), tokens, **inputs())
+  assert set(made["params"]) == {"joint_block", "joint_pool"}
+
+
+def test_without_its_code_a_slice_has_no_time(tokens, grouped):
+  head, variables = grouped
+  timeless = head.clone(time="none")
+  one, features = timeless.apply(variables, tokens, **inputs())
+  other, _ = timeless.apply(variables, tokens, **inputs(times=TIMES * 3))
+  np.testing.assert_array_equal(one, other)
+  _, dated = head.apply(variables, tokens, **inputs())
+  assert np.abs(dated["slices"] - features["slices"]).max() > 1e-3
+  made = timeless.init(jax.random.key(0), tokens, **inputs())["params"]
+  assert not [name for name in made if name.startswith("time_")]
+
+
 def test_described_and_released_differ(tokens, grouped):
   head, variables = grouped
   described, _ = head.apply(variables, tokens, **inputs())

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from echo_jax.models.layers import Attention, Execution
+from echo_jax.models.layers import Attention, Execution, gelu
 from echo_jax.models.tokens import take_tokens
 from echo_jax.models.video_vit import SIZES, VideoViT
 from echo_jax.trees import count_parameters
@@ -64,9 +65,9 @@ def test_final_norm_is_the_only_difference(params, video, whole):
   bare = {k: v for k, v in params.items() if k != "norm"}
   tokens, _ = run(TINY(final_norm=False), bare, video)
   centred = tokens - tokens.mean(-1, keepdims=True)
-  norm = params["norm"]
+  last = params["norm"]
   want = centred / centred.std(-1, keepdims=True)
-  want = want * norm["scale"] + norm["bias"]
+  want = want * last["scale"] + last["bias"]
   np.testing.assert_allclose(want, whole[0], atol=1e-4)
 
 
@@ -158,6 +159,26 @@ def test_attention_by_hand():
   np.testing.assert_allclose(weight[0, 0, :, :2], share, rtol=1e-4)
   np.testing.assert_array_equal(weight[0, 0, :, 2], 0)
   np.testing.assert_allclose(out[0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_gelu_is_that_of_the_normal_distribution_and_so_is_its_slope():
+  x = np.linspace(-6, 6, 97)
+  share, density = norm.cdf(x), norm.pdf(x)
+  value, slope = jax.vmap(jax.value_and_grad(gelu))(jnp.float32(x))
+  np.testing.assert_allclose(value, x * share, atol=2e-6)
+  np.testing.assert_allclose(slope, share + x * density, atol=1e-6)
+  short = jnp.asarray(x, jnp.bfloat16)
+  value, pull = jax.vjp(gelu, short)
+  (slope,) = pull(jnp.ones_like(short))
+  assert value.dtype == slope.dtype == jnp.bfloat16
+  x = np.asarray(short, float)
+  # Rounded once, at the end: half a step of 8 bits.
+  np.testing.assert_allclose(
+    value.astype(float), x * norm.cdf(x), rtol=2**-8, atol=2e-6
+  )
+  np.testing.assert_allclose(
+    slope.astype(float), norm.cdf(x) + x * norm.pdf(x), rtol=2**-8, atol=2e-6
+  )
 
 
 def test_every_block_asks_where_its_input_and_weights_lie(params, video):

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss
 
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.mae_decoder import MAEDecoder
-from echo_jax.models.tokens import TokenGrid
+from echo_jax.models.tokens import TokenGrid, patchify
 from echo_jax.models.video_vit import VideoViT
 from echo_jax.objectives.mae import (
   PixelTarget,
@@ -28,6 +28,10 @@ from echo_jax.targets import target_named
 EF, VOLUME, LOW = (
   target_named(name) for name in ("ef_pct", "edv_ml", "ef_below_50")
 )
+MAE = EchoVideoMAE(
+  VideoViT(width=16, depth=1, heads=2, patch=4, channels=1),
+  MAEDecoder(width=8, depth=1, heads=2),
+)
 
 
 def test_masked_mse_by_hand():
@@ -39,8 +43,9 @@ def test_masked_mse_by_hand():
 
 def test_tubelets_are_normalised_by_channel_with_unbiased_deviation():
   video = np.random.default_rng(0).normal(size=(1, 2, 4, 4, 3))
-  grid = TokenGrid.of(video.shape, 2, 4)
-  got = normalised_tubelets(jnp.asarray(video, jnp.float32), grid)
+  got = normalised_tubelets(
+    patchify(jnp.asarray(video, jnp.float32), 2, 4), channels=3
+  )
   flat = video.reshape(32, 3)
   wanted = (flat - flat.mean(0)) / flat.std(0, ddof=1)
   np.testing.assert_allclose(got[0, 0].reshape(32, 3), wanted, atol=1e-4)
@@ -49,18 +54,14 @@ def test_tubelets_are_normalised_by_channel_with_unbiased_deviation():
 @pytest.fixture(scope="module")
 def mae():
   """(objective, params, batch) of a minute masked autoencoder."""
-  model = EchoVideoMAE(
-    VideoViT(width=16, depth=1, heads=2, patch=4, channels=1),
-    MAEDecoder(width=8, depth=1, heads=2),
-  )
   grid, rule = TokenGrid.of((1, 4, 8, 8, 1), 2, 4), MaskRule(0.5)
   video = np.random.default_rng(1).integers(0, 255, (2, 4, 8, 8, 1), np.uint8)
   valid = np.array([[True] * 4, [True, True, False, False]])
   scale = lambda raw: raw.astype(jnp.float32) / 255  # noqa: E731
   mask = make_mask(jax.random.key(0), rule, grid, 2)
-  params = model.init(jax.random.key(1), scale(jnp.asarray(video)), mask)
+  params = MAE.init(jax.random.key(1), scale(jnp.asarray(video)), mask)
   batch = {"video": jnp.asarray(video), "frame_valid": jnp.asarray(valid)}
-  return make_mae(model, scale, rule, grid), params["params"], batch
+  return make_mae(MAE, scale, rule, grid), params["params"], batch
 
 
 def test_padded_frames_change_no_loss(mae):
@@ -78,8 +79,9 @@ def test_padded_frames_change_no_loss(mae):
 @pytest.mark.parametrize("normalised", [True, False])
 def test_what_is_wanted_of_pixels(normalised, median_px):
   video = np.random.default_rng(1).integers(0, 256, (2, 4, 8, 8, 1), np.uint8)
+  hidden = jnp.asarray([[3, 0, 6], [1, 7, 2]])
   got = pixel_targets(
-    jnp.asarray(video), lambda raw: raw.astype(jnp.float32) / 255,
+    jnp.asarray(video), hidden, lambda raw: raw.astype(jnp.float32) / 255,
     TokenGrid.of(video.shape, 2, 4), PixelTarget(normalised, median_px),
   )  # fmt: skip
   if median_px:
@@ -89,6 +91,7 @@ def test_what_is_wanted_of_pixels(normalised, median_px):
   if normalised:
     cells = cells - cells.mean(-1, keepdims=True)
     cells /= cells.std(-1, keepdims=True, ddof=1)
+  cells = np.take_along_axis(cells, np.asarray(hidden)[..., None], axis=1)
   np.testing.assert_allclose(got, cells, atol=1e-4)
 
 
@@ -107,6 +110,24 @@ def test_jit_changes_nothing_and_held_parameters_get_no_gradient(mae):
   assert float(plain) == pytest.approx(float(compiled), rel=1e-5)
   assert all((g == 0).all() for g in jax.tree.leaves(gradients["encoder"]))
   assert any((g != 0).any() for g in jax.tree.leaves(gradients["decoder"]))
+
+
+def test_the_loss_is_that_of_the_whole_video_scaled_first(mae):
+  objective, params, batch = mae
+  args = batch, jax.random.key(2), True
+  loss, _ = objective(params, Aux(), *args)
+  settled, total = objective.settle(*args)
+  mask, video = settled["mask"], np.float32(batch["video"]) / 255
+  valid = np.array([[True] * 8, [True] * 4 + [False] * 4])
+  logits, _ = MAE.apply({"params": params}, video, mask, valid=valid)
+  cells = video.reshape(2, 2, 2, 2, 4, 2, 4).transpose(0, 1, 3, 5, 2, 4, 6)
+  cells = cells.reshape(2, 8, 32)
+  centred = cells - cells.mean(-1, keepdims=True)
+  target = centred / cells.std(-1, ddof=1, keepdims=True)
+  target = np.take_along_axis(target, np.asarray(mask.hidden)[..., None], 1)
+  per_token = np.square(np.asarray(logits) - target).mean(-1)
+  weighed = (per_token * np.asarray(mask.weight)).sum() / float(total)
+  assert float(loss) == pytest.approx(weighed, rel=1e-5)
 
 
 def test_standardisation_uses_known_values_only():

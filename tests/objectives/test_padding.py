@@ -7,7 +7,7 @@ import pytest
 
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.mae_decoder import MAEDecoder
-from echo_jax.models.tokens import TokenGrid
+from echo_jax.models.tokens import TokenGrid, patchify
 from echo_jax.models.video_vit import VideoViT
 from echo_jax.objectives.mae import make_mae, normalised_tubelets
 from echo_jax.objectives.masks import MaskRule, make_mask, tokens_inside
@@ -83,14 +83,16 @@ def test_a_batch_of_padding_alone_gives_zero_and_no_nan(mae):
 
 def test_a_black_tubelet_has_a_finite_target():
   black = jnp.zeros((1, 4, 8, 8, 1))
-  target = normalised_tubelets(black, GRID)
+  target = normalised_tubelets(patchify(black, 2, 4), channels=1)
   assert np.isfinite(target).all() and (target == 0).all()
 
 
 def test_targets_are_numpys_for_every_tubelet_and_channel():
   rng = np.random.default_rng(0)
   video = rng.normal(3, 2, (2, 4, 8, 8, 3)).astype(np.float32)
-  got = np.asarray(normalised_tubelets(jnp.asarray(video), GRID))
+  got = np.asarray(
+    normalised_tubelets(patchify(jnp.asarray(video), 2, 4), channels=3)
+  )
   n = 0
   for t in range(2):
     for h in range(2):

@@ -1,5 +1,7 @@
 """Losses and probabilities of every kind of target, and their weighting."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -258,3 +260,33 @@ def test_training_split_without_a_class_is_warned_of():
     standardise_from((WALLS,), truth[:, 1:])
   with pytest.raises(ValueError, match="walls: 2 known values .* all alike"):
     standardise_from((WALLS,), np.array([[1.0, 0.0], [np.nan, np.nan]]))
+
+
+@pytest.fixture(scope="module")
+def volume():
+  """ESV that is regressed as its logarithm."""
+  return dataclasses.replace(target_named("esv_ml"), link="log")
+
+
+def test_a_logarithm_is_regressed_and_its_value_given_out(volume):
+  scale = Standardisation((3.0,), (0.5,))
+  truth, output = jnp.array([[20.0], [NONE]]), jnp.array([[0.2], [1.0]])
+  loss = target_losses(output, truth, (volume,), scale, "l2")
+  assert float(loss[0]) == pytest.approx(((np.log(20) - 3) / 0.5 - 0.2) ** 2)
+  values = predictions_of(output, (volume,), scale)[:, 0]
+  np.testing.assert_allclose(values, np.exp([3.1, 3.5]), rtol=1e-5)
+
+
+def test_scales_by_hand(volume):
+  truth = np.array([[50.0, 20.0, 3.0, 60.0], [60.0, 40.0, 4.0, 80.0]])
+  of = (EF, volume, target_named("edv_ln_ml"), target_named("edv_ml"))
+  measured = standardise_from(of, truth)
+  logs = np.log([20.0, 40.0])
+  np.testing.assert_allclose(measured.mean, [55, logs.mean(), 3.5, 70])
+  np.testing.assert_allclose(measured.std, [5, logs.std(), 0.5, 10])
+  released = standardise_from(of, truth, "hundredths")
+  assert released == Standardisation((0.0,) * 4, (100.0, 1.0, 1.0, 100.0))
+  with pytest.raises(ValueError, match="a value is 0 ml, which has no logar"):
+    standardise_from((volume,), np.array([[0.0], [1.0]]))
+  with pytest.raises(ValueError, match="scale 'percent' is not one of"):
+    standardise_from(of, truth, "percent")

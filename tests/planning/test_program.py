@@ -10,6 +10,7 @@ from echo_jax.planning.collectives import (
   find_collectives,
   sum_by_kind,
 )
+from echo_jax.planning.kernels import kernel_flops
 from echo_jax.planning.memory import Memory, out_of_memory
 from echo_jax.planning.traffic import hbm_bytes
 
@@ -154,6 +155,35 @@ ENTRY %main (u0: f32[100,8], v0: f32[8]) -> f32[8] {
 """
   # v0 comes in once, of u0 one row, and the sum goes out.
   assert hbm_bytes(hlo.parse_module(text)) == 32 + 32 + 32
+
+
+def test_kernels_of_attention_count_their_products():
+  text = """\
+HloModule toy
+
+ENTRY %main (q: bf16[2,3,128,8], k: bf16[2,3,256,8]) -> bf16[2,3,128,8] {
+  %q = bf16[2,3,128,8]{3,2,1,0} parameter(0)
+  %k = bf16[2,3,256,8]{3,2,1,0} parameter(1)
+  %splash_mha_fwd_segmented.1 = (f32[128,8]{1,0}, bf16[2,3,128,8]{3,2,1,0}) \
+custom-call(%q, %k, %k), custom_call_target="tpu_custom_call", \
+operand_layout_constraints={s8[1]{0}, bf16[2,3,128,8]{3,2,1,0}, \
+bf16[2,3,256,8]{3,2,1,0}}, frontend_attributes={kernel_metadata={
+"told":"over several lines"
+}}
+  ROOT %y = bf16[2,3,128,8]{3,2,1,0} get-tuple-element(\
+%splash_mha_fwd_segmented.1), index=1
+}
+"""
+  module = hlo.parse_module(text)
+  assert module["main"].root.name == "y"
+  assert kernel_flops(module) == 2 * 2 * (2 * 3) * 128 * 256 * 8
+  backward = text.replace("mha_fwd", "mha_dkv")
+  assert kernel_flops(hlo.parse_module(backward)) == 2 * kernel_flops(module)
+  result = "bf16[2,3,128,8]{3,2,1,0})"
+  fused = backward.replace(f", {result}", f"{f', {result[:-1]}' * 4})")
+  assert kernel_flops(hlo.parse_module(fused)) == 5 / 2 * kernel_flops(module)
+  with pytest.raises(ValueError, match="kernel other_fwd"):
+    kernel_flops(hlo.parse_module(text.replace("splash_mha", "other")))
 
 
 def test_loops_of_a_program_for_this_machine_are_followed():

@@ -80,3 +80,18 @@ def test_moving_average_by_hand():
   old, new = {"a": jnp.array(1.0)}, {"a": jnp.array(3.0)}
   average = trees.update_average(old, new, 0.9)
   assert float(average["a"]) == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize("decay", ["matrices", "all"])
+def test_what_decays_by_hand(decay):
+  """Without a gradient a decayed parameter is only scaled."""
+  rule = AdamWRule(0.1, 10, weight_decay=0.5, decay=decay)
+  tx = make_adamw(rule)
+  zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+  updates, _ = tx.update(zeros, tx.init(PARAMS), PARAMS)
+  moved = trees.named_leaves(optax.apply_updates(PARAMS, updates))
+  for name, value in moved.items():
+    decays = decay == "all" or name.endswith("kernel")
+    np.testing.assert_allclose(value, 0.95 if decays else 1.0, err_msg=name)
+  with pytest.raises(ValueError, match="decay is 'biases', wants one of"):
+    AdamWRule(0.1, 10, decay="biases")

@@ -1,0 +1,120 @@
+"""A model card from a run's own record and results (Mitchell et al. 2019).
+
+It says what was trained on what, on whom it was judged, how it did, in whom
+it did worst and what it is not for; nothing in it is written by hand.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from echo_jax.evaluation.estimate import estimates_from_json, format_table
+
+LIMITS = (
+  "Research only: not a medical device, not for decisions on patients.",
+  "Judged on the split named above and on nobody else; other scanners, sites, "
+  "views and patients may give larger errors, without a warning.",
+  "Input is read by the contract below; other frame spans, sizes or grey "
+  "scales are other inputs.",
+  "Labels are taken as they are: their own error is part of every error here.",
+)  # fmt: skip
+SIMULATED = (
+  "It has learnt simulated hearts (SynthEcho) and says nothing about people."
+)
+
+
+def model_card(
+  record: Mapping[str, Any], metrics: Mapping[str, Any],
+  rows: pd.DataFrame, subgroups: str, name: str,
+) -> str:  # fmt: skip
+  """Markdown on a trained and evaluated run.
+
+  Args:
+    record: the run record (`run.json`).
+    metrics: what `evaluate` wrote (`metrics.json`).
+    rows: its predictions.
+    subgroups: tables of its error in groups of patients, as text.
+    name: of the model, for the title.
+  """
+  about = metrics["about"]
+  estimates = estimates_from_json(metrics)
+  parts = [
+    f"# Model card: {name}", "",
+    "Made by `echo-jax card` from the run's own record and results.", "",
+    "## Intended use and limits", "",
+    *(f"- {line}" for line in _limits(rows)), "",
+    "## The model", "", *_model(record, about), "",
+    "## Learnt from", "", *_origin(record), "",
+    f"## Judged on: split {about['split']}", "",
+    f"{about['clips_per_video']} clips a video; data "
+    f"{_datasets(about['data'])}. Intervals: {estimates[0].method}, "
+    f"{estimates[0].resamples:,} resamples, seed {estimates[0].seed}.", "",
+    format_table(estimates, "md"), "",
+    *(f"- {note}" for note in metrics["notes"]), "",
+    "## Subgroups", "", "```", subgroups, "```", "",
+    "## Input contract", "",
+    f"Hash `{record['contract_hash']}`: weights refuse to load under another.",
+    "", "```json", json.dumps(record["contract"], indent=1), "```", "",
+  ]  # fmt: skip
+  return "\n".join(parts)
+
+
+def _limits(rows: pd.DataFrame) -> Iterator[str]:
+  if rows.item_id.str.startswith("synthetic_echo:").any():
+    yield SIMULATED
+  yield from LIMITS
+
+
+def _model(
+  record: Mapping[str, Any], about: Mapping[str, Any]
+) -> Iterator[str]:
+  config = record["config"]
+  encoder, head = config.get("encoder", {}), config.get("head", {})
+  yield f"- experiment `{record['experiment']}`, step {about['step']:,}"
+  yield f"- encoder: {_settings(encoder)}"
+  if head:
+    yield f"- head: {_settings(head)}"
+  yield f"- predicts: {'; '.join(record['targets'])}"
+  yield (
+    f"- code {record['echo_jax']} {record['commit'] or '(installed)'}, Python "
+    f"{record['python']}, {_settings(record['packages'])}"
+  )
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+  return ", ".join(f"{k} {v}" for k, v in settings.items() if v not in ("", ()))
+
+
+def _origin(record: Mapping[str, Any]) -> Iterator[str]:
+  yield f"- data {_datasets(record['data'])}, seed {record['seed']}"
+  start = record.get("init_from")
+  if not start:
+    yield "- first weights: random"
+    return
+  yield (
+    f"- first weights: `{start['experiment']}`, step {start['step']}, "
+    f"contract `{start['contract_hash']}`, data {_datasets(start['data'])}"
+  )
+
+
+def _datasets(data: Sequence[Mapping[str, str]]) -> str:
+  return ", ".join(
+    f"{one['dataset']} (labels `{one['labels']}`)" for one in data
+  )
+
+
+def read_metrics(workdir: Path) -> dict[str, Any]:
+  """What `evaluate` wrote of a run.
+
+  Raises:
+    FileNotFoundError: the run was not evaluated.
+  """
+  path = Path(workdir) / "metrics.json"
+  if not path.exists():
+    raise FileNotFoundError(
+      f"{workdir} has no metrics.json; run `echo-jax evaluate {workdir}` first"
+    )
+  return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,37 @@
+"""What does each difference between text and code do to the number?
+
+Fine-tuning as described, with one point after another as in the paper's public
+code, and with all of them: EF, volumes and the class of EF in one run.  From
+scratch: weights of a pre-training run refuse another input contract, which
+sampling, resize and normalisation change (`as_released_pretrain` has theirs).
+Two points change no weight and train all the same: threshold and
+validation-as-test.
+
+Example:
+  echo-jax sweep experiments/ablations/as_released.py --workdir runs/released \\
+    --config.data.dir=data --clips 1
+"""
+
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from experiments import ef_finetune
+from experiments.paper.differences import FINETUNING, described, one_by_one
+
+build = ef_finetune.build
+tiny = ef_finetune.tiny
+
+
+def get_config() -> ConfigDict:
+  """Everything as described; `label` is a name for folders and tables."""
+  config = ef_finetune.get_config()
+  with config.unlocked():
+    config.label = "described"
+  config.update_from_flattened_dict(described(FINETUNING))
+  return config
+
+
+def sweep() -> Iterator[dict[str, object]]:
+  """As described, each point alone, all together."""
+  yield from one_by_one(FINETUNING)

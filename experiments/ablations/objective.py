@@ -1,0 +1,16 @@
+"""Which objective of pre-training is worth most for EF?
+
+Each is trained by itself, into a folder of its own below one; then every one of
+them is fine-tuned.
+
+Example:
+  echo-jax train experiments/mae_pretrain.py --workdir runs/objective/mae
+  echo-jax sweep experiments/ablations/objective.py --from runs/objective \\
+    --workdir runs/objective_ef
+  echo-jax table --runs runs/objective_ef
+"""
+
+from experiments.ablations import finetune
+
+get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
+sweep = finetune.sweep

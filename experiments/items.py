@@ -1,0 +1,94 @@
+"""Trainings of a study, one after another, that go on where they stopped."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from echo_jax.training.writers import write_whole
+
+DONE = "done.json"
+GUESS_S = 120.0  # an item, before one was measured; chosen
+
+
+@dataclass(frozen=True)
+class Item:
+  """One training and all that it is judged by.
+
+  Attributes:
+    name: what is tried.
+    settings: of the experiment, beside those that all items share.
+    seed: of the training.
+  """
+
+  name: str
+  settings: tuple[tuple[str, Any], ...]
+  seed: int
+
+  def folder(self, workdir: Path) -> Path:
+    """Its work directory."""
+    name = "".join(c if c not in " /" else "_" for c in self.name)
+    return workdir / name / f"seed_{self.seed}"
+
+  def seconds(self, workdir: Path) -> float | None:
+    """How long it took; None if it is not done."""
+    path = self.folder(workdir) / DONE
+    return json.loads(path.read_text())["seconds"] if path.exists() else None
+
+
+def run_items(
+  workdir: Path, items: Sequence[Item], run_item: Callable[[Item], None], *,
+  minutes: float | int = np.inf,
+) -> list[Item]:  # fmt: skip
+  """Runs items that are not done, as far as time allows; those that are.
+
+  Args:
+    run_item: trains and judges one in its folder; goes on from its last
+      checkpoint.
+    minutes: no item is begun that is expected to end later than this.
+  """
+  start = time.monotonic()
+  print_plan(workdir, items)
+  # Seeds differ in no line of the program, so only the first compiles it.
+  jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
+  for item in items:
+    spent = (time.monotonic() - start) / 60
+    if item.seconds(workdir) is not None:
+      continue
+    if spent + expected_s(workdir, items) / 60 > minutes:
+      break
+    print(f"== {item.name}, seed {item.seed}", flush=True)
+    begun = time.monotonic()
+    run_item(item)
+    spent_s = {"seconds": time.monotonic() - begun}
+    write_whole(item.folder(workdir) / DONE, json.dumps(spent_s))  # last
+  done = [item for item in items if item.seconds(workdir) is not None]
+  print(f"{len(done)} of {len(items)} items are done in {workdir}")
+  return done
+
+
+def expected_s(workdir: Path, items: Sequence[Item]) -> float:
+  """Seconds an item takes, from those that are done."""
+  known = [item.seconds(workdir) for item in items]
+  known = [seconds for seconds in known if seconds is not None]
+  return float(np.mean(known)) if known else GUESS_S
+
+
+def print_plan(workdir: Path, items: Sequence[Item]) -> None:
+  """What will be done and how long it is expected to take."""
+  each = expected_s(workdir, items)
+  left = [item for item in items if item.seconds(workdir) is None]
+  for name in dict.fromkeys(item.name for item in items):
+    seeds = [item for item in items if item.name == name]
+    undone = sum(item in left for item in seeds)
+    print(f"{name}: {len(seeds)} seeds, {undone} to do")
+  print(
+    f"{len(items)} items, {len(left)} to do, about {each:.0f} s each: "
+    f"{len(left) * each / 60:.0f} minutes",
+    flush=True,
+  )

@@ -1,0 +1,14 @@
+"""CAMUS, LVEF: Echo-VideoMAE, frozen + attentive probe.
+
+Example:
+  echo-jax sweep experiments/paper/camus_lvef_attentive_probe.py \\
+    --workdir runs/paper/camus_lvef_attentive_probe
+"""
+
+from experiments.paper.models import ATTENTIVE_PROBE
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import CAMUS_LVEF
+
+get_config, build, sweep, tiny = make_row(
+  CAMUS_LVEF, ATTENTIVE_PROBE
+)

@@ -1,0 +1,14 @@
+"""CAMUS, LVEF: R3D-18, Kinetics.
+
+Example:
+  echo-jax sweep experiments/paper/camus_lvef_r3d_18.py \\
+    --workdir runs/paper/camus_lvef_r3d_18
+"""
+
+from experiments.paper.models import R3D_18
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import CAMUS_LVEF
+
+get_config, build, sweep, tiny = make_row(
+  CAMUS_LVEF, R3D_18
+)

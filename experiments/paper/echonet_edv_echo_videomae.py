@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, EDV: Echo-VideoMAE.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_edv_echo_videomae.py \\
+    --workdir runs/paper/echonet_edv_echo_videomae
+"""
+
+from experiments.paper.models import ECHO_VIDEOMAE
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_EDV
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_EDV, ECHO_VIDEOMAE
+)

@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, EDV: R3D-18, Kinetics.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_edv_r3d_18.py \\
+    --workdir runs/paper/echonet_edv_r3d_18
+"""
+
+from experiments.paper.models import R3D_18
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_EDV
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_EDV, R3D_18
+)

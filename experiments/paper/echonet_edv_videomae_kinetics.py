@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, EDV: VideoMAE-B, Kinetics.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_edv_videomae_kinetics.py \\
+    --workdir runs/paper/echonet_edv_videomae_kinetics
+"""
+
+from experiments.paper.models import VIDEOMAE_KINETICS
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_EDV
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_EDV, VIDEOMAE_KINETICS
+)

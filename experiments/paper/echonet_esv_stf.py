@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, ESV: Echo-VideoMAE + STF-Net.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_esv_stf.py \\
+    --workdir runs/paper/echonet_esv_stf
+"""
+
+from experiments.paper.models import STF
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_ESV
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_ESV, STF
+)

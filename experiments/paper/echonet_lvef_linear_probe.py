@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, LVEF: Echo-VideoMAE, frozen + linear probe.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_lvef_linear_probe.py \\
+    --workdir runs/paper/echonet_lvef_linear_probe
+"""
+
+from experiments.paper.models import LINEAR_PROBE
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_LVEF
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_LVEF, LINEAR_PROBE
+)

@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, LVEF: VideoMAE-B, Kinetics.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_lvef_videomae_kinetics.py \\
+    --workdir runs/paper/echonet_lvef_videomae_kinetics
+"""
+
+from experiments.paper.models import VIDEOMAE_KINETICS
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_LVEF
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_LVEF, VIDEOMAE_KINETICS
+)

@@ -1,0 +1,85 @@
+"""What the paper's tables compare: encoder, head and first weights."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from ml_collections import ConfigDict
+
+from experiments import parts
+
+# Where weights are looked for; another place is --config.init_from=PLACE.
+PRETRAINED = "runs/paper/pretrain"
+KINETICS = {
+  "vivit": "weights/vivit-b-16x2-kinetics400.safetensors",
+  "r3d_18": "weights/r3d_18-b3b3357e.pth",
+  "r2plus1d_18": "weights/r2plus1d_18-91a641e6.pth",
+  "videomae": "weights/videomae-base.safetensors",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+  """A row of every table.
+
+  Attributes:
+    name: the last part of its files' names.
+    title: in tables.
+    head: how tokens become one vector.
+    init_from: a run, or a file of weights; "" is from scratch.
+    encoder: makes the encoder's settings.
+    frozen: whether the encoder keeps its weights.
+    settings: others, by dotted name.
+    tiny: what makes the encoder small, by dotted name.
+  """
+
+  name: str
+  title: str
+  head: str
+  init_from: str = ""
+  encoder: Callable[[], ConfigDict] = partial(parts.encoder_config, "B")
+  frozen: bool = False
+  settings: Mapping[str, object] = field(default_factory=dict)
+  tiny: Mapping[str, object] = field(
+    default_factory=lambda: {
+      "encoder.width": 32, "encoder.depth": 1, "encoder.heads": 2
+    }
+  )  # fmt: skip
+
+
+VIVIT = Model(
+  "vivit", "ViViT-B, Kinetics", "mean", KINETICS["vivit"],
+  lambda: parts.vivit_config(),
+  settings={"init_anew": ("positions", "pooler")},  # it was of 32 frames
+)  # fmt: skip
+SMALL_RESNET = {"encoder.widths": (8,) * 4, "encoder.blocks": (1,) * 4}
+R3D_18 = Model(
+  "r3d_18", "R3D-18, Kinetics", "mean", KINETICS["r3d_18"],
+  lambda: parts.resnet_config("r3d_18"), tiny=SMALL_RESNET,
+)  # fmt: skip
+R2PLUS1D_18 = Model(
+  "r2plus1d_18", "R(2+1)D-18, Kinetics", "mean", KINETICS["r2plus1d_18"],
+  lambda: parts.resnet_config("r2plus1d_18"), tiny=SMALL_RESNET,
+)  # fmt: skip
+VIDEOMAE_SCRATCH = Model("videomae_scratch", "VideoMAE-B, from scratch", "max")
+VIDEOMAE_KINETICS = Model(
+  "videomae_kinetics", "VideoMAE-B, Kinetics", "max", KINETICS["videomae"]
+)
+ECHO_VIDEOMAE = Model("echo_videomae", "Echo-VideoMAE", "max", PRETRAINED)
+STF = Model("stf", "Echo-VideoMAE + STF-Net", "stf", PRETRAINED)
+LINEAR_PROBE = Model(
+  "linear_probe", "Echo-VideoMAE, frozen + linear probe", "mean", PRETRAINED,
+  frozen=True,
+)  # fmt: skip
+ATTENTIVE_PROBE = Model(
+  "attentive_probe", "Echo-VideoMAE, frozen + attentive probe", "attentive",
+  PRETRAINED, frozen=True,
+)  # fmt: skip
+
+MODELS = {
+  model.name: model
+  for model in (
+    VIVIT, R3D_18, R2PLUS1D_18, VIDEOMAE_SCRATCH, VIDEOMAE_KINETICS,
+    ECHO_VIDEOMAE, STF, LINEAR_PROBE, ATTENTIVE_PROBE,
+  )
+}  # fmt: skip

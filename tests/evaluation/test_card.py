@@ -1,0 +1,64 @@
+"""Cards say what the files say, and tell no small group apart."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from echo_jax.cli import main
+from echo_jax.data import card
+from echo_jax.data.sources import find_dataset, read_index
+from echo_jax.experiment import read_record
+
+
+@pytest.fixture(scope="module")
+def model_card(trained, tmp_path_factory):
+  _, workdir = trained
+  out = tmp_path_factory.mktemp("card") / "MODEL_CARD.md"
+  assert main(["card", str(workdir), "--out", str(out)]) == 0
+  return workdir, out.read_text()
+
+
+def test_a_model_card_holds_the_runs_own_numbers(model_card):
+  workdir, text = model_card
+  metrics = json.loads((workdir / "metrics.json").read_text())
+  first = metrics["estimates"][0]
+  assert f"seed {first['seed']}" in text
+  assert f"{first['value']:.1f}" in text
+  assert read_record(workdir)["contract_hash"] in text
+  assert "simulated hearts" in text
+  assert "by device" in text or "withheld" in text
+
+
+def test_a_run_without_results_has_no_card(trained, tmp_path, capsys):
+  _, workdir = trained
+  (tmp_path / "run.json").write_text((workdir / "run.json").read_text())
+  assert main(["card", str(tmp_path)]) == 1
+  assert "echo-jax evaluate" in capsys.readouterr().err
+
+
+def test_a_data_card_counts_what_the_index_has(data_dir):
+  assert main(["card", "synthetic_echo", "--data-dir", str(data_dir)]) == 0
+  folder = find_dataset(data_dir, "synthetic_echo")
+  text, index = (folder / "DATA_CARD.md").read_text(), read_index(folder)
+  for split, rows in index.groupby("split", observed=True):
+    counts = f"{rows.patient_id.nunique()} | {rows.study_id.nunique()}"
+    assert f"| {split} | {counts} | {len(rows)} |" in text
+  known = index[index.ef_pct.notna()]
+  assert f"| ef_pct | {len(known)} | {known.patient_id.nunique()} |" in text
+  assert f"{len(index)} items found" in text
+
+
+def test_fewer_than_five_patients_are_not_counted_apart():
+  rows = pd.DataFrame(
+    {
+      "patient_id": [f"p{i}" for i in range(9)],
+      "study_id": [f"s{i}" for i in range(9)],
+      "device": ["rare"] * 4 + ["common"] * 5,
+    }
+  )
+  lines = list(card._count_table(rows, "device"))
+  assert "| rare | <5 | withheld | withheld |" in lines
+  assert "| common | 5 | 5 | 5 |" in lines
+  assert not any(re.search(r"\| 4 \|", line) for line in lines)

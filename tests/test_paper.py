@@ -1,0 +1,193 @@
+"""The paper's rows: every file, every config, every model's train step."""
+
+import importlib
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from echo_jax import experiment
+from echo_jax.commands.table import published_values
+from echo_jax.evaluation.estimate import LABELS
+from echo_jax.targets import target_named
+from echo_jax.training.optimizers import rate_schedule
+from echo_jax.trees import count_parameters
+from experiments import parts
+from experiments.paper import pretrain, write
+from experiments.paper.models import MODELS
+from experiments.paper.rows import row_names
+from experiments.paper.tasks import TASKS
+
+ROWS = row_names()
+# Every kind of target at once: the head differs, nothing else does.
+KINDS = ("ef_pct", "ef_below_50", "as_tmed5")
+# Of models that differ in their first weights alone, one.
+BUILT_ALIKE = ("videomae_kinetics", "echo_videomae")
+
+
+def module_of(name):
+  return importlib.import_module(f"experiments.paper.{name}")
+
+
+def test_every_row_is_a_file_that_is_as_written():
+  assert len(ROWS) == len(TASKS) * len(MODELS) == 54
+  for name, row in ROWS.items():
+    file = write.FOLDER / f"{name}.py"
+    assert file.read_text() == write.row_file(*row), name
+  strays = [
+    path.stem for path in write.FOLDER.glob("*.py")
+    if path.stem.startswith(tuple(TASKS)) and path.stem not in ROWS
+  ]  # fmt: skip
+  assert not strays
+
+
+def test_the_readme_lists_the_rows_with_their_costs():
+  """Anew with `python -m experiments.paper.write`."""
+  assert write.readme() == write.README.read_text()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_row_of_a_table_is_unpacked(task):
+  for model in MODELS:
+    row = module_of(f"{task}_{model}")
+    config = row.get_config()
+    assert config.is_locked
+    built = write.unpack(config)
+    assert [one.name for one in built.targets] == [TASKS[task].target]
+    assert built.contract.shape == (16, 224, 224, 3)
+    assert config.init_from or model == "videomae_scratch"
+    for item in row.sweep():
+      experiment.override(config, [f"{k}={v!r}" for k, v in item.items()])
+    assert [item["run.seed"] for item in row.sweep()] == [0, 1, 2]
+    small = row.get_config()
+    row.tiny(small)
+    assert write.unpack(small).pace.steps == 8
+
+
+def test_models_of_other_first_weights_are_built_alike():
+  scratch = module_of("echonet_lvef_videomae_scratch").get_config()
+  for model in BUILT_ALIKE:
+    config = module_of(f"echonet_lvef_{model}").get_config()
+    config.init_from = ""
+    assert config == scratch
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m not in BUILT_ALIKE])
+def test_the_train_step_of_every_model_fits(model):
+  config = module_of(f"echonet_lvef_{model}").get_config()
+  if "heads" in config.encoder:
+    config.compute.scan = True  # traced as one block
+  config.targets = KINDS
+  built = write.unpack(config, len(KINDS))
+  state, batch = write.step_shapes(built, 16)
+  step = experiment.train_step_of(built)
+  after, metrics = jax.eval_shape(step.compiled, np.uint32(0), state, batch)
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  assert metrics["loss"].shape == () and "loss_as_tmed5" in metrics
+  assert after.params["output"]["kernel"].shape[1] == 1 + 1 + 5
+  if built.config["head"]["name"] == "stf":
+    assert count_parameters(after.params["head"]) / 1e6 == pytest.approx(
+      126.4, abs=0.05
+    )
+  moments = count_parameters(after.opt_state) / count_parameters(after.params)
+  # Of a frozen encoder only the head has moments; the largest has 8 %.
+  assert moments < 0.2 if MODELS[model].frozen else moments > 1.9
+
+
+def test_the_recipe_is_the_articles():
+  config = module_of("echonet_lvef_stf").get_config()
+  rule = parts.make_adamw_rule(config)
+  assert rule.steps == 50 * 466 and config.run.batch_size == 16  # 7465 // 16
+  rates = rate_schedule(rule)
+  assert float(rates(0)) == pytest.approx(1e-5)
+  assert float(rates(10 * 466)) == pytest.approx(1e-4)
+  assert float(rates(50 * 466)) == pytest.approx(1e-8, rel=1e-3)
+  assert (rule.betas, rule.weight_decay, rule.layer_decay) == (
+    (0.9, 0.99), 1e-5, 1.0
+  )  # fmt: skip
+  assert rule.clip_norm == 0 and config.loss == "l2"
+
+
+def test_tables_differ_in_data_and_target_alone():
+  camus = module_of("camus_lvef_stf").get_config()
+  stenosis = module_of("tmed2_as_stf").get_config()
+  assert (camus.data.name, camus.data.views) == ("camus", ("A2C",))
+  assert (stenosis.data.name, stenosis.data.kinds) == ("tmed2", ("still",))
+  assert stenosis.input == camus.input  # one pre-training serves both
+  assert stenosis.data.views == () and stenosis.targets == ("as_tmed5",)
+
+
+def test_weights_of_the_pre_training_fit_the_rows():
+  """Contract and encoder, which `load_subtree` compares."""
+  theirs = pretrain.get_config()
+  ours = module_of("echonet_lvef_stf").get_config()
+  assert theirs.encoder == ours.encoder and theirs.input == ours.input
+  assert theirs.run.steps == 50 * (525_328 // 128) == 205_200
+  assert theirs.mask.ratio == 0.85 and theirs.mask.polarity == "described"
+
+
+def test_published_values_are_those_of_the_tables():
+  values = published_values()
+  for one in values:
+    task = TASKS[one.table]
+    assert one.metric in task.metrics and one.metric in LABELS
+  of_article = {
+    (one.table, one.metric): one.value for one in values
+    if "s41467-025-66340-4" in one.source or "epi2026" in one.source
+  }  # fmt: skip
+  assert of_article == {
+    ("echonet_lvef", "mae"): 3.87, ("echonet_lvef", "r2"): 0.825,
+    ("echonet_esv", "r2"): 0.782, ("echonet_edv", "r2"): 0.742,
+    ("echonet_ef_below_50", "accuracy"): 0.905,
+    ("echonet_ef_below_50", "f1"): 0.941,
+    ("echonet_ef_below_50", "auroc"): 0.931,
+    ("camus_lvef", "mae"): 4.42, ("camus_lvef", "r2"): 0.658,
+    ("camus_lvef", "pearson_r"): 0.8649, ("tmed2_as", "macro_auroc"): 0.849,
+  }  # fmt: skip
+  for one in values:
+    if one.mark == "log":
+      assert "validation" in one.protocol and one.n == 1288
+    if one.table == "echonet_ef_below_50":
+      assert one.positive.startswith("EF at ")
+
+
+def test_every_task_is_one_of_the_task_table():
+  for task in TASKS.values():
+    assert set(task.metrics) <= set(target_named(task.target).metrics)
+
+
+def test_hours_follow_from_flops_chip_and_share():
+  """17.3 TFLOP by hand: 12 blocks and the tubelets, forward three times."""
+  n, d, m = 1568, 768, 3072
+  forward = 12 * (8 * n * d**2 + 4 * n**2 * d + 4 * n * d * m)
+  forward += 2 * n * d * (2 * 16 * 16 * 3)
+  tflop = 3 * 16 * forward / 1e12
+  found = write.step_tflop(MODELS["echo_videomae"])
+  assert found == pytest.approx(tflop, rel=1e-3)
+  hours = 23_300 * tflop * 1e12 / (156e12 * 0.3) / 3600
+  assert f"| 23,300 | {tflop:.1f} | {hours:.1f} |" in write.readme()
+  assert math.isclose(hours, 2.4, abs_tol=0.05)
+
+
+ABLATIONS = (
+  "mask_ratio", "decoder_depth", "pretrain_fraction", "finetune",
+  "label_fraction", "frames_and_span", "stf_parts", "heads", "initialisation",
+  "objective",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_item_of_an_ablation_fits_its_config(name):
+  module = importlib.import_module(f"experiments.ablations.{name}")
+  items = list(module.sweep())
+  assert len({str(item) for item in items}) == len(items) > 2
+  for item in items:
+    config = module.get_config()
+    words = [f"{k}={v!r}" for k, v in item.items()]
+    experiment.override(config, words)
+    flat = experiment.flat_settings(config.to_dict())
+    assert all(flat[key] == value for key, value in item.items())
+    if "targets" in config:
+      assert write.unpack(config).contract.frames == config.input.frames
+  assert f"echo-jax sweep experiments/ablations/{name}.py" in module.__doc__
