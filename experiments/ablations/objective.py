@@ -5,6 +5,10 @@ them is fine-tuned.
 
 Example:
   echo-jax train experiments/mae_pretrain.py --workdir runs/objective/mae
+  echo-jax train experiments/latent_pretrain.py --workdir runs/objective/latent
+  echo-jax train experiments/contrastive_pretrain.py \\
+    --workdir runs/objective/contrast
+  echo-jax train experiments/joint_pretrain.py --workdir runs/objective/joint
   echo-jax sweep experiments/ablations/objective.py --from runs/objective \\
     --workdir runs/objective_ef
   echo-jax table --runs runs/objective_ef
