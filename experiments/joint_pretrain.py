@@ -4,12 +4,14 @@
 clips of a video (or a study) with those of other patients, and `phase`:
 contrast of moments in a beat with those of equal phase in another.  A weight
 of 0 leaves an objective out.  All share one encoder, and each has its own
-forward pass through it, with a mask of its own.
+forward pass through it, with a mask of its own.  Phase needs a second beat in a
+clip: with it, set `input.span_s` to 2.0 or so.
 
 Example:
   echo-jax train experiments/joint_pretrain.py --workdir runs/joint --tiny
   echo-jax train experiments/joint_pretrain.py --workdir runs/joint \\
-    --config.data.dir=data --config.weights.phase=0.5
+    --config.data.dir=data --config.weights.phase=0.5 \\
+    --config.input.span_s=2.0
 """
 
 from collections.abc import Iterator, Mapping
@@ -40,7 +42,7 @@ COUNTS = {
 
 
 def get_config() -> ConfigDict:
-  """ViT-B on 16 frames over 2 s; reconstruction and contrast of clips."""
+  """As `mae_pretrain`, with contrast of clips beside reconstruction."""
   config = mae_pretrain.get_config()
   with config.unlocked():
     config.weights = ConfigDict(
@@ -55,7 +57,6 @@ def get_config() -> ConfigDict:
     )
     config.masked = True  # whether contrast sees the kept tokens only
     config.collapse = parts.collapse_config()
-  config.input.span_s = 2.0
   return config
 
 
@@ -97,7 +98,7 @@ def build(config: ConfigDict) -> Experiment:
     config, next(iter(models.values())), init,
     combine(objectives, weights), {name: COUNTS[name] for name in weights},
     sector=rule.in_sector, beats="phase" in weights,
-    pairs=config.contrast.of if "contrast" in weights else "",
+    pairs=config.contrast.of if "contrast" in weights else None,
   )  # fmt: skip
 
 

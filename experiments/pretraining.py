@@ -32,7 +32,7 @@ from echo_jax.training.step import make_loss_step
 from echo_jax.training.validate import mean_loss, mean_losses
 from experiments import parts
 
-PAIRS = ("", "video", "study")
+PAIRS = ("video", "study")
 # What `tiny` sets in all of them.
 TINY = {
   "input.size": 32,
@@ -54,7 +54,7 @@ def make_pretraining(
   *,
   sector: bool = False,
   beats: bool = False,
-  pairs: str = "",
+  pairs: str | None = None,
 ) -> Experiment:
   """An experiment that learns from videos without labels.
 
@@ -66,22 +66,20 @@ def make_pretraining(
     counts: metric that says how much a loss is the mean of; of objectives
       together that of each, which `config.weights` weighs.
     sector, beats: whether batches have them, see `ClipMaker`.
-    pairs: two clips of each "video" or "study" follow one another; "" for
+    pairs: two clips of each "video" or "study" follow one another; None for
       single clips.
 
   Raises:
     ValueError: pairs of anything else, or studies of several data sets.
   """
-  if pairs not in PAIRS:
-    raise ValueError(f"contrast of pairs of {pairs!r}; there are {PAIRS[1:]}")
+  if pairs not in (None, *PAIRS):
+    raise ValueError(f"contrast of pairs of {pairs!r}; there are {PAIRS}")
   if pairs == "study" and config.data.mix:
     raise ValueError("pairs of a study need one data set; data.mix has more")
   contract, run = parts.make_contract(config), config.run
   train = parts.open_split(config, config.data.train_split)
   validation = parts.open_split(config, config.data.validation_split)
-  plain = ClipMaker(
-    contract, sector=sector, beats=beats, person=bool(pairs)
-  )
+  plain = ClipMaker(contract, sector=sector, beats=beats, person=bool(pairs))
   augmented = replace(plain, augmentation=parts.make_augmentation(config))
   group = VideosOfStudies if pairs == "study" else lambda videos: videos
   draw = StudyClips if pairs == "study" else lambda maker: maker

@@ -55,10 +55,10 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     MAE,
     {"mask.ratio": 0.9, "mask.polarity": "released", "mask.shared": True},
   ),
-  "masked with contrast of clips": (JOINT, {"input.span_s": 1.4}),
+  "masked with contrast of clips": (JOINT, {}),
   "masked with contrast by phase": (
     JOINT,
-    {"input.span_s": 1.4, "weights.contrast": 0.0, "weights.phase": 0.2},
+    {"weights.contrast": 0.0, "weights.phase": 0.2},
   ),
   "latent": (
     LATENT,

@@ -16,7 +16,18 @@ from echo_jax.evaluation.predict import predict_clips
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.objectives.objective import Aux
 from echo_jax.training.checkpoint import Checkpoints
-from experiments import ef_finetune, mae_pretrain
+from experiments import (
+  contrastive_pretrain,
+  ef_finetune,
+  joint_pretrain,
+  latent_pretrain,
+  mae_pretrain,
+)
+from experiments.paper import (
+  echocardmae_pretrain,
+  echofm_pretrain,
+  echojepa_pretrain,
+)
 
 TRAIN = "experiments.ef_finetune"
 
@@ -242,7 +253,13 @@ def test_other_data_is_refused(frozen):
     experiment.keep_record(dataclasses.replace(built, data=data), workdir)
 
 
-@pytest.mark.parametrize("module", [ef_finetune, mae_pretrain])
+@pytest.mark.parametrize(
+  "module",
+  [
+    ef_finetune, mae_pretrain, latent_pretrain, contrastive_pretrain,
+    joint_pretrain, echocardmae_pretrain, echofm_pretrain, echojepa_pretrain,
+  ],
+)  # fmt: skip
 def test_every_item_of_a_sweep_fits_the_config(module):
   count = 0
   for item in module.sweep():

@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
       "weights.contrast": 0.0,
       "weights.phase": 1.0,
       "input.frames": 32,
+      "input.span_s": 2.0,
       "encoder.tubelet": 4,
       "decoder.width": 512,
       "decoder.depth": 8,

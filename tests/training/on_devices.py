@@ -15,13 +15,16 @@ import optax
 
 from echo_jax import trees
 from echo_jax.data.contract import InputContract
+from echo_jax.models.contrast import ClipEmbedding, Projector
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.layers import Execution
 from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid
 from echo_jax.models.video_vit import VideoViT
+from echo_jax.objectives.contrastive import make_contrastive
 from echo_jax.objectives.mae import make_mae
 from echo_jax.objectives.masks import MaskRule, make_mask
+from echo_jax.objectives.objective import Aux
 from echo_jax.training import sharding
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.state import start_state
@@ -111,6 +114,26 @@ def apart(a, b):
   return norm([x - y for x, y in zip(a, b, strict=True)]) / norm(a)
 
 
+def contrast(shape):
+  """InfoNCE of a batch on a mesh, its negatives and the gradient's norm."""
+  mesh = shape and sharding.make_mesh(sharding.MeshShape(*shape))
+  model = ClipEmbedding(make_model(Execution()).encoder, Projector())
+  objective = make_contrastive(model, normalise, GRID)
+  batch = batch_of(0) | {"person": np.arange(ROWS, dtype=np.int32) // 4}
+  params = begin(optax.sgd(0.1)).params
+  step = jax.jit(
+    jax.value_and_grad(objective, has_aux=True), static_argnums=4
+  )
+  here = sharding.rows_here(mesh, ROWS)
+  rows = sharding.own_rows(batch, mesh, here, ROWS)
+  (loss, (metrics, _)), slope = sharding.call_on(
+    mesh, step, params, Aux(), rows, jax.random.key(0), True
+  )
+  return [float(x) for x in (
+    loss, metrics["negatives"], optax.tree.norm(slope)
+  )]  # fmt: skip
+
+
 def save_and_move(folder):
   """Saved on one mesh, restored on another and on one device."""
   optimizer = OPTIMIZERS["adamw"]()
@@ -159,7 +182,8 @@ def main(cases, folder):
         )
       ])),
     })  # fmt: skip
-  json.dump(found, sys.stdout)
+  told = {"cases": found, "contrast": [contrast(None), contrast((4, 2, 1))]}
+  json.dump(told, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -100,12 +100,19 @@ def check(one):
 
 @pytest.mark.parametrize("number", range(len(CASES)))
 def test_ten_steps_end_as_on_one_device(found, number):
-  check(found[number])
+  check(found["cases"][number])
+
+
+def test_contrast_sees_the_negatives_of_all_devices(found):
+  """Of 8 pairs, two of each of 4 people, on 8 devices of one pair each."""
+  plain, spread = found["contrast"]
+  assert plain[1] == spread[1] == 6
+  assert spread == pytest.approx(plain, rel=1e-4)
 
 
 @pytest.mark.long
 def test_ten_steps_of_every_way_end_as_on_one_device(tmp_path):
-  for one in run_cases(ALL, tmp_path):
+  for one in run_cases(ALL, tmp_path)["cases"]:
     check(one)
 
 

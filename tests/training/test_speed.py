@@ -11,9 +11,11 @@ from test_loop import batches, train
 
 from echo_jax import experiment
 from echo_jax.commands.train import read_steps
-from echo_jax.training.flops import peak_flops_s
+from echo_jax.objectives.objective import Aux
+from echo_jax.training.flops import peak_flops_s, step_flops
 from echo_jax.training.loop import Pace
 from echo_jax.training.speed import Watch, Watching, read_speed
+from echo_jax.training.state import TrainState
 
 
 def test_nothing_compiles_after_the_first_step(settings, tmp_path):
@@ -83,6 +85,20 @@ def test_timings_are_not_in_the_log(tmp_path):
   train(tmp_path, Pace(2, 1, 2, 2))
   for line in (tmp_path / "log.jsonl").read_text().splitlines():
     assert not {"step_s", "waiting_share"} & set(json.loads(line))
+
+
+def test_what_no_gradient_flows_through_is_counted_once():
+  """Of two products of 2 x 3 x 4 one is of the average, as a target is."""
+
+  def objective(params, aux, batch, key, train):
+    target = batch @ aux.average
+    return jnp.square(batch @ params - target).sum(), ({}, {})
+
+  weights = jax.ShapeDtypeStruct((3, 4), jnp.float32)
+  state = TrainState(0, weights, None, Aux(average=weights))
+  rows = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+  product = 2 * 2 * 3 * 4
+  assert step_flops(objective, state, rows) == (3 + 1) * product
 
 
 def test_peaks_add_up_where_all_are_known():
