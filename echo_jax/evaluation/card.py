@@ -94,10 +94,13 @@ def _origin(record: Mapping[str, Any]) -> Iterator[str]:
   if not start:
     yield "- first weights: random"
     return
-  yield (
-    f"- first weights: `{start['experiment']}`, step {start['step']}, "
-    f"contract `{start['contract_hash']}`, data {_datasets(start['data'])}"
-  )
+  if "file" in start:
+    yield f"- first weights: file {start['file']}, SHA-256 `{start['sha256']}`"
+  if "experiment" in start:  # a run of ours, or what was exported of one
+    yield (
+      f"- first weights: `{start['experiment']}`, step {start['step']}, "
+      f"contract `{start['contract_hash']}`, data {_datasets(start['data'])}"
+    )
 
 
 def _datasets(data: Sequence[Mapping[str, str]]) -> str:

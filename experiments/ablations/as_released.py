@@ -17,18 +17,16 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from experiments import ef_finetune
-from experiments.paper.differences import FINETUNING, described, one_by_one
+from experiments.paper.differences import FINETUNING, one_by_one, set_described
 
 build = ef_finetune.build
 tiny = ef_finetune.tiny
 
 
 def get_config() -> ConfigDict:
-  """Everything as described; `label` is a name for folders and tables."""
+  """Everything as described."""
   config = ef_finetune.get_config()
-  with config.unlocked():
-    config.label = "described"
-  config.update_from_flattened_dict(described(FINETUNING))
+  set_described(config, FINETUNING)
   return config
 
 

@@ -18,18 +18,16 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from experiments import mae_pretrain
-from experiments.paper.differences import PRETRAINING, described, one_by_one
+from experiments.paper.differences import PRETRAINING, one_by_one, set_described
 
 build = mae_pretrain.build
 tiny = mae_pretrain.tiny
 
 
 def get_config() -> ConfigDict:
-  """Everything as described; `label` is a name for folders and tables."""
+  """Everything as described."""
   config = mae_pretrain.get_config()
-  with config.unlocked():
-    config.label = "described"
-  config.update_from_flattened_dict(described(PRETRAINING))
+  set_described(config, PRETRAINING)
   return config
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml_collections import ConfigDict
+
 TARGETS = ("ef_pct", "edv_ml", "esv_ml", "ef_below_50")
 
 
@@ -98,6 +100,13 @@ FINETUNING = (
 def described(points: Iterable[Difference]) -> dict[str, Any]:
   """All points as described, as flat settings."""
   return {k: v for point in points for k, v in point.described.items()}
+
+
+def set_described(config: ConfigDict, points: Iterable[Difference]) -> None:
+  """Sets all points as described, and a `label` for folders and tables."""
+  with config.unlocked():
+    config.label = "described"
+  config.update_from_flattened_dict(described(points))
 
 
 def released(points: Iterable[Difference]) -> dict[str, Any]:
