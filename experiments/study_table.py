@@ -179,10 +179,8 @@ def format_results(plain: Mapping[str, Any]) -> str:
     "## Every way of training, every seed", "",
     "| trained | MAE, EF points | mean | R² |", "|---|---|---|---|",
     *(_arm_line(name, of) for name, of in plain["estimates"].items()), "",
-    "## The same on the device that some were trained without", "",
-    "| trained | MAE, EF points | mean | R² |", "|---|---|---|---|",
-    *(_arm_line(name, of) for name, of in plain["on unseen device"].items()),
-    "", "## Differences in MAE", "",
+    *_unseen_lines(plain["on unseen device"]),
+    "## Differences in MAE", "",
     "Over patients and seeds; negative: the first is better. p by the same "
     "resamples, and adjusted within each section (Holm 1979).", "",
   ]  # fmt: skip
@@ -193,6 +191,16 @@ def format_results(plain: Mapping[str, Any]) -> str:
       *(_difference_line(name, one) for name, one in found.items()), "",
     ]  # fmt: skip
   return "\n".join(parts)
+
+
+def _unseen_lines(found: Mapping[str, Any]) -> list[str]:
+  if not found:
+    return []
+  return [
+    "## The same on the device that some were trained without", "",
+    "| trained | MAE, EF points | mean | R² |", "|---|---|---|---|",
+    *(_arm_line(name, of) for name, of in found.items()), "",
+  ]  # fmt: skip
 
 
 def _arm_line(name: str, seeds: Sequence[Mapping[str, Any]]) -> str:
@@ -226,7 +234,8 @@ def label_figure(plain: Mapping[str, Any]) -> Figure:
       value = np.asarray([one["value"] for one in mae])
       low, high = (np.asarray([o[k] for o in mae]) for k in ("low", "high"))
       axes.errorbar(
-        np.full(len(mae), share * shift), value, (value - low, high - value),
+        share * shift * 1.02 ** np.arange(len(mae)), value,
+        (value - low, high - value),
         fmt="o", color=colour, alpha=0.6, markersize=4, linewidth=1,
       )  # fmt: skip
       shares.append(share)
@@ -237,6 +246,7 @@ def label_figure(plain: Mapping[str, Any]) -> Figure:
       color=colour, label=start,
     )  # fmt: skip
   axes.set_xscale("log")
+  axes.set_xlim(0.8, 130)
   axes.set_xticks([1, 5, 10, 50, 100], ["1", "5", "10", "50", "100"])
   axes.set_xlabel("Labelled training patients (%)")
   axes.set_ylabel("Mean absolute error (EF points)")
