@@ -13,6 +13,7 @@ Example:
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,14 @@ from experiments.demo.recipe import (
   shared_settings,
 )
 from experiments.items import Item, print_plan, run_items
-from experiments.study_table import write_results
+from experiments.study_table import Question, write_results
 
 COHORT = "independent"
 SEEDS = (0, 1, 2)
 RECIPE = dataclasses.replace(STANDARD, pretrain_steps=2500)
 UNSEEN_DEVICE = "device-c"
 MAIN = "masked"
+APART = "masked without a device"
 MAE = "experiments.mae_pretrain"
 JOINT = "experiments.joint_pretrain"
 LATENT = "experiments.latent_pretrain"
@@ -55,10 +57,15 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     MAE,
     {"mask.ratio": 0.9, "mask.polarity": "released", "mask.shared": True},
   ),
-  "masked with contrast of clips": (JOINT, {}),
+  # as many pairs as the others have clips
+  "masked with contrast of clips": (
+    JOINT,
+    {"run.batch_size": 2 * RECIPE.batch_size},
+  ),
+  # moments are told apart where all of a slice is seen
   "masked with contrast by phase": (
     JOINT,
-    {"weights.contrast": 0.0, "weights.phase": 0.2},
+    {"weights.contrast": 0.0, "weights.phase": 0.2, "masked": False},
   ),
   "latent": (
     LATENT,
@@ -67,18 +74,21 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
       "run.average_decay": 0.996,
     },
   ),  # fmt: skip
+  APART: (MAE, {"data.without": f"device={UNSEEN_DEVICE}"}),
 }
+RIVALS = tuple(name for name in PRETRAININGS if name not in (MAIN, APART))
 FRACTIONS = (0.01, 0.05, 0.1, 0.5, 1.0)
 FEW = 0.1  # of the labelled patients, where pre-trainings are compared
 HEADS: Mapping[str, Mapping[str, Any]] = {
   "max": {"head.name": "max"},
   "gru": {"head.name": "gru"},
-  "STF-Net as described": {"head.name": "stf", "optimizer.rate": 1.5e-3},
+  "STF-Net as described": {"head.name": "stf"},
   "STF-Net as released": {
-    "head.name": "stf", "optimizer.rate": 1.5e-3, "head.axes": "released",
-    "head.norm": "batch", "head.time": "index",
+    "head.name": "stf", "head.axes": "released", "head.norm": "batch",
+    "head.time": "index", "head.attention_init": "released",
   },
 }  # fmt: skip
+STARTS = {"pre-trained": MAIN, "from scratch": ""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,35 +106,73 @@ class Arm:
   module: str = FINETUNE
 
 
-def with_labels(share: float) -> str:
-  """How the share of labelled patients is said in a name."""
-  return f"{100 * share:g} % of labels"
+def named(start: str, share: float) -> str:
+  """Name of the arm that has labels of a share of the training patients."""
+  return f"{start}, {100 * share:g} % of labels"
 
 
 def arms() -> dict[str, Arm]:
   """What is trained and judged, by name."""
-  found = {}
-  for share in reversed(FRACTIONS):
-    fewer = {"data.train_fraction": share}
-    for start, encoder in (("pre-trained", MAIN), ("from scratch", "")):
-      found[f"{start}, {with_labels(share)}"] = Arm(encoder, fewer)
-  for name in PRETRAININGS:
-    if name != MAIN:
-      few = {"data.train_fraction": FEW}
-      found[f"{name}, {with_labels(FEW)}"] = Arm(name, few)
-    frozen = {"optimizer.freeze": "^encoder/"}
-    found[f"{name}, frozen"] = Arm(name, frozen)
-  for name, head in HEADS.items():
-    found[f"{name}, pre-trained"] = Arm(MAIN, head)
-    if name != "gru":
-      found[f"{name}, from scratch"] = Arm("", head)
+  found = {
+    named(start, share): Arm(encoder, {"data.train_fraction": share})
+    for share in reversed(FRACTIONS)
+    for start, encoder in STARTS.items()
+  }
+  for name in RIVALS:
+    found[named(name, FEW)] = Arm(name, {"data.train_fraction": FEW})
+  for name in (MAIN, *RIVALS):
+    found[f"{name}, frozen"] = Arm(name, {"optimizer.freeze": "^encoder/"})
   without = {"data.without": f"device={UNSEEN_DEVICE}"}
-  found["without a device, pre-trained"] = Arm(MAIN, without)
-  found["without a device, from scratch"] = Arm("", without)
+  for start, encoder in STARTS.items():
+    for name, head in HEADS.items():
+      found[f"{name}, {start}"] = Arm(encoder, head)
+    found[f"without a device, {start}"] = Arm(
+      encoder and APART, without
+    )  # fmt: skip
   for share in (1.0, FEW):
-    fewer = {"data.train_fraction": share}
-    found[f"CNN, {with_labels(share)}"] = Arm("", fewer, CNN)
+    found[named("CNN", share)] = Arm("", {"data.train_fraction": share}, CNN)
   return found
+
+
+def questions() -> tuple[Question, ...]:
+  """Which arms are compared, in the order of the table's sections."""
+  asked = [
+    Question("Labels", *(named(start, share) for start in STARTS))
+    for share in reversed(FRACTIONS)
+  ]
+  asked += [
+    Question("Pre-training", named(name, FEW), named("pre-trained", FEW))
+    for name in RIVALS
+  ]
+  frozen = f"{MAIN}, frozen"
+  asked += [Question("Frozen", f"{name}, frozen", frozen) for name in RIVALS]
+  asked.append(Question("Frozen", frozen, named("pre-trained", 1.0)))
+  for start in STARTS:
+    asked += [
+      Question("Heads", f"{name}, {start}", named(start, 1.0))
+      for name in HEADS
+    ] + [
+      Question("Heads", f"STF-Net as described, {start}", f"max, {start}")
+    ]  # fmt: skip
+  apart = [f"without a device, {start}" for start in STARTS]
+  asked += [
+    Question("Unseen device", name, named(start, 1.0), UNSEEN_DEVICE)
+    for name, start in zip(apart, STARTS, strict=True)
+  ] + [Question("Unseen device", *apart, UNSEEN_DEVICE)]
+  asked += [
+    Question("CNN", named("CNN", share), named(start, share))
+    for share in (1.0, FEW)
+    for start in STARTS
+  ]
+  return tuple(asked)
+
+
+def label_shares() -> dict[str, dict[str, float]]:
+  """For the figure of labels: by start, arms and their share of patients."""
+  return {
+    start: {named(start, share): share for share in FRACTIONS}
+    for start in STARTS
+  }
 
 
 def list_items(seeds: Sequence[int] = SEEDS) -> tuple[Item, ...]:
@@ -169,7 +217,8 @@ def settings_of(
     )
   encoder = Item(encoder_item(arm.encoder), (), item.seed)
   start = str(encoder.folder(workdir)) if arm.encoder else ""
-  settings |= finetune_settings(recipe, "moments", start)
+  head = arm.settings.get("head.name", "moments")
+  settings |= finetune_settings(recipe, head, start)
   return arm.module, settings | dict(arm.settings)
 
 
@@ -187,6 +236,25 @@ def run_item(
     )
 
 
+def refuse_other(item: Item, workdir: Path, recipe: Recipe) -> None:
+  """Raises ValueError where a done item was trained with other settings."""
+  module, settings = settings_of(item, workdir, recipe)
+  config = experiment.load_module(module).get_config()
+  experiment.override(config, as_words(settings))
+  folder = item.folder(workdir)
+  now, before = (
+    json.loads(json.dumps(experiment.flat_settings(of)))
+    for of in (config, experiment.read_record(folder)["config"])
+  )
+  for name in (now.keys() | before.keys()) - set(experiment.FREE_SETTINGS):
+    if now.get(name) != before.get(name):
+      raise ValueError(
+        f"{folder} was trained with {name}={before.get(name)}, this study "
+        f"sets {now.get(name)}; remove that folder and all that begin from "
+        "it, or use another --workdir"
+      )
+
+
 def run_study(
   workdir: Path, items: Sequence[Item], recipe: Recipe, *,
   minutes: float | int = np.inf, progress: bool = True,
@@ -197,6 +265,9 @@ def run_study(
     Whether all of the items are done.
   """
   workdir = Path(workdir)
+  for item in items:
+    if item.seconds(workdir) is not None:
+      refuse_other(item, workdir, recipe)
   stages.build_data(recipe, workdir / "data", COHORT)
   done = run_items(
     workdir, items,
@@ -204,7 +275,9 @@ def run_study(
     minutes=minutes,
   )  # fmt: skip
   if any(item.name in arms() for item in done):
-    write_results(workdir, done, UNSEEN_DEVICE, recipe.resamples)
+    write_results(
+      workdir, done, questions(), label_shares(), recipe.resamples
+    )
   return len(done) == len(items)
 
 

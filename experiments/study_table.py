@@ -2,7 +2,7 @@
 
 Errors are of videos of unseen patients, in EF points, mean of the video's
 clips. A difference resamples patients and seeds; a negative one is in favour
-of what is named first.
+of what is named first. What fewer than 20 patients would tell is withheld.
 """
 
 import json
@@ -16,15 +16,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from echo_jax.evaluation.compare import holm
+from echo_jax.evaluation.estimate import WITHHELD
 from echo_jax.evaluation.figures import BLUE, GREY, ORANGE, encode_png
 from echo_jax.evaluation.paired import paired_rows
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.evaluation.score import score
+from echo_jax.evaluation.subgroups import LEAST_PATIENTS
+from echo_jax.experiment import read_record
 from echo_jax.training.writers import write_whole
 from experiments.demo import stages
 from experiments.items import Item
 
 METRICS = ("mae", "r2")
+PREDICTIONS = "predictions.csv"
 Tables = Mapping[str, Sequence[pd.DataFrame]]
 
 
@@ -44,105 +48,110 @@ class Question:
   device: str = ""
 
   @property
+  def names(self) -> tuple[str, str]:
+    return self.first, self.second
+
+  @property
   def name(self) -> str:
     on = f", on {self.device}" if self.device else ""
     return f"{self.first} minus {self.second}{on}"
 
 
-def questions(
-  names: Sequence[str], unseen_device: str
-) -> tuple[Question, ...]:
-  """What is asked of the arms that there are; see `experiments.study.arms`."""
-  every, few = "100 % of labels", "10 % of labels"
-  main, scratch = f"pre-trained, {every}", f"from scratch, {every}"
-  asked = [
-    Question("Labels", name, name.replace("pre-trained", "from scratch"))
-    for name in names
-    if name.startswith("pre-trained, ")
-  ]
-  asked += [
-    Question("Pre-training", name, f"pre-trained, {few}")
-    for name in names
-    if name.startswith(("masked ", "latent")) and few in name
-  ]
-  asked += [
-    Question("Frozen", name, "masked, frozen")
-    for name in names
-    if name.endswith(", frozen") and name != "masked, frozen"
-  ]
-  asked.append(Question("Frozen", "masked, frozen", main))
-  for start, moments in (("pre-trained", main), ("from scratch", scratch)):
-    asked += [
-      Question("Heads", name, moments)
-      for name in names
-      if name.startswith(("max", "gru", "STF")) and name.endswith(start)
-    ]
-    asked.append(
-      Question("Heads", f"STF-Net as described, {start}", f"max, {start}")
-    )
-    apart = f"without a device, {start}"
-    asked.append(Question("Unseen device", apart, moments, unseen_device))
-  asked.append(
-    Question(
-      "Unseen device", "without a device, pre-trained",
-      "without a device, from scratch", unseen_device,
-    )
-  )  # fmt: skip
-  for share in (every, few):
-    for start in ("pre-trained", "from scratch"):
-      asked.append(Question("CNN", f"CNN, {share}", f"{start}, {share}"))
-  return tuple(q for q in asked if {q.first, q.second} <= set(names))
-
-
 def write_results(
-  workdir: Path, done: Sequence[Item], unseen_device: str, resamples: int
-) -> None:
-  """`results.json`, `table.md` and figures of the items that are done."""
+  workdir: Path, done: Sequence[Item], asked: Sequence[Question],
+  shares: Mapping[str, Mapping[str, float]], resamples: int,
+) -> None:  # fmt: skip
+  """`results.json`, `table.md` and figures of the items that are done.
+
+  Args:
+    asked: questions; those of arms that are not there are left out.
+    shares: by start, the arms of the figure of labels and the share of
+      patients (0 to 1) whose labels each has.
+  """
   folders: dict[str, list[Path]] = {}
   for item in done:
-    folder = item.folder(workdir)
-    if (folder / "predictions.csv").exists():
-      folders.setdefault(item.name, []).append(folder)
+    folders.setdefault(item.name, []).append(item.folder(workdir))
   tables = {
     name: [
-      stages.ef_videos(read_predictions(folder / "predictions.csv"))
-      for folder in of
+      stages.ef_videos(read_predictions(folder / PREDICTIONS)) for folder in of
     ]
     for name, of in folders.items()
+    if (of[0] / PREDICTIONS).exists()
   }
-  first = next(iter(folders.values()))[0]
-  asked = questions(tuple(tables), unseen_device)
+  asked = [q for q in asked if {q.first, q.second} <= set(tables)]
+  apart = dict.fromkeys(
+    (name, q.device) for q in asked if q.device for name in q.names
+  )
   plain = {
-    "origin": stages.origin(first, "python -m experiments.study"),
-    "seconds": {
+    "origin": origin_of([f for of in folders.values() for f in of]),
+    "seconds of the last start": {
       item.name: [o.seconds(workdir) for o in done if o.name == item.name]
       for item in done
+    },
+    "pre-trainings": {
+      name: passes_of(of[0])
+      for name, of in folders.items() if name not in tables
     },
     "estimates": {
       name: [estimates_of(rows, resamples) for rows in of]
       for name, of in tables.items()
     },
-    "on unseen device": {
-      name: [
-        estimates_of(rows[rows.device == unseen_device], resamples)
-        for rows in tables[name]
+    "by device": {
+      f"{name}, on {device}": [
+        estimates_on(rows, device, resamples) for rows in tables[name]
       ]
-      for name in dict.fromkeys(
-        name for q in asked if q.device for name in (q.first, q.second)
-      )
+      for name, device in apart
     },
     "differences": answers(asked, tables, resamples),
-  }
+    "shares": shares,
+  }  # fmt: skip
   write_whole(workdir / "results.json", json.dumps(plain, indent=1) + "\n")
   write_whole(workdir / "table.md", format_results(plain))
   for name, draw in FIGURES.items():
     (workdir / name).write_bytes(encode_png(draw(plain)))
 
 
+def origin_of(folders: Sequence[Path]) -> dict[str, Any]:
+  """Where the numbers come from, with the commits of every run."""
+  found = stages.origin(folders[0], "python -m experiments.study")
+  records = [read_record(folder) for folder in folders]
+  commits = sorted({one["commit"] for one in records})
+  return {n: v for n, v in found.items() if n != "commit"} | {
+    "commits": commits
+  }
+
+
+def passes_of(folder: Path) -> dict[str, Any]:
+  """How much a pre-training has seen."""
+  run = read_record(folder)["config"]["run"]
+  return {
+    "steps": run["steps"], "clips": run["steps"] * run["batch_size"]
+  }  # fmt: skip
+
+
 def estimates_of(rows: pd.DataFrame, resamples: int) -> dict[str, Any]:
   """MAE and R2 of one run."""
   found = score(rows, level="video", resamples=resamples)
   return {one.name: one.to_dict() for one in found if one.name in METRICS}
+
+
+def estimates_on(
+  rows: pd.DataFrame, device: str, resamples: int
+) -> dict[str, Any]:
+  """The same on one device's videos."""
+  found = estimates_of(rows[rows.device == device], resamples)
+  return {name: told(one) for name, one in found.items()}
+
+
+def told(one: Mapping[str, Any]) -> dict[str, Any]:
+  """An estimate of a part of the patients, without its value if they are few.
+  """
+  if one["patients"] >= LEAST_PATIENTS:
+    return dict(one)
+  few = f"{WITHHELD}fewer than {LEAST_PATIENTS} patients"
+  return {**one, "value": None, "low": None, "high": None, "p": None} | {
+    "reason": few
+  }
 
 
 def answers(
@@ -156,16 +165,18 @@ def answers(
         rows[rows.device == question.device] if question.device else rows
         for rows in tables[name]
       ]
-      for name in (question.first, question.second)
+      for name in question.names
     ]
-    names = question.first, question.second
     one = paired_rows(
-      *pair, stages.TARGET, "mae", names=names, resamples=resamples
+      *pair, stages.TARGET, "mae", names=question.names, resamples=resamples
+    ).to_dict()
+    found.setdefault(question.section, {})[question.name] = (
+      told(one) if question.device else one
     )
-    found.setdefault(question.section, {})[question.name] = one.to_dict()
   for section in found.values():
-    adjusted = holm([one["p"] for one in section.values()])
-    for one, p in zip(section.values(), adjusted, strict=True):
+    known = [one for one in section.values() if one["p"] is not None]
+    adjusted = holm([one["p"] for one in known])
+    for one, p in zip(known, adjusted, strict=True):
       one["p_adjusted"] = float(p)
   return found
 
@@ -177,60 +188,80 @@ def format_results(plain: Mapping[str, Any]) -> str:
     f"{one['rows']} test videos of {one['patients']} patients; 95 % intervals "
     f"by {one['method']}, {one['resamples']:,} resamples.", "",
     "## Every way of training, every seed", "",
-    "| trained | MAE, EF points | mean | R² |", "|---|---|---|---|",
-    *(_arm_line(name, of) for name, of in plain["estimates"].items()), "",
-    *_unseen_lines(plain["on unseen device"]),
+    *_arm_lines(plain["estimates"]),
+    "## Pre-trainings", "",
+    "They differ in what a step costs: clips are those drawn, of which some "
+    "pass the encoder more than once.", "",
+    "| encoder | steps | clips | seconds of the last start |",
+    "|---|---|---|---|",
+    *(_passes_line(name, plain) for name in plain["pre-trainings"]), "",
+  ]  # fmt: skip
+  if plain["by device"]:
+    parts += [
+      "## On the device that some were trained without", "",
+      *_arm_lines(plain["by device"]),
+    ]  # fmt: skip
+  parts += [
     "## Differences in MAE", "",
     "Over patients and seeds; negative: the first is better. p by the same "
     "resamples, and adjusted within each section (Holm 1979).", "",
   ]  # fmt: skip
   for section, found in plain["differences"].items():
     parts += [
-      f"### {section}", "", "| difference | EF points | p | p, Holm |",
-      "|---|---|---|---|",
+      f"### {section}", "", "| difference | patients | EF points | p | "
+      "p, Holm |", "|---|---|---|---|---|",
       *(_difference_line(name, one) for name, one in found.items()), "",
     ]  # fmt: skip
   return "\n".join(parts)
 
 
-def _unseen_lines(found: Mapping[str, Any]) -> list[str]:
-  if not found:
-    return []
+def _arm_lines(found: Mapping[str, Any]) -> list[str]:
   return [
-    "## The same on the device that some were trained without", "",
-    "| trained | MAE, EF points | mean | R² |", "|---|---|---|---|",
+    "| trained | patients | MAE, EF points | mean | R² |",
+    "|---|---|---|---|---|",
     *(_arm_line(name, of) for name, of in found.items()), "",
   ]  # fmt: skip
 
 
+def _passes_line(name: str, plain: Mapping[str, Any]) -> str:
+  passes = plain["pre-trainings"][name]
+  took = np.median(plain["seconds of the last start"][name])
+  return f"| {name} | {passes['steps']:,} | {passes['clips']:,} | {took:.0f} |"
+
+
 def _arm_line(name: str, seeds: Sequence[Mapping[str, Any]]) -> str:
   mae, r2 = ([one[metric] for one in seeds] for metric in METRICS)
+  start = f"| {name} | {mae[0]['patients']}"
+  if mae[0]["value"] is None:
+    return f"{start} | {mae[0]['reason']} | | |"
   each = ", ".join(
     f"{one['value']:.1f} ({one['low']:.1f}–{one['high']:.1f})" for one in mae
   )
   mean = np.mean([one["value"] for one in mae])
   explained = ", ".join(f"{one['value']:.2f}" for one in r2)
-  return f"| {name} | {each} | {mean:.1f} | {explained} |"
+  return f"{start} | {each} | {mean:.1f} | {explained} |"
 
 
 def _difference_line(name: str, one: Mapping[str, Any]) -> str:
+  start = f"| {name} | {one['patients']}"
+  if one["value"] is None:
+    return f"{start} | {one['reason']} | | |"
   interval = f"{one['value']:.1f} ({one['low']:.1f} to {one['high']:.1f})"
-  return f"| {name} | {interval} | {one['p']:.3f} | {one['p_adjusted']:.3f} |"
+  return f"{start} | {interval} | {one['p']:.3f} | {one['p_adjusted']:.3f} |"
 
 
 def label_figure(plain: Mapping[str, Any]) -> Figure:
   """Error against the share of labelled patients, a point a seed."""
   figure = Figure(figsize=(6, 4), layout="constrained")
   axes = figure.subplots()
-  for start, colour, shift in (
-    ("pre-trained", BLUE, 0.95), ("from scratch", ORANGE, 1.05)
-  ):  # fmt: skip
+  styles = zip((BLUE, ORANGE), (0.95, 1.05), strict=True)
+  for (start, arms), (colour, shift) in zip(
+    plain["shares"].items(), styles, strict=True
+  ):
     shares, means = [], []
-    for name, seeds in plain["estimates"].items():
-      if not name.startswith(f"{start}, "):
-        continue
-      share = float(name.removeprefix(f"{start}, ").split(" ")[0])
-      mae = [one["mae"] for one in seeds]
+    for name in arms.keys() & plain["estimates"].keys():
+      share = 100 * arms[name]
+      mae = [one["mae"] for one in plain["estimates"][name]]
       value = np.asarray([one["value"] for one in mae])
       low, high = (np.asarray([o[k] for o in mae]) for k in ("low", "high"))
       axes.errorbar(
@@ -260,6 +291,7 @@ def difference_figure(plain: Mapping[str, Any]) -> Figure:
     (section, name, one)
     for section, found in plain["differences"].items()
     for name, one in found.items()
+    if one["value"] is not None
   ]
   figure = Figure(figsize=(9, 1.2 + 0.27 * len(rows)), layout="constrained")
   axes = figure.subplots()

@@ -1,5 +1,6 @@
 """The study: what it sets exists, what it compares is compared by hand."""
 
+import dataclasses
 import json
 
 import jax
@@ -11,7 +12,7 @@ from echo_jax import experiment
 from experiments import study, study_table
 from experiments.demo.recipe import TINY, as_words
 from experiments.items import Item
-from experiments.study_table import Question, answers, questions
+from experiments.study_table import Question, answers, told
 
 ITEMS = study.list_items((0,))
 
@@ -25,22 +26,53 @@ def test_encoders_come_before_what_needs_them():
       assert encoder < names.index(name)
 
 
-@pytest.mark.parametrize("item", ITEMS, ids=lambda item: item.name)
-def test_every_item_sets_what_exists(item, tmp_path):
-  module, settings = study.settings_of(item, tmp_path, study.RECIPE)
+ARMS = [item for item in ITEMS if item.name in study.arms()]
+ENCODERS = [item for item in ITEMS if item.name not in study.arms()]
+
+
+def own_settings(item, folder):
+  module, settings = study.settings_of(item, folder, study.RECIPE)
+  assert settings["data.name"] == "synthetic_echo_independent"
+  return module, settings
+
+
+@pytest.mark.parametrize("item", ARMS, ids=lambda item: item.name)
+def test_every_arm_sets_what_exists(item, tmp_path):
+  module, settings = own_settings(item, tmp_path)
   config = experiment.load_module(module).get_config()
   experiment.override(config, as_words(settings))
-  assert config.data.name == "synthetic_echo_independent"
   # One contract, or an encoder could not be taken over.
   assert config.input.span_s == 1.4 and config.input.size == 64
 
 
+@pytest.mark.parametrize("item", ENCODERS, ids=lambda item: item.name)
+def test_every_encoder_can_be_trained(item, tmp_path, data_dir):
+  module, settings = own_settings(item, tmp_path)
+  here = {"data.dir": str(data_dir), "data.name": "synthetic_echo"}
+  built = experiment.prepare(module, as_words(settings | here))
+  assert built.contract.size == 64 and built.contract.span_s == 1.4
+
+
+def test_without_a_device_means_in_pre_training_too(tmp_path):
+  device = f"device={study.UNSEEN_DEVICE}"
+  names = ("without a device, pre-trained", study.encoder_item(study.APART))
+  found = [
+    study.settings_of(Item(name, (), 0), tmp_path, study.RECIPE)[1]
+    for name in names
+  ]
+  assert [one["data.without"] for one in found] == [device] * 2
+  assert found[0]["init_from"] == str(Item(names[1], (), 0).folder(tmp_path))
+
+
 def test_every_arm_is_compared():
-  asked = questions(tuple(study.arms()), study.UNSEEN_DEVICE)
-  compared = {name for q in asked for name in (q.first, q.second)}
+  asked = study.questions()
+  compared = {name for q in asked for name in q.names}
   assert compared == set(study.arms())
   assert {q.device for q in asked} == {"", study.UNSEEN_DEVICE}
   assert all(q.first != q.second for q in asked)
+  assert len({(q.section, q.name) for q in asked}) == len(asked)
+  in_figure = [set(of) for of in study.label_shares().values()]
+  assert set.union(*in_figure) < set(study.arms())
 
 
 def rows_of(errors):
@@ -79,6 +111,19 @@ def test_a_difference_is_of_means_over_seeds_and_of_its_device_only():
   assert whole["p_adjusted"] == whole["p"]  # the only test of its section
 
 
+def test_few_patients_of_a_device_are_not_told():
+  tables = {name: [rows_of(np.ones(38))] for name in ("one", "other")}
+  asked = (
+    Question("device", "one", "other", "device-c"),
+    Question("device", "one", "other"),
+  )
+  few, all_of_them = answers(asked, tables, resamples=200)["device"].values()
+  assert few["patients"] == 19 and few["value"] is few["p"] is None
+  assert "fewer than 20" in few["reason"]
+  assert all_of_them["p_adjusted"] == all_of_them["p"]  # of one test, not two
+  assert told({"patients": 20, "value": 1.0})["value"] == 1.0
+
+
 @pytest.fixture
 def own_programs():
   """A study keeps compiled programs in a folder of its own."""
@@ -99,6 +144,13 @@ def test_a_tiny_study_goes_on_and_makes_its_tables(
   assert "6 items, 6 to do" in capsys.readouterr().out
   plain = json.loads((tmp_path / "results.json").read_text())
   assert len(plain["estimates"]["pre-trained, 100 % of labels"]) == 2
+  assert plain["pre-trainings"]["encoder masked"] == {
+    "steps": TINY.pretrain_steps,
+    "clips": TINY.pretrain_steps * TINY.batch_size,
+  }
+  longer = dataclasses.replace(TINY, pretrain_steps=7)
+  with pytest.raises(ValueError, match="run.steps=6, this study sets 7"):
+    study.run_study(tmp_path, items, longer)
   table = (tmp_path / "table.md").read_text()
   assert table == study_table.format_results(plain)
   assert "pre-trained, 100 % of labels minus from scratch" in table
