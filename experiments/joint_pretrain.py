@@ -24,7 +24,6 @@ from ml_collections import ConfigDict
 from echo_jax.experiment import Experiment
 from echo_jax.models.contrast import ClipEmbedding, Projector, SliceEmbedding
 from echo_jax.models.echo_videomae import EchoVideoMAE
-from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid
 from echo_jax.objectives.combine import combine
 from echo_jax.objectives.contrastive import make_contrastive
@@ -81,7 +80,7 @@ def build(config: ConfigDict) -> Experiment:
   rule = MaskRule(**config.mask)
   learned = make_parts(config, weights, rule)
   models = {name: model for name, (model, _) in learned.items()}
-  objectives = {name: objective for name, (_, objective) in learned.items()}
+  objective = combine({name: of for name, (_, of) in learned.items()}, weights)
 
   @jax.jit
   def init(key: jax.Array) -> dict:
@@ -95,8 +94,8 @@ def build(config: ConfigDict) -> Experiment:
     return {"params": params}
 
   return make_pretraining(
-    config, next(iter(models.values())), init,
-    combine(objectives, weights), {name: COUNTS[name] for name in weights},
+    config, next(iter(models.values())), init, objective,
+    {name: COUNTS[name] for name in weights},
     sector=rule.in_sector, beats="phase" in weights,
     pairs=config.contrast.of if "contrast" in weights else None,
   )  # fmt: skip
@@ -114,9 +113,7 @@ def make_parts(
   contrast, phase = config.contrast, config.phase
   learned = {}
   if "reconstruction" in weights:
-    decoder = MAEDecoder(
-      **config.decoder, dtype=encoder.dtype, execution=encoder.execution
-    )
+    decoder = parts.make_decoder(config.decoder, encoder)
     model = EchoVideoMAE(encoder, decoder)
     learned["reconstruction"] = model, make_mae(
       model, normalise, rule, grid, PixelTarget(**config.target)

@@ -19,7 +19,6 @@ from ml_collections import ConfigDict
 
 from echo_jax.experiment import Experiment
 from echo_jax.models.latent import LatentPredictor
-from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid
 from echo_jax.objectives.latent import make_latent
 from echo_jax.objectives.masks import MaskRule, make_mask
@@ -79,9 +78,7 @@ def build(config: ConfigDict) -> Experiment:
   contract = parts.make_contract(config)
   encoder = parts.make_encoder(config)
   grid = TokenGrid.of(contract.shape, encoder.tubelet, encoder.patch)
-  predictor = MAEDecoder(
-    **config.predictor, dtype=encoder.dtype, execution=encoder.execution
-  )
+  predictor = parts.make_decoder(config.predictor, encoder)
   model = LatentPredictor(encoder, predictor)
   rules = [MaskRule(**rule) for rule in config.masks.values()]
 

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 
 from echo_jax.experiment import Experiment
 from echo_jax.models.echo_videomae import EchoVideoMAE
-from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.tokens import TokenGrid
 from echo_jax.objectives.mae import PixelTarget, make_mae
 from echo_jax.objectives.masks import MaskRule, make_mask
@@ -63,9 +62,7 @@ def build(config: ConfigDict) -> Experiment:
   contract = parts.make_contract(config)
   encoder = parts.make_encoder(config)
   grid = TokenGrid.of(contract.shape, encoder.tubelet, encoder.patch)
-  decoder = MAEDecoder(
-    **config.decoder, dtype=encoder.dtype, execution=encoder.execution
-  )
+  decoder = parts.make_decoder(config.decoder, encoder)
   model = EchoVideoMAE(encoder, decoder)
   rule = MaskRule(**config.mask)
   objective = make_mae(

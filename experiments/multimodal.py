@@ -321,16 +321,11 @@ def build(
     frozen=frozen,
     encode_signals=with_tokens,
     missing_at_test=missing_of(config),
-    pace=parts.make_pace(config),
-    fit_splits=(split.train_split, split.validation_split),
     data=data,
     targets=targets,
     scale=scale,
     needs_times=parts.needs_times(config),
-    **parts.on_devices(config),
-    seed=run.seed,
-    average_decay=run.average_decay,
-    tensorboard=run.tensorboard,
+    **parts.run_settings(config),
   )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from echo_jax.data.transforms import Augmentation
 from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.heads import AttentivePool, MaxPool, MeanPool, Moments
 from echo_jax.models.layers import Execution
+from echo_jax.models.mae_decoder import MAEDecoder
 from echo_jax.models.predictor import PARTS, Encoder
 from echo_jax.models.recurrent import GRUHead
 from echo_jax.models.stf_net import STFNet
@@ -240,13 +241,18 @@ def refuse_execution(config: ConfigDict, of: str) -> None:
     )
 
 
-def on_devices(config: ConfigDict) -> dict[str, Any]:
-  """What an `Experiment` must know of `config.compute`."""
-  compute = config.compute
+def run_settings(config: ConfigDict) -> dict[str, Any]:
+  """What every `Experiment` has of `config.run` and `config.compute`."""
+  run, compute = config.run, config.compute
   if compute.accumulate < 1:
     raise ValueError(f"compute.accumulate is {compute.accumulate}, wants >= 1")
   return {
-    "batch_size": config.run.batch_size,
+    "seed": run.seed,
+    "pace": make_pace(config),
+    "average_decay": run.average_decay,
+    "tensorboard": run.tensorboard,
+    "fit_splits": (config.data.train_split, config.data.validation_split),
+    "batch_size": run.batch_size,
     "accumulate": compute.accumulate,
     "mesh_shape": sharding.MeshShape(
       compute.data, compute.fsdp, compute.model
@@ -295,6 +301,13 @@ def make_encoder(config: ConfigDict) -> Encoder:
   make = VideoViT if kind == "vit" else ViViT
   return make(
     **settings, grid=grid, execution=make_execution(config), **shared
+  )
+
+
+def make_decoder(settings: ConfigDict, encoder: Encoder) -> MAEDecoder:
+  """A decoder, or a predictor, of such settings for an encoder's tokens."""
+  return MAEDecoder(
+    **settings, dtype=encoder.dtype, execution=encoder.execution
   )
 
 

@@ -70,12 +70,18 @@ def make_pretraining(
       single clips.
 
   Raises:
-    ValueError: pairs of anything else, or studies of several data sets.
+    ValueError: pairs of anything else, or studies of several data sets, or
+      validation on another number of clips than a pair's.
   """
   if pairs not in (None, *PAIRS):
     raise ValueError(f"contrast of pairs of {pairs!r}; there are {PAIRS}")
   if pairs == "study" and config.data.mix:
     raise ValueError("pairs of a study need one data set; data.mix has more")
+  if pairs and config.run.validation_clips not in (1, 2):
+    raise ValueError(
+      f"run.validation_clips is {config.run.validation_clips}, but contrast "
+      "of pairs is validated on 2 clips of each; leave it at 1 or 2"
+    )
   contract, run = parts.make_contract(config), config.run
   train = parts.open_split(config, config.data.train_split)
   validation = parts.open_split(config, config.data.validation_split)
@@ -126,11 +132,6 @@ def make_pretraining(
     ),
     validate=validate,
     open_clips=open_clips,
-    pace=parts.make_pace(config),
-    fit_splits=(config.data.train_split, config.data.validation_split),
     data=parts.data_record(config),
-    **parts.on_devices(config),
-    seed=run.seed,
-    average_decay=run.average_decay,
-    tensorboard=run.tensorboard,
+    **parts.run_settings(config),
   )  # fmt: skip

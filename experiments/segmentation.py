@@ -115,11 +115,6 @@ def build(config: ConfigDict) -> Experiment:
       lambda: clips_of(validation, run.validation_clips), weight="known",
     ),
     open_clips=open_clips,
-    pace=parts.make_pace(config),
-    fit_splits=(config.data.train_split, config.data.validation_split),
     data=parts.data_record(config),
-    **parts.on_devices(config),
-    seed=run.seed,
-    average_decay=run.average_decay,
-    tensorboard=run.tensorboard,
+    **parts.run_settings(config),
   )  # fmt: skip

@@ -6,8 +6,9 @@ builder's README, to which the card points.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pandas as pd
 from echo_jax.data.sources import fingerprint, read_index
 from echo_jax.targets import TARGETS
 
+WITHHELD = "withheld"
 LEAST = 5  # people; fewer are not told apart, as is usual in health statistics
 GROUPS = ("site", "device", "view", "kind", "sex", "quality")
 AGES = (0, 40, 60, 75, np.inf)  # years
@@ -26,7 +28,8 @@ def data_card(folder: Path) -> str:
   Args:
     folder: of a data set and version, as `find_dataset` gives it.
 
-  A number of patients below 5 is given as "<5".
+  A number of patients below 5 is given as "<5"; where that would be the only
+  one of its table, the next smallest is withheld too, or the total would tell.
   """
   folder = Path(folder)
   index = read_index(folder)
@@ -64,16 +67,38 @@ def _settings(folder: Path) -> Iterator[str]:
 def _count_table(index: pd.DataFrame, column: str) -> Iterator[str]:
   yield f"| {column} | patients | studies | videos |"
   yield "|---|---|---|---|"
-  for name, rows in index.groupby(column, observed=True):
-    yield f"| {name or 'not known'} | {_counts(rows)} |"
-  yield f"| all | {_counts(index)} |"
+  groups = dict(list(index.groupby(column, observed=True)))
+  told = _told({n: rows.patient_id.nunique() for n, rows in groups.items()})
+  for name, rows in groups.items():
+    yield f"| {name or 'not known'} | {_counts(rows, told[name])} |"
+  yield f"| all | {_counts(index, f'{index.patient_id.nunique():,}')} |"
 
 
-def _counts(rows: pd.DataFrame) -> str:
-  patients = rows.patient_id.nunique()
-  if patients < LEAST:
-    return f"<{LEAST} | withheld | withheld"
-  return f"{patients:,} | {rows.study_id.nunique():,} | {len(rows):,}"
+def _counts(rows: pd.DataFrame, told: str) -> str:
+  patients = f"{rows.patient_id.nunique():,}"
+  if told != patients:
+    return f"{told} | {WITHHELD} | {WITHHELD}"
+  return f"{patients} | {rows.study_id.nunique():,} | {len(rows):,}"
+
+
+def _told(patients: Mapping[Any, int]) -> dict[Any, str]:
+  """Numbers of patients of the groups of a whole, as they are told.
+
+  Few are not; nor are the next in number, where the others' and the whole's
+  would tell how few.
+  """
+  told = {name: f"{count:,}" for name, count in patients.items()}
+  hidden = 0
+  for name in sorted(patients, key=lambda one: patients[one]):
+    count = patients[name]
+    if 0 < count < LEAST:
+      told[name] = f"<{LEAST}"
+    elif not 0 < hidden < LEAST:
+      continue
+    else:
+      told[name] = WITHHELD
+    hidden += count
+  return told
 
 
 def _names_rule(index: pd.DataFrame) -> Iterator[str]:
@@ -92,15 +117,13 @@ def _ages(index: pd.DataFrame) -> Iterator[str]:
   known = people.dropna()
   yield "| age, years | patients |"
   yield "|---|---|"
+  counts = {}
   for low, high in zip(AGES, AGES[1:], strict=False):
-    count = int(((known >= low) & (known < high)).sum())
     band = f"{low:g} to below {high:g}" if high < np.inf else f"{low:g} or more"
-    yield f"| {band} | {_small(count)} |"
-  yield f"| not known | {_small(int(people.isna().sum()))} |"
-
-
-def _small(count: int) -> str:
-  return f"<{LEAST}" if 0 < count < LEAST else f"{count:,}"
+    counts[band] = int(((known >= low) & (known < high)).sum())
+  counts["not known"] = int(people.isna().sum())
+  for band, told in _told(counts).items():
+    yield f"| {band} | {told} |"
 
 
 def _labels(index: pd.DataFrame) -> Iterator[str]:
@@ -117,8 +140,9 @@ def _labels(index: pd.DataFrame) -> Iterator[str]:
     if len(rows):
       patients = rows.patient_id.nunique()
       yield (
-        f"| {name} | {len(rows):,} | {_small(patients)} | "
-        f"{_spread(rows, name)} |"
+        f"| {name} | {len(rows):,} | {patients:,} | {_spread(rows, name)} |"
+        if patients >= LEAST
+        else f"| {name} | {WITHHELD} | <{LEAST} | {WITHHELD} |"
       )
 
 
@@ -131,14 +155,13 @@ def _known(column: pd.Series) -> pd.Series:
 
 
 def _spread(rows: pd.DataFrame, name: str) -> str:
-  if rows.patient_id.nunique() < LEAST:
-    return "withheld"
   column = rows[name]
   if pd.api.types.is_float_dtype(column):
     low, middle, high = np.nanquantile(column, (0.05, 0.5, 0.95))
     return f"median {middle:.3g}, 5 to 95 %: {low:.3g} to {high:.3g}"
   people = rows.groupby(name, observed=True).patient_id.nunique()
-  return ", ".join(f"{value}: {_small(int(n))}" for value, n in people.items())
+  told = _told({value: int(n) for value, n in people.items()})
+  return ", ".join(f"{value}: {n}" for value, n in told.items())
 
 
 def _left_out(folder: Path) -> Iterator[str]:

@@ -30,7 +30,8 @@ def beats_of_clip(
   """Beat position of each frame; NaN where it is not known.
 
   By R waves where more than one beat lies between them, else by the heart
-  rate, else by the motion of the picture.  Frames that are not valid, and all
+  rate; where neither tells how long a beat is, by the motion of the picture.
+  Frames that are not valid, and all
   of a clip of no more than one beat, which has no two moments of equal phase,
   are unknown.
 
@@ -44,14 +45,15 @@ def beats_of_clip(
   unknown = np.full(len(time_ms), np.nan, np.float32)
   if np.isnan(time_ms).any() or not valid.any():
     return unknown
-  for find in (
-    lambda: _by_r_waves(record["r_wave_ms"], time_ms),
-    lambda: time_ms / _period_of_rate(record["heart_rate_bpm"]),
-    lambda: time_ms / period_of_motion(
-      time_ms[valid], video[valid], _least_ms(record)
-    ),
-  ):  # fmt: skip
-    beat = np.where(valid, find(), np.nan).astype(np.float32)
+  found = [
+    _by_r_waves(record["r_wave_ms"], time_ms),
+    time_ms / _period_of_rate(record["heart_rate_bpm"]),
+  ]
+  if all(np.isnan(beat).all() for beat in found):
+    period = period_of_motion(time_ms[valid], video[valid], _least_ms(record))
+    found = [time_ms / period]
+  for beat in found:
+    beat = np.where(valid, beat, np.nan).astype(np.float32)
     known = beat[~np.isnan(beat)]
     if len(known) and np.ptp(known) > 1:
       return beat

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from echo_jax.models.tokens import TokenGrid
+from echo_jax.models.tokens import TokenGrid, only_real, slice_valid
 
 TUBELETS = (1, 2)  # the kernel over time covers three frames
 
@@ -59,7 +59,7 @@ class VideoCNN(nn.Module):
     grid = self.token_grid(video.shape)
     slices = jnp.ones((len(video), grid.t), bool)
     if valid is not None:
-      slices = jnp.asarray(valid).reshape(len(video), grid.t, -1).any(axis=-1)
+      slices = slice_valid(jnp.asarray(valid), grid)
     real = jnp.repeat(slices, self.tubelet, axis=1)
     x, features = jnp.asarray(video, self.dtype), {}
     for i in range(self.depth):
@@ -75,14 +75,11 @@ class VideoCNN(nn.Module):
 
   def token_grid(self, video_shape: tuple[int, ...]) -> TokenGrid:
     """The grid of a video [..., T, H, W, c]; refuses what does not fit."""
-    if video_shape[-1] != self.channels:
-      raise ValueError(
-        f"the video has {video_shape[-1]} channels and the encoder was made "
-        f"for {self.channels}; set channels={video_shape[-1]} or convert it"
-      )
     if self.tubelet not in TUBELETS:
       raise ValueError(f"tubelet is {self.tubelet}; allowed: {TUBELETS}")
-    return TokenGrid.of(video_shape, self.tubelet, self.patch)
+    return TokenGrid.of(
+      video_shape, self.tubelet, self.patch, self.channels
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -109,14 +106,14 @@ class ResidualBlock(nn.Module):
     y = self._norm(y, "time_norm_1", after)
     x = self._convolve(x, (1, 1, 1), (step, 2, 2), "skip", real)
     y = jax.nn.relu(y + self._norm(x, "skip_norm", after))
-    return _only(y, after)
+    return only_real(y, after)
 
   def _convolve(self, x, kernel, strides, name, real):
     """Pads alike on both sides, so that a longer clip moves nothing."""
     return nn.Conv(
       self.width, kernel, strides, use_bias=False, dtype=self.dtype,
       padding=[(size // 2, size // 2) for size in kernel], name=name,
-    )(_only(x, real))  # fmt: skip
+    )(only_real(x, real))  # fmt: skip
 
   def _norm(self, x, name, real):
     """Group norm with the statistics of the real frames of each clip."""
@@ -127,10 +124,3 @@ class ResidualBlock(nn.Module):
     # A clip without any real frame keeps its (black) frames: no 0 / 0.
     some = mask.any(axis=1, keepdims=True)
     return norm(x, mask=jnp.broadcast_to(mask | ~some, x.shape))
-
-
-def _only(
-  x: Float[Array, "b T H W d"], real: Bool[Array, "b T"]
-) -> Float[Array, "b T H W d"]:
-  """Frames that are not real become 0."""
-  return x * real[:, :, None, None, None].astype(x.dtype)

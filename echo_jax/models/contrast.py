@@ -17,7 +17,7 @@ from echo_jax.models.video_vit import VideoViT
 
 
 class Projector(nn.Module):
-  """Two linear maps with a GELU between them (Chen et al. 2020); in float32.
+  """Two linear maps as in SimCLR (Chen et al. 2020), with GELU; in float32.
 
   What is contrasted loses what differs between positives; with a projector
   the encoder need not.  `width` 0 is none: the vector itself is compared.

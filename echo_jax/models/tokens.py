@@ -30,10 +30,23 @@ class TokenGrid:
 
   @classmethod
   def of(
-    cls, video_shape: tuple[int, ...], tubelet: int, patch: int
+    cls,
+    video_shape: tuple[int, ...],
+    tubelet: int,
+    patch: int,
+    channels: int | None = None,
   ) -> "TokenGrid":
-    """Grid of a video [..., T, H, W, c]; refuses sizes that leave a rest."""
-    frames, height, width = video_shape[-4:-1]
+    """Grid of a video [..., T, H, W, c].
+
+    Raises:
+      ValueError: a size that leaves a rest, or other `channels` than these.
+    """
+    frames, height, width, found = video_shape[-4:]
+    if channels not in (None, found):
+      raise ValueError(
+        f"the video has {found} channels and the encoder was made for "
+        f"{channels}; set channels={found} or convert it"
+      )
     rest = frames % tubelet, height % patch, width % patch
     if any(rest) or not all((frames, height, width)):
       raise ValueError(
@@ -129,3 +142,10 @@ def slice_valid(
 ) -> Bool[Array, "b t"]:
   """A slice of tokens at one time is valid if any of its tokens is."""
   return valid.reshape(-1, grid.t, grid.h * grid.w).any(axis=-1)
+
+
+def only_real(
+  x: Float[Array, "b T H W d"], real: Bool[Array, "b T"]
+) -> Float[Array, "b T H W d"]:
+  """Maps of frames that are not real become 0."""
+  return x * real[:, :, None, None, None].astype(x.dtype)

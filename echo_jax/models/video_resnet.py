@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from echo_jax.models.tokens import TokenGrid
+from echo_jax.models.tokens import TokenGrid, only_real, slice_valid
 
 STEM = (3, 7, 7)
 INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -75,8 +75,7 @@ class VideoResNet(nn.Module):
     grid = self.token_grid(video.shape)
     real = None
     if valid is not None:
-      b, *_ = video.shape
-      slices = jnp.asarray(valid).reshape(b, grid.t, -1).any(axis=-1)
+      slices = slice_valid(jnp.asarray(valid), grid)
       real = jnp.repeat(slices, self.tubelet, axis=1)
     options = {"factored": self.factored, "dtype": self.dtype}
     x, features = jnp.asarray(video, self.dtype), {}
@@ -103,12 +102,9 @@ class VideoResNet(nn.Module):
 
   def token_grid(self, video_shape: tuple[int, ...]) -> TokenGrid:
     """The grid of a video [..., T, H, W, c]; refuses what does not fit."""
-    if video_shape[-1] != self.channels:
-      raise ValueError(
-        f"the video has {video_shape[-1]} channels and the encoder was made "
-        f"for {self.channels}; set channels={video_shape[-1]} or convert it"
-      )
-    return TokenGrid.of(video_shape, self.tubelet, self.patch)
+    return TokenGrid.of(
+      video_shape, self.tubelet, self.patch, self.channels
+    )
 
 
 class ResidualBlock(nn.Module):
@@ -250,7 +246,4 @@ def _moments(
 def _only(
   x: Float[Array, "b T H W d"], real: Bool[Array, "b T"] | None
 ) -> Float[Array, "b T H W d"]:
-  """Frames that are not real become 0."""
-  if real is None:
-    return x
-  return x * real[:, :, None, None, None].astype(x.dtype)
+  return x if real is None else only_real(x, real)

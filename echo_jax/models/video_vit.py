@@ -120,12 +120,9 @@ class VideoViT(nn.Module):
 
   def token_grid(self, video_shape: tuple[int, ...]) -> TokenGrid:
     """The grid of a video [..., T, H, W, c]; refuses what does not fit."""
-    if video_shape[-1] != self.channels:
-      raise ValueError(
-        f"the video has {video_shape[-1]} channels and the encoder was made "
-        f"for {self.channels}; set channels={video_shape[-1]} or convert it"
-      )
-    grid = TokenGrid.of(video_shape, self.tubelet, self.patch)
+    grid = TokenGrid.of(
+      video_shape, self.tubelet, self.patch, self.channels
+    )
     if self.grid is not None and grid.shape != tuple(self.grid):
       raise ValueError(
         f"the video has a token grid of {grid.shape} and the encoder was "

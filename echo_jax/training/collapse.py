@@ -65,7 +65,18 @@ class Limits:
   clips: int = 1024
 
   def refuse(self, spread: Spread, step: int) -> None:
-    """Raises Collapsed where the spread is too small."""
+    """Raises Collapsed where the spread is too small.
+
+    Raises:
+      ValueError: so few clips that their rank is small however they spread.
+    """
+    if spread.clips - 1 < self.rank:
+      raise ValueError(
+        f"{spread.clips} validation clips are too few to tell whether the "
+        f"features collapse: their rank is at most {spread.clips - 1}, the "
+        f"limit {self.rank:g}; use a larger data.validation_split, or "
+        "collapse.rank=0 to watch the variance alone"
+      )
     if spread.rank >= self.rank and spread.variance >= self.variance:
       return
     raise Collapsed(

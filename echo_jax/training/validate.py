@@ -42,8 +42,8 @@ def mean_losses(
   """The same of several objectives, each by what it counts itself.
 
   Of objective `name`, `<name>_<counts[name]>` is what its loss is the mean
-  over; of that the sum is given, of its other metrics the mean.  `loss` is the
-  sum of `weights` x losses.
+  over; of that, and of its metrics `clips_...`, the sum is given, of others
+  the mean.  `loss` is the sum of `weights` x losses.
 
   Raises (when called):
     ValueError: an objective has nothing to count in any batch.
@@ -60,11 +60,14 @@ def mean_losses(
           "longer videos or a shorter clip, a larger run.batch_size, another "
           f"data.validation_split, or weight 0 for {name}"
         )
-      numbers |= {
-        metric: float(np.average([row[metric] for row in rows], weights=each))
-        for metric in rows[0]
-        if metric.startswith(f"{name}_")
-      } | {count: sum(each)}
+      for metric in rows[0]:
+        if not metric.startswith(f"{name}_"):
+          continue
+        values = [row[metric] for row in rows]
+        summed = metric == count or metric.startswith(f"{name}_clips_")
+        numbers[metric] = (
+          sum(values) if summed else float(np.average(values, weights=each))
+        )
       numbers["loss"] += weight * numbers[f"{name}_loss"]
     return numbers
 

@@ -79,6 +79,18 @@ def test_end_systole_bounds_a_beat_from_below():
     assert np.ptp(beat) == pytest.approx(beats, rel=0.05)
 
 
+def test_motion_overrules_no_heart_rate():
+  """Half a slow beat looks like a whole one; its rate says that it is not."""
+  times = np.arange(28) * 50.0
+  video = motion(1500.0, times, second=0.9)
+  real = np.ones(28, bool)
+  assert not np.isnan(beats_of_clip(record(), times, video, real)).any()
+  slow = beats_of_clip(record(rate=40.0), times, video, real)
+  assert np.isnan(slow).all()
+  waves = beats_of_clip(record((0.0, 1500.0)), times, video, real)
+  assert np.isnan(waves).all()
+
+
 def test_noise_and_uneven_frames_have_no_beat():
   rng = np.random.default_rng(0)
   times = np.arange(24) * 70.0

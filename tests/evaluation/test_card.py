@@ -1,7 +1,6 @@
 """Cards say what the files say, and tell no small group apart."""
 
 import json
-import re
 
 import pandas as pd
 import pytest
@@ -50,15 +49,30 @@ def test_a_data_card_counts_what_the_index_has(data_dir):
   assert f"{len(index)} items found" in text
 
 
-def test_fewer_than_five_patients_are_not_counted_apart():
-  rows = pd.DataFrame(
-    {
-      "patient_id": [f"p{i}" for i in range(9)],
-      "study_id": [f"s{i}" for i in range(9)],
-      "device": ["rare"] * 4 + ["common"] * 5,
-    }
+def people(devices, label):
+  """An index of one video of each of so many people a device."""
+  of = [name for name, count in devices.items() for _ in range(count)]
+  ids = [str(i) for i in range(len(of))]
+  known = [0.5] * label + [float("nan")] * (len(of) - label)
+  return pd.DataFrame(
+    {"patient_id": ids, "study_id": ids, "device": of, "ef_pct": known}
   )
+
+
+def test_fewer_than_five_patients_cannot_be_found_from_the_others():
+  rows = people({"rare": 4, "common": 5, "usual": 30}, label=4)
   lines = list(card._count_table(rows, "device"))
   assert "| rare | <5 | withheld | withheld |" in lines
-  assert "| common | 5 | 5 | 5 |" in lines
-  assert not any(re.search(r"\| 4 \|", line) for line in lines)
+  assert "| common | withheld | withheld | withheld |" in lines
+  assert "| usual | 30 | 30 | 30 |" in lines
+  assert "| all | 39 | 39 | 39 |" in lines
+  assert "| ef_pct | withheld | <5 | withheld |" in list(card._labels(rows))
+
+
+def test_two_rare_groups_hide_each_other():
+  rows = people({"one": 3, "other": 4, "usual": 30}, label=37)
+  lines = list(card._count_table(rows, "device"))
+  assert "| usual | 30 | 30 | 30 |" in lines
+  assert "| ef_pct | 37 | 37 | median 0.5, 5 to 95 %: 0.5 to 0.5 |" in list(
+    card._labels(rows)
+  )

@@ -92,15 +92,18 @@ def test_the_judged_weights_are_watched_without_padding(watched):
 
 def test_means_of_parts_are_weighted_by_what_each_counts():
   rows = iter([
-    {"loss": 0, "a_loss": 1.0, "a_rows": 3.0, "b_loss": 5.0, "b_pairs": 0.0},
-    {"loss": 0, "a_loss": 5.0, "a_rows": 1.0, "b_loss": 7.0, "b_pairs": 2.0},
+    {"loss": 0, "a_loss": 1.0, "a_rows": 3.0, "b_loss": 5.0, "b_pairs": 0.0,
+     "b_clips_without": 8.0},
+    {"loss": 0, "a_loss": 5.0, "a_rows": 1.0, "b_loss": 7.0, "b_pairs": 2.0,
+     "b_clips_without": 1.0},
   ])  # fmt: skip
   validate = mean_losses(
     lambda *_: next(rows), lambda: iter([{}, {}]), {"a": 1.0, "b": 0.5},
     {"a": "rows", "b": "pairs"},
   )  # fmt: skip
   assert validate(state_of({})) == {
-    "loss": 2 + 0.5 * 7, "a_loss": 2, "a_rows": 4, "b_loss": 7, "b_pairs": 2
+    "loss": 2 + 0.5 * 7, "a_loss": 2, "a_rows": 4, "b_loss": 7, "b_pairs": 2,
+    "b_clips_without": 9,
   }  # fmt: skip
 
 
