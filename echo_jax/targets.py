@@ -6,7 +6,7 @@ three are laid out by `layout`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -44,6 +44,13 @@ KINDS: dict[str, Kind] = {
   ),
   "multilabel": Kind(("entropy",), ("mean_auroc", "mean_auprc")),
 }  # fmt: skip
+
+
+def check_metrics(names: Iterable[str]) -> None:
+  """Raises ValueError at a name that is no metric of any kind of target."""
+  known = dict.fromkeys(n for kind in KINDS.values() for n in kind.metrics)
+  if strange := [name for name in names if name not in known]:
+    raise ValueError(f"no metric {strange[0]!r}; there are {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ Example:
   echo-jax train experiments/ef_finetune.py --workdir runs/ef \\
     --config.init_from=runs/mae --config.optimizer.freeze=^encoder/
   echo-jax train experiments/ef_finetune.py --workdir runs/ef_kinetics \\
-    --config.init_from=videomae-base/model.safetensors
+    --config.init_from=videomae-base/model.safetensors \\
+    --config.input.mean=0.449 --config.input.std=0.226  # as it was trained
 """
 
 from collections.abc import Iterator, Mapping, Sequence

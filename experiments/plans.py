@@ -36,7 +36,7 @@ SETTINGS = (
 ROOFS = ("compute", "memory", "network")
 COLUMNS = (
   "training", "pod", "mesh", "clips a chip", "peak GiB", "of", "model TFLOP",
-  "program TFLOP", "HBM GB", "sent GB", "compute ms", "memory ms",
+  "program TFLOP", "HBM GB", "by layers", "sent GB", "compute ms", "memory ms",
   "network ms", "MFU at most", "clips/s at most", "hours at least",
 )  # fmt: skip
 
@@ -91,12 +91,14 @@ def _row(training: str, topology: str, plan: dict) -> str:
     f"{memory['usable_bytes'] / 2**30:.2f}",
   ]  # fmt: skip
   if not plan["fits"]:
-    return "| " + " | ".join(cells) + " | does not fit" + " |" * 10
-  costs, roof = plan["a_chip"], plan["roofline"]
+    return "| " + " | ".join(cells) + " | does not fit" + " |" * 11
+  costs, layers = plan["a_chip"], plan.get("by_layers")
+  roof = plan["roofline"]
   cells += [
     f"{plan['model_flops'] / chips / 1e12:.3g}",
     f"{costs['flops'] / 1e12:.3g}",
     f"{costs['hbm_bytes'] / 1e9:.3g}",
+    f"{layers['hbm_bytes'] / 1e9:.3g}" if layers else "",
     f"{costs['sent_bytes'] / 1e9:.3g}",
     *(f"{1e3 * roof[f'{each}_s']:.3g}" for each in ROOFS),
     f"{roof['mfu_pct']:.0f} %, {roof['binds']} binds",

@@ -199,6 +199,7 @@ def format_results(plain: Mapping[str, Any]) -> str:
   if plain["by device"]:
     parts += [
       "## On the device that some were trained without", "",
+      "Those were trained on fewer patients, too.", "",
       *_arm_lines(plain["by device"]),
     ]  # fmt: skip
   parts += [

@@ -45,6 +45,18 @@ def frozen(settings, pretrained, tmp_path_factory):
   return built, workdir
 
 
+@pytest.mark.parametrize(
+  ("word", "says"),
+  [
+    ("in_logarithm=('edv',)", r"in_logarithm has \['edv'\], targets has not"),
+    ("data.train_videos=9999", r"train_videos is 9999, train has \d+"),
+  ],
+)
+def test_settings_that_fit_nothing_are_refused(settings, word, says):
+  with pytest.raises(ValueError, match=says):
+    experiment.prepare(TRAIN, (*settings, word), tiny=True)
+
+
 def leaves_of(workdir, part="params"):
   """Named leaves of the newest checkpoint."""
   with Checkpoints(workdir / "checkpoints") as checkpoints:

@@ -103,7 +103,17 @@ def test_the_train_step_fits_every_kind_of_target():
   assert "loss_as_tmed5" in metrics
 
 
-def test_the_recipe_is_the_articles():
+def test_pixels_are_scaled_as_first_weights_expect():
+  """Means of (0.485, 0.456, 0.406) and of torchvision's (0.432, 0.395, 0.376).
+  """
+  wanted = {"vivit": (0.5, 0.5), "r3d_18": (0.401, 0.222),
+            "r2plus1d_18": (0.401, 0.222)}  # fmt: skip
+  for model in MODELS:
+    clip = module_of(f"echonet_lvef_{model}").get_config().input
+    assert (clip.mean, clip.std) == wanted.get(model, (0.449, 0.226))
+
+
+def test_the_recipe_is_that_of_the_public_script():
   config = module_of("echonet_lvef_stf").get_config()
   rule = parts.make_adamw_rule(config)
   assert rule.steps == 50 * 466 and config.run.batch_size == 16  # 7465 // 16

@@ -54,7 +54,10 @@ def test_every_point_is_a_setting_with_two_values(points, ablation, paper):
 
 @BOTH
 def test_a_sweep_switches_one_point_at_a_time(points, ablation, paper):
-  first, *each, last = ablation.sweep()
+  items = list(ablation.sweep())
+  assert [one.pop("run.seed") for one in items] == [0, 1, 2] * (len(items) // 3)
+  assert items[::3] == items[1::3] == items[2::3]
+  first, *each, last = items[::3]
   assert first == {"label": "described"}
   assert [one["label"] for one in each] == [point.name for point in points]
   for one, point in zip(each, points, strict=True):
@@ -79,6 +82,8 @@ def test_recipes_by_hand():
   fine, pre = settings_of(released_finetune), settings_of(released_pretrain)
   assert fine["run.steps"] == 50 * 466
   assert fine["optimizer.warmup_steps"] == 4_660
+  assert fine["run.validate_every"] == 466  # after every epoch, as the script
+  assert fine["encoder.final_norm"] is pre["encoder.final_norm"] is False
   assert pre["run.steps"] == 50 * 4_104
   assert pre["data.kinds"] == pre["data.views"] == ()
   tasks = list(released_finetune.sweep())
@@ -93,6 +98,7 @@ def test_recipes_by_hand():
 def run(data_dir, tmp_path_factory):
   """(experiment, work directory) of all points at once, trained and judged."""
   last = list(as_released.sweep())[-1]
+  assert last["label"] == "released"
   words = [f"{name}={value!r}" for name, value in last.items()]
   words += [f"data.dir={data_dir}", "run.steps=2"]
   built = experiment.prepare(as_released.__name__, words, tiny=True)

@@ -161,7 +161,7 @@ def test_no_estimate_of_the_level_is_no_missing_run(runs, capsys):
   said = table(capsys, *words, code=1)
   assert "has no mae, rmse, r2 at study level; it has mae (clip), " in said
   words = ["echonet_lvef", "--runs", runs, "--metric", "mea"]
-  assert "has no mea at clip level" in table(capsys, *words, code=1)
+  assert "no metric 'mea'; there are" in table(capsys, *words, code=1)
 
 
 def test_tables_and_rows_are_listed(capsys):
@@ -224,7 +224,39 @@ def test_a_sweep_of_pre_training_shows_validation_losses(tmp_path, capsys):
     (folder / "log.jsonl").write_text(json.dumps(line) + "\n")
   text = table(capsys, "--runs", tmp_path)
   assert "| mask.ratio=0.5 | loss | 0.5123 (no interval) |" in text
-  assert "lowest loss of validation, at step 5" in text
+  assert "loss of validation at step 5, of the lowest loss" in text
+
+
+def test_a_metric_that_is_not_there_is_named(runs, capsys):
+  words = ["--runs", runs / "stf", "--metric", "mae", "--metric"]
+  assert "no metric 'rsme'; there are" in table(capsys, *words, "rsme", code=1)
+  assert "has no auroc at video" in table(capsys, *words, "auroc", code=1)
+  assert "| rmse | " not in table(capsys, *words, "r2")
+
+
+def test_videos_and_studies_are_not_mixed(runs, capsys):
+  path = runs / "probe" / "metrics.json"
+  path.write_text(path.read_text().replace('"video"', '"study"'))
+  said = table(capsys, "--runs", runs, code=1)
+  assert "probe of studies alone" in said and "--level study" in said
+
+
+def test_a_label_stands_for_all_that_it_sets(tmp_path, capsys):
+  for label, rate in (("described", 1e-4), ("rate", 1e-3)):
+    config = row_config(**{"optimizer.rate": rate})
+    write_run(tmp_path / label, config | {"label": label})
+  text = table(capsys, "--runs", tmp_path)
+  assert "| label=described | MAE |" in text and "optimizer" not in text
+
+
+def test_where_a_class_was_cut_is_said(tmp_path, capsys):
+  write_run(tmp_path / "a", row_config())
+  path = tmp_path / "a" / "metrics.json"
+  found = json.loads(path.read_text())
+  for one in found["estimates"]:
+    one |= {"threshold": 0.5, "threshold_rule": "(given)"}
+  path.write_text(json.dumps(found))
+  assert "; cut at 0.5 (given);" in table(capsys, "--runs", tmp_path)
 
 
 def test_items_start_from_the_runs_of_another_sweep(tmp_path):

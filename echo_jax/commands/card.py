@@ -14,6 +14,7 @@ from echo_jax.data.card import data_card
 from echo_jax.data.sources import find_dataset
 from echo_jax.evaluation.card import model_card, read_metrics
 from echo_jax.evaluation.predictions import read_predictions
+from echo_jax.evaluation.report import judged_items, judged_targets
 from echo_jax.evaluation.subgroups import measure_subgroups, subgroup_table
 from echo_jax.experiment import read_record
 from echo_jax.training.writers import write_whole
@@ -51,6 +52,9 @@ def card_of_run(workdir: Path) -> str:
   record = read_record(workdir)
   metrics = read_metrics(workdir)
   rows = read_predictions(workdir / "predictions.csv")
-  groups = measure_subgroups(rows, split=metrics["about"]["split"])
+  split = metrics["about"]["split"]
+  groups = measure_subgroups(
+    judged_items(rows), split=split, targets=judged_targets(rows, split)
+  )
   table = subgroup_table(groups)
   return model_card(record, metrics, rows, table, workdir.resolve().name)

@@ -2,7 +2,8 @@
 
 weights.safetensors holds the best checkpoint's weights, and in its metadata
 how clips must reach the model, what its outputs mean and which code made it;
-`--config.init_from=DIR` starts from it, under the same contract only.
+`--config.init_from=DIR` starts from it, under the same contract only, and
+`interop.exported.load_exported` reads it.
 predict.jaxexport is the whole model as one function of clips, for any number
 of them, that needs JAX and none of our code; contract.json says what it takes
 and gives:
@@ -54,8 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Writes the three files; the contract last."""
   record = experiment.read_record(args.workdir)
-  _, variables = experiment.best_variables(str(args.workdir))
-  step = experiment.origin_of_weights(str(args.workdir))["step"]
+  step, variables = experiment.best_variables(str(args.workdir))
   about = about_of(record, step)
   args.out.mkdir(parents=True, exist_ok=True)
   for name in (WEIGHTS, PREDICT, CONTRACT):  # not of another export

@@ -81,7 +81,9 @@ def told_apart(runs: Sequence[Run]) -> list[dict[str, Any]]:
   folder's name what that run was made with, below `init_from`.
   """
   of = {one.origin.get("experiment") for one in runs}
-  if None in of or len(of) > 1:
+  # Of weights whose settings are not known, their folder's name is all.
+  known = all("config" in one.origin for one in runs)
+  if not known or len(of) > 1:
     return [one.settings for one in runs]
   told = []
   for one in runs:

@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +39,7 @@ from echo_jax.evaluation.subgroups import (
   measure_subgroups,
   subgroup_table,
 )
-from echo_jax.targets import KINDS
+from echo_jax.targets import check_metrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +151,7 @@ def find(args: argparse.Namespace) -> dict[str, Part]:
   Raises:
     ValueError: as what is called; or options that exclude each other.
   """
-  _check_metrics(args.metric)
+  check_metrics(args.metric)
   frame = read_predictions(args.predictions)
   of = {
     "level": args.level, "split": args.split, "targets": args.target,
@@ -192,12 +191,6 @@ def find(args: argparse.Namespace) -> dict[str, Part]:
       smallest_differences(estimates), "\n".join(power_lines(estimates))
     )
   return found
-
-
-def _check_metrics(names: Sequence[str]) -> None:
-  known = dict.fromkeys(n for kind in KINDS.values() for n in kind.metrics)
-  if strange := [name for name in names if name not in known]:
-    raise ValueError(f"no metric {strange[0]!r}; there are {', '.join(known)}")
 
 
 def _method(args: argparse.Namespace) -> str:

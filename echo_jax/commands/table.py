@@ -32,6 +32,7 @@ from echo_jax.evaluation import figures
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import LEVELS
 from echo_jax.evaluation.published import Published, read_published
+from echo_jax.evaluation.score import PRIMARY
 from echo_jax.evaluation.tables import (
   FORMATS,
   Line,
@@ -41,17 +42,15 @@ from echo_jax.evaluation.tables import (
   format_lines,
   make_lines,
 )
-from echo_jax.targets import target_named
+from echo_jax.targets import check_metrics, target_named
 from echo_jax.training.writers import write_whole
 
 PAPER = "experiments.paper"
 SEED = "run.seed"
 # What a table of a sweep shows of a kind of target, if nothing is asked for.
-SHOWN = {
-  "regression": ("mae", "r2"), "binary": ("auroc",),
-  "multiclass": ("macro_auroc",), "ordinal": ("quadratic_kappa",),
-  "multilabel": ("mean_auroc",),
-}  # fmt: skip
+MORE = {"regression": ("r2",), "ordinal": ("quadratic_kappa",)}
+SHOWN = {kind: (name, *MORE.get(kind, ())) for kind, name in PRIMARY.items()}
+LABEL = "label"  # a setting that names an item by itself
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
   if args.figure and args.name:
     raise ValueError("--figure is of a sweep; leave the table's name out")
+  check_metrics(args.metric)
   found = list(find_runs(args.runs))
   if args.name:
     lines = paper_lines(args, found)
@@ -129,7 +129,7 @@ def paper_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
     if model is None:
       continue
     label = " ".join([model.title, *_departures(one)])
-    kept = _chosen(one, level, {task.target: metrics})
+    kept = _chosen(one, level, {task.target: metrics}, metrics)
     results.append(_result(one, model.name, label, kept))
   if less := len(found) - len(results):
     print(f"{less} runs are not of {task.name}", file=sys.stderr)
@@ -158,21 +158,17 @@ def sweep_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
     ValueError: see `check_protocols`, or nothing to draw.
   """
   told = told_apart(found)
-  names = dict.fromkeys(name for one in told for name in one)
-  varied = [
-    name for name in names
-    if name != SEED and len({_as_text(one.get(name)) for one in told}) > 1
-  ]  # fmt: skip
+  varied = _varied(told)
   targets = dict.fromkeys(
     name for one in found for name in one.record["config"].get("targets", ())
   )
   metrics = {
     name: args.metric or SHOWN[target_named(name).kind] for name in targets
   } | {"": ("loss",)}  # which a pre-training run has alone
-  results = []
+  level, results = args.level or _finest_mean(found), []
   for one, settings in zip(found, told, strict=True):
     label = _words(settings, varied) or one.experiment
-    kept = _chosen(one, args.level or _finest_mean(one), metrics)
+    kept = _chosen(one, level, metrics, args.metric)
     results.append(_result(one, "", label, kept))
   check_protocols(results, args.mixed)
   if args.figure:
@@ -223,13 +219,25 @@ def _result(
   )
 
 
+def _varied(told: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Settings that differ between runs, but the seed; a label stands for all."""
+  names = [LABEL] if all(LABEL in one for one in told) else dict.fromkeys(
+    name for one in told for name in one
+  )  # fmt: skip
+  return [
+    name for name in names
+    if name != SEED and len({_as_text(one.get(name)) for one in told}) > 1
+  ]  # fmt: skip
+
+
 def _chosen(
-  one: Run, level: str, metrics: Mapping[str, Sequence[str]]
-) -> tuple[Estimate, ...]:
+  one: Run, level: str, metrics: Mapping[str, Sequence[str]],
+  asked: Sequence[str],
+) -> tuple[Estimate, ...]:  # fmt: skip
   """Estimates of one level, in the order of the metrics.
 
   Raises:
-    ValueError: the run has none, or, of a single target, not all.
+    ValueError: the run has none, or not all that were asked for.
   """
   found, kept = one.estimates(), []
   for target, wanted in metrics.items():
@@ -237,8 +245,9 @@ def _chosen(
     by_name = {e.name: e for e in of}
     kept += [by_name[name] for name in wanted if name in by_name]
   there = [e.name for e in kept]
-  missing = [n for names in metrics.values() for n in names if n not in there]
-  if not kept or (missing and len(metrics) == 1):
+  names = asked or [n for names in metrics.values() for n in names]
+  missing = [name for name in dict.fromkeys(names) if name not in there]
+  if not kept or (asked and missing):
     known = dict.fromkeys(f"{e.name} ({e.row_level})" for e in found)
     raise ValueError(
       f"{one.folder} has no {', '.join(missing)} at {level} level; it has "
@@ -247,10 +256,23 @@ def _chosen(
   return tuple(kept)
 
 
-def _finest_mean(one: Run) -> str:
-  """The level of a sweep's table: videos, else whole studies."""
-  levels = {estimate.row_level for estimate in one.estimates()}
-  return "video" if "video" in levels or levels == {""} else "study"
+def _finest_mean(found: Sequence[Run]) -> str:
+  """The level of a sweep's table: videos, else whole studies.
+
+  Raises:
+    ValueError: runs that were judged at either level.
+  """
+  ways: dict[str, Path] = {}
+  for one in found:
+    levels = {estimate.row_level for estimate in one.estimates()}
+    way = "video" if "video" in levels or levels == {""} else "study"
+    ways.setdefault(way, one.folder)
+  if len(ways) > 1:
+    raise ValueError(
+      f"{ways['video']} has rows of videos and {ways['study']} of studies "
+      "alone; give runs of one, or --level study"
+    )
+  return next(iter(ways))
 
 
 def _departures(one: Run) -> list[str]:

@@ -31,7 +31,7 @@ SELECTED = (
   "the worst of several groups was selected: its interval is not corrected "
   "for that"
 )
-# Of these more is worse, of `BEST_AT` what is far from it, of others less.
+# Of these more is worse, of `BEST_AT` what is far from it, of `GOOD` less.
 ERRORS = (
   "mae", "rmse", "mae_grades", "brier", "ece_width", "ece_mass",
   "called_brier", "called_ece_width", "called_ece_mass",
@@ -40,6 +40,12 @@ BEST_AT = {
   "bias": 0.0, "calibration_slope": 1.0, "calibration_intercept": 0.0,
   "loa_low": 0.0, "loa_high": 0.0,
 }  # fmt: skip
+
+GOOD = (
+  "r2", "pearson_r", "auroc", "auprc", "f1", "accuracy", "sensitivity",
+  "specificity", "macro_auroc", "balanced_accuracy", "macro_f1",
+  "quadratic_kappa", "mean_auroc", "mean_auprc",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,15 @@ class Subgroups:
 
 
 def badness(one: Estimate) -> float:
-  """A number that is larger the worse a metric's value is."""
+  """A number that is larger the worse a metric's value is.
+
+  Raises:
+    ValueError: of that metric it is not known which values are bad.
+  """
   if one.name in BEST_AT:
     return abs(one.value - BEST_AT[one.name])
+  if one.name not in (*ERRORS, *GOOD):
+    raise ValueError(f"whether more of {one.name} is worse is not known")
   return one.value if one.name in ERRORS else -one.value
 
 

@@ -270,6 +270,9 @@ def _protocol_text(line: Line) -> str:
   )  # fmt: skip
   if first.positive:
     said.append(f"positive class: {first.positive}")
+  if math.isfinite(first.threshold):
+    cuts = ", ".join(f"{one.threshold:.3g}" for _, one in line.seeds)
+    said.append(f"cut at {cuts} {first.threshold_rule}")
   if math.isfinite(first.low):
     said.append(
       f"{100 * first.level:g} % intervals of each seed: {first.method}, "
@@ -355,17 +358,17 @@ def _numbers(*values: float) -> dict[str, float | str]:
 def validation_loss(
   lines: Sequence[Mapping], metric: str = "loss"
 ) -> Estimate:
-  """The best validation loss of a log, as an Estimate without interval.
+  """The validation loss of a log, as an Estimate without interval.
 
-  It is that of the checkpoint which the run keeps as its best.
+  It is that of the checkpoint which the run keeps as its best, by `metric`.
   """
   known = [
-    (line[metric], line["step"]) for line in lines
+    (line[metric], line["step"], line["loss"]) for line in lines
     if line["part"] == "validation" and line.get(metric) is not None
   ]  # fmt: skip
-  value, step = min(known, default=(NAN, 0))
+  _, step, value = min(known, default=(NAN, 0, NAN))
   return Estimate(
-    metric, value, split="validation",
-    protocol=f"lowest {metric} of validation, at step {step:,}",
+    "loss", value, split="validation",
+    protocol=f"loss of validation at step {step:,}, of the lowest {metric}",
     reason="of one validation pass" if known else "no validation in its log",
   )  # fmt: skip

@@ -37,7 +37,8 @@ class Layout(NamedTuple):
     elsewhere: pattern of names of other parts of the model.
     anew: parts that may start anew, and their paths.
     from_config: settings of a `config.json` -> encoder; None without one.
-    hint: what may be the matter where tensors do not fit.
+    hint: pattern of an error where tensors do not fit, and what may be the
+      matter then.
   """
 
   name: str
@@ -48,7 +49,7 @@ class Layout(NamedTuple):
   elsewhere: str
   anew: Mapping[str, str]
   from_config: Callable[[Mapping[str, Any]], nn.Module] | None = None
-  hint: str = ""
+  hint: tuple[str, str] = (r"(?!)", "")
 
 
 def _as_params(rows: Iterable[Row]) -> list[Row]:
@@ -64,7 +65,8 @@ _VIDEOMAE = Layout(
   r"^(encoder_to_decoder\.|mask_token$|decoder\.|fc_norm\.|classifier\.)",
   {POSITIONS: ""},
   lambda config: videomae.model_from_config(config).encoder,
-  "; an encoder without a norm after it wants encoder.final_norm=False",
+  (r"(^| )(videomae\.)?layernorm\.",
+   "; encoder.final_norm says whether a norm follows the blocks"),
 )  # fmt: skip
 LAYOUTS = (
   Layout(
@@ -95,7 +97,8 @@ class Imported(NamedTuple):
     variables: collection -> tree of the encoder.
     layout: name of the layout.
     left_out: names of tensors that belong to other parts of the model.
-    anew: parts that kept their first values.
+    anew: parts that kept their first values; not positions that are no
+      weights.
   """
 
   variables: dict[str, Any]
@@ -179,9 +182,12 @@ def _import(
       {path: leaf.shape for path, leaf in first.items()},
     )  # fmt: skip
   except ValueError as error:
-    raise ValueError(f"{error}{layout.hint}") from error
+    pattern, hint = layout.hint
+    said = hint if re.search(pattern, str(error)) else ""
+    raise ValueError(f"{error}{said}") from error
   variables = unflatten_dict(named_leaves(loaded) | kept, sep="/")
-  return Imported(variables, layout.name, tuple(sorted(left_out)), tuple(anew))
+  started = tuple(name for name in anew if layout.anew[name])
+  return Imported(variables, layout.name, tuple(sorted(left_out)), started)
 
 
 def _check_config(
@@ -189,6 +195,10 @@ def _check_config(
 ) -> None:
   """Raises ValueError where the encoder is not that of a `config.json`."""
   if layout.from_config is None or not path.exists():
+    print(
+      f"no {path.name} of {layout.name} beside the weights: whether heads, "
+      "norm_eps and grid are theirs is not checked"
+    )
     return
   theirs = layout.from_config(json.loads(path.read_text(encoding="utf-8")))
   names = ["heads", "patch", "tubelet", "channels", "norm_eps"]

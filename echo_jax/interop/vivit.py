@@ -38,7 +38,6 @@ OLDER = (
   (r"\.mlp\.fc2\.", ".output.dense."),
 )
 KEY_BIAS = ".attention.attention.key.bias"
-CLASSIFIER = r"^classifier\."
 REQUIRED = (
   "image_size", "tubelet_size", "num_channels", "num_frames", "hidden_size",
   "num_hidden_layers", "num_attention_heads", "intermediate_size", "qkv_bias",

@@ -56,8 +56,8 @@ class Plan:
     model_flops: of all chips together, see `training.flops`.
     costs: of a chip.
     by_layers: what shallow steps tell of the same, where layers are a loop;
-      FLOPs and accessed bytes of `costs` are from there, and the rest must be
-      near.
+      FLOPs and accessed bytes of `costs` are from there.  Bytes of HBM differ
+      by what XLA copies in a loop and not without one, or the reverse.
     collectives: what a chip sends, by kind.
     unknown_loops: loops that were counted as if they ran once.
     roofline: the bound that follows.

@@ -10,6 +10,7 @@ validation-as-test.
 Example:
   echo-jax sweep experiments/ablations/as_released.py --workdir runs/released \\
     --config.data.dir=data --clips 1
+  echo-jax table --runs runs/released --mixed  # one tests on validation
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,8 @@ Without STF-Net and with it, so that what the head brings is not taken for what
 the weights bring.
 
 Example:
-  echo-jax train experiments/mae_pretrain.py --workdir runs/mae
+  echo-jax train experiments/mae_pretrain.py --workdir runs/mae \\
+    --config.input.mean=0.449 --config.input.std=0.226
   echo-jax sweep experiments/ablations/initialisation.py \\
     --workdir runs/initialisation
   echo-jax table --runs runs/initialisation
@@ -12,10 +13,19 @@ Example:
 
 from collections.abc import Iterator
 
-from experiments.ablations import finetune
-from experiments.paper.models import KINETICS
+from ml_collections import ConfigDict
 
-get_config, build, tiny = finetune.get_config, finetune.build, finetune.tiny
+from experiments.ablations import finetune
+from experiments.paper.models import IMAGENET, KINETICS
+
+build, tiny = finetune.build, finetune.tiny
+
+
+def get_config() -> ConfigDict:
+  """As `finetune`, with the pixels that weights of Kinetics expect."""
+  config = finetune.get_config()
+  config.update_from_flattened_dict(IMAGENET)
+  return config
 
 
 def sweep() -> Iterator[dict[str, object]]:

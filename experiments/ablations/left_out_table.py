@@ -2,7 +2,8 @@
 
 On the test patients of each device (or site) that was left out: the model
 that never saw it, the one that saw all, and the difference over the same
-patients and over seeds.
+patients and over seeds.  Who never saw a group has learnt from fewer patients
+too, and that is part of the difference.
 
 Example:
   python -m experiments.ablations.left_out_table runs/devices
@@ -31,6 +32,7 @@ from echo_jax.evaluation.subgroups import LEAST_PATIENTS
 from echo_jax.targets import target_named
 
 NAMES = ("never seen", "seen")
+FEWER = "never seen: trained without the group's patients, so on fewer"
 VARIED = ("data.without", "run.seed")
 
 
@@ -148,7 +150,7 @@ def format_left_out(found: Sequence[Estimate]) -> str:
   ]
   lines += [f"| {' | '.join(_cells(one))} |" for one in found]
   told = [one for one in found if one.defined]
-  notes = [
+  notes = [FEWER] + [
     f"{100 * one.level:g} % intervals: {one.method}, {one.resamples:,} "
     f"resamples, seed {one.seed}; p: {one.p_method}; Holm over "
     f"{sum(np.isfinite(of.p) for of in told)} tests"

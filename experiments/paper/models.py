@@ -9,15 +9,20 @@ from ml_collections import ConfigDict
 from experiments import parts
 
 # Where weights are looked for; another place is --config.init_from=PLACE.  Of
-# Kinetics: Hugging Face's google/vivit-b-16x2-kinetics400 and MCG-NJU/
-# videomae-base, and torchvision's files.
+# Kinetics: the folders of Hugging Face's google/vivit-b-16x2-kinetics400 and
+# MCG-NJU/videomae-base, with their config.json, and torchvision's files.
 PRETRAINED = "runs/paper/pretrain"
 KINETICS = {
-  "vivit": "weights/vivit-b-16x2-kinetics400.safetensors",
+  "vivit": "weights/vivit-b-16x2-kinetics400",
   "r3d_18": "weights/r3d_18-b3b3357e.pth",
   "r2plus1d_18": "weights/r2plus1d_18-91a641e6.pth",
-  "videomae": "weights/videomae-base.safetensors",
+  "videomae": "weights/videomae-base",
 }
+# What each of them takes: of VideoMAE ImageNet's mean and standard deviation,
+# of torchvision's networks Kinetics', both as the mean over three colours,
+# which are alike in an ultrasound picture; of ViViT 0.5 and 0.5.
+IMAGENET = {"input.mean": 0.449, "input.std": 0.226}
+_KINETICS = {"input.mean": 0.401, "input.std": 0.222}
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,21 @@ class Model:
 VIVIT = Model(
   "vivit", "ViViT-B, Kinetics", "mean", KINETICS["vivit"],
   parts.vivit_config,
-  settings={"init_anew": ("positions", "pooler")},  # it was of 32 frames
+  settings={
+    "init_anew": ("positions", "pooler"),  # it was of 32 frames
+    "input.mean": 0.5, "input.std": 0.5,
+  },
 )  # fmt: skip
 SMALL_RESNET = {"encoder.widths": (8,) * 4, "encoder.blocks": (1,) * 4}
 R3D_18 = Model(
   "r3d_18", "R3D-18, Kinetics", "mean", KINETICS["r3d_18"],
-  partial(parts.resnet_config, "r3d_18"), tiny=SMALL_RESNET,
+  partial(parts.resnet_config, "r3d_18"), settings=_KINETICS,
+  tiny=SMALL_RESNET,
 )  # fmt: skip
 R2PLUS1D_18 = Model(
   "r2plus1d_18", "R(2+1)D-18, Kinetics", "mean", KINETICS["r2plus1d_18"],
-  partial(parts.resnet_config, "r2plus1d_18"), tiny=SMALL_RESNET,
+  partial(parts.resnet_config, "r2plus1d_18"), settings=_KINETICS,
+  tiny=SMALL_RESNET,
 )  # fmt: skip
 VIDEOMAE_SCRATCH = Model("videomae_scratch", "VideoMAE-B, from scratch", "max")
 VIDEOMAE_KINETICS = Model(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from experiments import mae_pretrain
+from experiments.paper.models import IMAGENET
 
 build = mae_pretrain.build
 
@@ -23,21 +24,27 @@ CLIPS, EPOCHS, WARMUP_EPOCHS, BATCH = 525_328, 50, 5, 128
 
 def get_config() -> ConfigDict:
   """ViT-B, 85 % of the tubes hidden, 50 epochs of the article's clips."""
-  config, epoch = mae_pretrain.get_config(), CLIPS // BATCH
-  config.update_from_flattened_dict(
-    {
-      "data.name": "mimic_iv_echo",
-      "optimizer.betas": (0.9, 0.98),
-      "optimizer.warmup_steps": WARMUP_EPOCHS * epoch,
-      "optimizer.start_rate": 1e-5,
-      "optimizer.end_rate": 1e-8,
-      "run.batch_size": BATCH,
-      "run.steps": EPOCHS * epoch,
-      "run.validate_every": epoch,
-      "run.dtype": "bfloat16",
-    }
-  )
+  config = mae_pretrain.get_config()
+  config.update_from_flattened_dict(recipe() | IMAGENET)
   return config
+
+
+def recipe() -> dict[str, object]:
+  """The script's pre-training, by dotted name; epochs as steps."""
+  epoch = CLIPS // BATCH
+  return {
+    "data.name": "mimic_iv_echo",
+    "optimizer.rate": 1e-4,
+    "optimizer.betas": (0.9, 0.98),
+    "optimizer.weight_decay": 0.05,
+    "optimizer.warmup_steps": WARMUP_EPOCHS * epoch,
+    "optimizer.start_rate": 1e-5,
+    "optimizer.end_rate": 1e-8,
+    "run.batch_size": BATCH,
+    "run.steps": EPOCHS * epoch,
+    "run.validate_every": epoch,
+    "run.dtype": "bfloat16",
+  }
 
 
 def sweep() -> Iterator[dict[str, object]]:

@@ -30,14 +30,17 @@ from ml_collections import ConfigDict
 
 from experiments import ef_finetune
 from experiments.paper.differences import FINETUNING, released
+from experiments.paper.rows import recipe
+from experiments.paper.tasks import CAMUS_LVEF, ECHONET_LVEF
 
 build = ef_finetune.build
 
-# Videos of training over 16; TMED-2: studies in fold 1 of DEV479, at most.
-STEPS_AN_EPOCH = {
-  "echonet_dynamic": 7465 // 16, "camus": 400 // 16,
-  "tmed2_as_released": 360 // 16,
-}  # fmt: skip
+# Videos; of TMED-2 studies in fold 1 of DEV479, at most.
+TRAINING_CLIPS = {
+  "echonet_dynamic": ECHONET_LVEF.training_clips,
+  "camus": CAMUS_LVEF.training_clips,
+  "tmed2_as_released": 360,
+}
 VIEWS = {"echonet_dynamic": ("A4C",), "camus": ("A2C",)}
 TASKS = {
   "echonet_dynamic": ("ef_pct", "edv_ml", "esv_ml", "ef_at_least_50"),
@@ -54,8 +57,7 @@ def task(name: str, target: str) -> dict[str, object]:
     "data.views": VIEWS.get(name, ()),
     "targets": (target,),
     "in_logarithm": (target,) if of_echonet else (),
-    "optimizer.warmup_steps": 10 * STEPS_AN_EPOCH[name],
-    "run.steps": 50 * STEPS_AN_EPOCH[name],
+    **recipe(TRAINING_CLIPS[name]),
   }
 
 
@@ -63,16 +65,7 @@ def get_config() -> ConfigDict:
   """ViT-B with STF-Net on the EF of EchoNet-Dynamic."""
   config = ef_finetune.get_config()
   config.update_from_flattened_dict(
-    {
-      "optimizer.rate": 1e-4,
-      "optimizer.start_rate": 1e-5,
-      "optimizer.end_rate": 1e-8,
-      "optimizer.betas": (0.9, 0.99),
-      "optimizer.weight_decay": 1e-5,
-      "run.batch_size": 16,
-      **released(FINETUNING),
-      **task("echonet_dynamic", "ef_pct"),
-    }
+    {**released(FINETUNING), **task("echonet_dynamic", "ef_pct")}
   )
   return config
 

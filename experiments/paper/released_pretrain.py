@@ -17,30 +17,16 @@ from ml_collections import ConfigDict
 
 from experiments import mae_pretrain
 from experiments.paper.differences import PRETRAINING, released
+from experiments.paper.pretrain import recipe
 
 build = mae_pretrain.build
-
-STEPS_AN_EPOCH = 525_328 // 128
 
 
 def get_config() -> ConfigDict:
   """ViT-B on MIMIC-IV-ECHO; hides a tenth of the tokens."""
   config = mae_pretrain.get_config()
   config.update_from_flattened_dict(
-    {
-      "data.name": "mimic_iv_echo",
-      "data.views": (),
-      "optimizer.rate": 1e-4,
-      "optimizer.start_rate": 1e-5,
-      "optimizer.end_rate": 1e-8,
-      "optimizer.warmup_steps": 5 * STEPS_AN_EPOCH,
-      "optimizer.betas": (0.9, 0.98),
-      "optimizer.weight_decay": 0.05,
-      "run.batch_size": 128,
-      "run.steps": 50 * STEPS_AN_EPOCH,
-      "run.dtype": "bfloat16",
-      **released(PRETRAINING),
-    }
+    {**recipe(), "data.views": (), **released(PRETRAINING)}
   )
   return config
 

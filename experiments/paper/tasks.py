@@ -53,6 +53,7 @@ ECHONET_EDV = Task(
 ECHONET_EF_BELOW_50 = Task(
   "echonet_ef_below_50", "EchoNet-Dynamic, EF below 50 %", "ef_below_50",
   ("accuracy", "f1", "auroc"), **_ECHONET,
+  settings={"threshold": 0.5},  # as the public code cuts
 )  # fmt: skip
 # Patients by number and the two-chamber view alone, as the published value is
 # said to be of.

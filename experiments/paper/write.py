@@ -108,7 +108,7 @@ def rows_table() -> str:
     "|---|---|---|---|---|",
   ]
   for name, (task, model) in row_names().items():
-    steps = recipe(task)["run.steps"]
+    steps = recipe(task.training_clips)["run.steps"]
     tflop = step_tflop(model.name)
     hours = steps * tflop * 1e12 / (PEAK_FLOPS_S * MFU) / 3600
     known = _published(values, task, model)

@@ -6,8 +6,11 @@ import pandas as pd
 import pytest
 
 from echo_jax.cli import main
+from echo_jax.commands.card import card_of_run
 from echo_jax.data import card
 from echo_jax.data.sources import find_dataset, read_index
+from echo_jax.evaluation.estimate import NAN, Estimate
+from echo_jax.evaluation.predictions import read_predictions, write_predictions
 from echo_jax.experiment import read_record
 
 
@@ -27,7 +30,37 @@ def test_a_model_card_holds_the_runs_own_numbers(model_card):
   assert f"{first['value']:.1f}" in text
   assert read_record(workdir)["contract_hash"] in text
   assert "simulated hearts" in text
-  assert "by device" in text or "withheld" in text
+  # As evaluate has them: of whole videos, not of clips.
+  groups = text[text.index("## Subgroups"):text.index("## Input contract")]
+  assert "video level" in groups and "clip level" not in groups
+  (by_device,) = [
+    one for one in metrics["subgroups"]
+    if (one["by"], one["metric"], one["target"]) == ("device", "mae", "ef_pct")
+  ]  # fmt: skip
+  for one in by_device["groups"]:
+    assert str(Estimate.from_dict(one)) in groups
+
+
+def test_a_target_without_any_truth_leaves_the_others_their_card(
+  trained, tmp_path
+):
+  _, workdir = trained
+  for name in ("run.json", "metrics.json"):
+    (tmp_path / name).write_text((workdir / name).read_text())
+  rows = read_predictions(workdir / "predictions.csv")
+  rows.loc[rows.target == "edv_ml", "truth"] = float("nan")
+  write_predictions(tmp_path / "predictions.csv", rows)
+  assert "ef_pct, MAE by device" in card_of_run(tmp_path)
+
+
+def test_a_group_of_few_is_not_counted_in_what_is_printed():
+  reason = "withheld: fewer than 20 patients"
+  small, tiny = (
+    str(Estimate("mae", NAN, patients=n, rows=3 * n, reason=reason))
+    for n in (5, 4)
+  )
+  assert small == f"{reason}; 5 patients, 15 rows"
+  assert tiny == f"{reason}; fewer than 5"
 
 
 def test_a_run_without_results_has_no_card(trained, tmp_path, capsys):

@@ -152,3 +152,8 @@ def test_a_pre_training_run_shows_the_loss_it_was_kept_for():
   text = format_lines(make_lines([result(0, found)]), "md")
   assert "| 0.4124 (no interval) |" in text and "patients" not in text
   assert not validation_loss(log[:1]).defined
+  # Kept by something else: the loss of that checkpoint, not the lowest.
+  aged = [one | {"steps_left": 30 - one["step"]} for one in log]
+  kept = validation_loss(aged, "steps_left")
+  assert (kept.name, kept.value) == ("loss", 0.5)
+  assert "step 30, of the lowest steps_left" in kept.protocol

@@ -19,6 +19,9 @@ from echo_jax.evaluation.predictions import (
 from echo_jax.evaluation.report import write_report
 from echo_jax.evaluation.score import score
 from echo_jax.evaluation.subgroups import (
+  BEST_AT,
+  ERRORS,
+  GOOD,
   SELECTED,
   Subgroups,
   badness,
@@ -26,6 +29,7 @@ from echo_jax.evaluation.subgroups import (
   measure_subgroups,
   subgroup_table,
 )
+from echo_jax.targets import KINDS
 
 
 @pytest.fixture
@@ -113,6 +117,13 @@ def test_the_worst_is_named_and_said_to_be_selected(rows):
 )  # fmt: skip
 def test_what_worse_means(metric, better, worse):
   assert badness(Estimate(metric, worse)) > badness(Estimate(metric, better))
+
+
+def test_of_every_metric_it_is_known_what_is_worse():
+  known = {name for kind in KINDS.values() for name in kind.metrics}
+  assert sorted(known) == sorted([*ERRORS, *BEST_AT, *GOOD])
+  with pytest.raises(ValueError, match="more of surprise is worse is not kno"):
+    badness(Estimate("surprise", 1.0))
 
 
 def test_bands_of_age():

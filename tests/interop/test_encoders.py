@@ -4,7 +4,9 @@ import json
 import re
 import runpy
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +73,12 @@ def original_names(state, fused_bias=False):
 
 
 def fine_tuned(state):
-  """An encoder of the original code with a classifier instead of a decoder."""
+  """An encoder of the original code with a classifier instead of a decoder.
+
+  It norms the mean of the tokens, and not the tokens themselves.
+  """
   encoder = {
-    name.removeprefix("encoder."): x
+    re.sub(r"^norm\.", "fc_norm.", name.removeprefix("encoder.")): x
     for name, x in original_names(state).items()
     if name.startswith("encoder.")
   }
@@ -102,7 +107,7 @@ LAYOUTS = {
   "original, fine-tuned": fine_tuned,
 }
 ELSEWHERE = {
-  "a bare encoder": set(), "original, fine-tuned": {"classifier"}
+  "a bare encoder": set(), "original, fine-tuned": {"classifier", "fc_norm"}
 }  # fmt: skip
 
 
@@ -122,10 +127,14 @@ def test_every_layout_of_videomae_gives_the_same_encoder(
 ):
   state, _, model, params = videomae
   path = as_file(LAYOUTS[layout](state), tmp_path)
-  initial = jax.tree.map(jnp.zeros_like, {"params": params["encoder"]})
-  found = import_encoder(path, model.encoder, initial)
+  encoder, wanted = model.encoder, params["encoder"]
+  if layout == "original, fine-tuned":
+    encoder = encoder.clone(final_norm=False)
+    wanted = {name: of for name, of in wanted.items() if name != "norm"}
+  initial = jax.tree.map(jnp.zeros_like, {"params": wanted})
+  found = import_encoder(path, encoder, initial)
   assert found.anew == ()
-  assert_same(found.variables, {"params": params["encoder"]})
+  assert_same(found.variables, {"params": wanted})
   assert {name.split(".")[0] for name in found.left_out} == ELSEWHERE.get(
     layout, {"decoder", "encoder_to_decoder", "mask_token"}
   )
@@ -143,10 +152,17 @@ def test_what_a_file_has_too_many_or_too_few_of_is_listed(videomae, tmp_path):
   state, _, model, params = videomae
   initial = {"params": params["encoder"]}
   more = state | {"videomae.adapter.weight": state["mask_token"]}
-  with pytest.raises(ValueError, match="1 unexpected: videomae.adapter.weight"):
+  with pytest.raises(ValueError, match="1 unexpected: videomae.ad") as said:
     import_encoder(as_file(more, tmp_path), model.encoder, initial)
+  assert "final_norm" not in str(said.value)
+  with pytest.raises(ValueError, match="2 unexpected.*final_norm says whether"):
+    bare = {n: x for n, x in initial["params"].items() if n != "norm"}
+    import_encoder(
+      as_file(state, tmp_path), model.encoder.clone(final_norm=False),
+      {"params": bare},
+    )  # fmt: skip
   fewer = {n: x for n, x in state.items() if "layernorm." not in n}
-  with pytest.raises(ValueError, match="2 missing.*final_norm=False"):
+  with pytest.raises(ValueError, match="2 missing.*final_norm says whether"):
     import_encoder(as_file(fewer, tmp_path), model.encoder, initial)
   with pytest.raises(ValueError, match="no known layout .*; it has nothing"):
     path = as_file({"nothing": state["mask_token"]}, tmp_path)
@@ -169,21 +185,8 @@ def test_a_config_beside_the_file_must_describe_the_encoder(
   longer = model.encoder.clone(grid=(4, 4, 4))
   with pytest.raises(ValueError, match=r"grid \(2, 4, 4\).*'positions' start"):
     import_encoder(path, longer, initial)
-  import_encoder(path, longer, initial, ["positions"])
-
-
-def release_5(state):
-  """Names of ViViT in release 4 to those of release 5, as `VivitModel` has."""
-  for old, new in (
-    (r"^encoder\.layer\.", "layers."),
-    (r"\.attention\.attention\.(query|key|value)\.", r".attention.\1_proj."),
-    (r"\.attention\.(.)\w*_proj\.", r".attention.\1_proj."),
-    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"\.output\.dense\.", ".mlp.fc2."),
-  ):
-    state = {re.sub(old, new, name): x for name, x in state.items()}
-  return state
+  # Positions are no weights here: nothing of them starts anew.
+  assert import_encoder(path, longer, initial, ["positions"]).anew == ()
 
 
 def test_vivit_of_either_release_and_with_parts_anew(golden, tmp_path):
@@ -204,7 +207,6 @@ def test_vivit_of_either_release_and_with_parts_anew(golden, tmp_path):
     ):  # fmt: skip
       name = name.replace(new, old)
     older[name] = x
-  assert release_5(older).keys() == newer.keys()
   assert_same(import_vivit(older, config)[1], params)
   # As published: with a classifier, without a pooler, of more frames.
   published = {f"vivit.{n}": x for n, x in older.items() if "pooler" not in n}
@@ -288,6 +290,43 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
 def test_bfloat16_is_read(tmp_path):
   save_flax({"x": jnp.ones(3, jnp.bfloat16)}, tmp_path / "x.safetensors")
   assert read_weights(tmp_path / "x.safetensors")["x"].dtype == jnp.bfloat16
+
+
+class TorchTensor(np.ndarray):
+  """As much of a tensor of PyTorch as is taken of one."""
+
+  def is_floating_point(self):
+    return self.dtype.kind == "f"
+
+  def float(self):
+    return self.astype(np.float32)
+
+  def numpy(self):
+    return np.asarray(self)
+
+
+def test_what_is_taken_of_pytorchs_files(tmp_path, monkeypatch):
+  """With a stand-in for its reader, which is told to run no code."""
+  weight = np.arange(3, dtype=np.float64).view(TorchTensor)
+  saved = {"model": {"state_dict": {"x": weight}}, "epoch": 3}
+  asked = []
+
+  def load(path, **how):
+    asked.append(how)
+    return saved
+
+  torch = SimpleNamespace(
+    load=load, is_tensor=lambda x: isinstance(x, TorchTensor),
+    serialization=SimpleNamespace(safe_globals=nullcontext),
+  )  # fmt: skip
+  monkeypatch.setitem(sys.modules, "torch", torch)
+  found = read_weights(tmp_path / "pytorch_model.bin")
+  np.testing.assert_array_equal(found["x"], [0, 1, 2])
+  assert found["x"].dtype == np.float32
+  assert asked == [{"map_location": "cpu", "weights_only": True}]
+  saved["model"] = {"lr": 0.1}
+  with pytest.raises(ValueError, match="holds no state dict, nor one under mo"):
+    read_weights(tmp_path / "pytorch_model.bin")
 
 
 @pytest.mark.oracle
