@@ -115,6 +115,8 @@ def make_plan(args: argparse.Namespace, folder: Path) -> tuple[str, bool]:
   made data.
   """
   jax.config.update("jax_platforms", "cpu")  # leaves a real TPU alone
+  # What is compiled for a TPU can be read again only where there is one.
+  jax.config.update("jax_enable_compilation_cache", False)
   pod = chips.open_pod(args.topology)
   with tqdm(unit=" compiled", file=sys.stderr) as bar:
     made = make_data(folder) if args.made_data else []
