@@ -31,7 +31,7 @@ from echo_jax.data.pipeline import (
   training_batches,
 )
 from echo_jax.evaluation.predict import make_predict_step, validation_losses
-from echo_jax.experiment import Experiment, load_encoder
+from echo_jax.experiment import Experiment
 from echo_jax.models.predictor import Predictor
 from echo_jax.objectives.objective import hold_fixed
 from echo_jax.objectives.outputs import Standardisation
@@ -44,8 +44,7 @@ from experiments import parts
 def get_config() -> ConfigDict:
   """ViT-B with STF-Net on EF, EDV and ESV together."""
   config = ConfigDict()
-  config.init_from = ""  # a run, an export, or a file of other weights
-  config.init_anew = ()  # of other weights: "positions", "pooler"
+  config.update(parts.start_config())
   config.targets = ("ef_pct", "edv_ml", "esv_ml")
   config.in_logarithm = ()  # ("edv_ml", "esv_ml") as released
   config.scale = "training"  # or "hundredths": EF / 100, as released
@@ -95,10 +94,6 @@ def build(
   With the record of a trained run, the scale of its targets comes from there
   and no data set is opened before its clips are asked for.
   """
-  if config.init_anew and not config.init_from:
-    raise ValueError(
-      f"init_anew is {config.init_anew}, but init_from is empty: all is anew"
-    )
   contract = parts.make_contract(config)
   normalise = parts.make_normalise(contract)
   targets = parts.make_targets(config)
@@ -133,17 +128,6 @@ def build(
     params = variables["params"] | weighting.parameters(targets)
     return variables | {"params": params}
 
-  def warm_start(variables: dict) -> dict:
-    if not config.init_from:
-      return variables
-    taken = load_encoder(
-      config.init_from, contract, config.encoder.to_dict(), model.encoder,
-      parts.take_subtree(variables, "encoder"), config.init_anew,
-    )  # fmt: skip
-    for kind, of in taken.items():
-      variables = parts.replace_subtree(variables, "encoder", of, kind)
-    return variables
-
   def clips_of(chosen: Sequence, clips: int) -> Iterator[Batch]:
     return evaluation_batches(
       chosen, plain, batch_size=run.batch_size, clips_per_video=clips,
@@ -162,7 +146,7 @@ def build(
     contract=contract,
     model=model,
     init=init,
-    warm_start=warm_start,
+    warm_start=parts.make_warm_start(config, contract, model.encoder),
     objective=hold_fixed(
       make_supervised(
         model, normalise, targets, scale, config.loss, weighting

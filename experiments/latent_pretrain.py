@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
   V-JEPA 2 hides 8 blocks of 15 % of a slice, or 2 of 70 %.  On 14 x 14 places
   these cover 63 % and 81 % on average (4,000 draws), which are the ratios.
   """
-  config = ConfigDict()
+  config = parts.start_config()
   config.input = parts.input_config()
   config.data = parts.data_config()
   config.data.views = ()

@@ -23,7 +23,7 @@ from experiments.pretraining import TINY, make_pretraining
 
 def get_config() -> ConfigDict:
   """ViT-B on 16 frames of 224 px, 85 % of the tubes hidden."""
-  config = ConfigDict()
+  config = parts.start_config()
   config.input = parts.input_config()
   config.data = parts.data_config()
   config.data.views = ()

@@ -23,6 +23,7 @@ from echo_jax.data.schema import KINDS, VIEWS
 from echo_jax.data.sources import VideoSource, find_dataset, fingerprint
 from echo_jax.data.splits import in_fraction
 from echo_jax.data.transforms import Augmentation
+from echo_jax.experiment import load_encoder
 from echo_jax.models.cnn import VideoCNN
 from echo_jax.models.heads import AttentivePool, MaxPool, MeanPool, Moments
 from echo_jax.models.layers import Execution
@@ -59,6 +60,16 @@ def input_config() -> ConfigDict:
       "std": 1.0,
       "outside": "kept",  # or "black": nothing beside the sector is seen
       "aspect": "kept",  # or "stretched", as released
+    }
+  )
+
+
+def start_config() -> ConfigDict:
+  """Where the encoder's first weights are from; see `make_warm_start`."""
+  return ConfigDict(
+    {
+      "init_from": "",  # a run, an export, or a file of other weights
+      "init_anew": (),  # of other weights: "positions", "pooler"
     }
   )
 
@@ -302,6 +313,33 @@ def make_encoder(config: ConfigDict) -> Encoder:
   return make(
     **settings, grid=grid, execution=make_execution(config), **shared
   )
+
+
+def make_warm_start(
+  config: ConfigDict, contract: InputContract, encoder: Encoder
+) -> Callable[[dict], dict]:
+  """Variables -> the same with the encoder of `config.init_from`, if any.
+
+  Raises:
+    ValueError: `init_anew` without it; or see `load_encoder`, when called.
+  """
+  if config.init_anew and not config.init_from:
+    raise ValueError(
+      f"init_anew is {config.init_anew}, but init_from is empty: all is anew"
+    )
+
+  def warm_start(variables: dict) -> dict:
+    if not config.init_from:
+      return variables
+    taken = load_encoder(
+      config.init_from, contract, config.encoder.to_dict(), encoder,
+      take_subtree(variables, "encoder"), config.init_anew,
+    )  # fmt: skip
+    for kind, of in taken.items():
+      variables = replace_subtree(variables, "encoder", of, kind)
+    return variables
+
+  return warm_start
 
 
 def make_decoder(settings: ConfigDict, encoder: Encoder) -> MAEDecoder:

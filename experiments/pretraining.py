@@ -1,7 +1,8 @@
 """What all pre-training shares: clips, optimiser and validation.
 
 An experiment brings its model and objective; `params["encoder"]` is the
-encoder's, which `ef_finetune` takes over by `init_from`.
+encoder's, which `ef_finetune` takes over by `init_from`, as these do: all but
+the encoder starts from scratch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -123,6 +124,7 @@ def make_pretraining(
     contract=contract,
     model=model,
     init=init,
+    warm_start=parts.make_warm_start(config, contract, model.encoder),
     objective=objective,
     optimizer=make_adamw(parts.make_adamw_rule(config)),
     batches=lambda first, rows=None: training_batches(

@@ -12,7 +12,12 @@ from echo_jax.training import sharding
 from echo_jax.training.checkpoint import Checkpoints
 from echo_jax.training.flops import step_flops
 from echo_jax.training.writers import read_log
-from experiments import contrastive_pretrain, joint_pretrain, latent_pretrain
+from experiments import (
+  contrastive_pretrain,
+  joint_pretrain,
+  latent_pretrain,
+  mae_pretrain,
+)
 
 SHORT = ("run.steps=2", "run.save_every=1", "input.span_s=1.0")
 
@@ -73,11 +78,27 @@ def test_contrast_of_clips_and_by_phase_learn_together(data_dir, tmp_path):
   assert numbers["contrast_pairs"] == videos
   assert 0 < numbers["contrast_negatives"] <= 5
   clips = sum(numbers[f"phase_clips_with{out}_phase"] for out in ("", "out"))
-  assert clips <= 12 and numbers["phase_slices"] > 20
+  assert clips == 2 * videos and numbers["phase_slices"] > 20
   check_encoder(built, tmp_path, lambda state: state["params"])
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
     params = checkpoints.restore_tree(2)["params"]
   assert set(params) == {"encoder", "slice_projector"}
+
+
+def test_pretraining_goes_on_from_another_encoder(data_dir, pretrained):
+  """That of the other run's average; all else begins anew."""
+  words = (f"data.dir={data_dir}", f"init_from={pretrained}")
+  first = experiment.prepare(mae_pretrain.__name__, words[:1], tiny=True)
+  scratch = experiment.initial_state(first).params
+  built = experiment.prepare(mae_pretrain.__name__, words, tiny=True)
+  params = experiment.initial_state(built).params
+  taken = experiment.load_subtree(
+    str(pretrained), "encoder", built.contract, built.config["encoder"]
+  )
+  same = jax.tree.map(np.array_equal, params, scratch)
+  assert not all(jax.tree.leaves(same.pop("encoder")))
+  assert all(jax.tree.leaves(same))
+  jax.tree.map(np.testing.assert_array_equal, params["encoder"], taken)
 
 
 def test_contrast_alone_takes_pairs_of_a_study(data_dir):
@@ -100,6 +121,7 @@ def test_contrast_alone_takes_pairs_of_a_study(data_dir):
     (("contrast.of=",), "pairs of ''"),
     (("contrast.of=study", "data.mix=('a:0.5','b:0.5')"), "need one data set"),
     (("run.batch_size=5",), "5 clips, 2 of each video"),
+    (("run.validation_clips=4",), "validation_clips is 4, .* leave it at 1 or"),
   ],
 )
 def test_pairs_that_cannot_be_are_refused(data_dir, words, says):

@@ -1,8 +1,9 @@
 """Echo-VideoMAE of the paper's tables: pre-training on MIMIC-IV-ECHO.
 
 Rates and epochs as the article's public script has them, mask as its text has
-it.  It starts from scratch, the article from VideoMAE's Kinetics weights; and
-it reads cines only, the article every file.  Weights that fit the rows, which
+it.  It starts from VideoMAE's Kinetics weights, as the article; of them the
+encoder is taken, while the decoder starts from scratch.  It reads cines only,
+the article every file.  Weights that fit the rows, which
 look for them in runs/paper/pretrain.
 
 Example:
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from experiments import mae_pretrain
-from experiments.paper.models import IMAGENET
+from experiments.paper.models import IMAGENET, KINETICS
 
 build = mae_pretrain.build
 
@@ -25,7 +26,9 @@ CLIPS, EPOCHS, WARMUP_EPOCHS, BATCH = 525_328, 50, 5, 128
 def get_config() -> ConfigDict:
   """ViT-B, 85 % of the tubes hidden, 50 epochs of the article's clips."""
   config = mae_pretrain.get_config()
-  config.update_from_flattened_dict(recipe() | IMAGENET)
+  config.update_from_flattened_dict(
+    recipe() | IMAGENET | {"init_from": KINETICS["videomae"]}
+  )
   return config
 
 
@@ -56,4 +59,5 @@ def sweep() -> Iterator[dict[str, object]]:
 def tiny(config: ConfigDict) -> None:
   """Seconds on two cores; the same code paths."""
   mae_pretrain.tiny(config)
+  config.init_from = ""  # weights of full size do not fit
   config.optimizer.warmup_steps = 2
