@@ -32,6 +32,7 @@ from experiments.demo.recipe import (
   shared_settings,
 )
 from experiments.items import Item, print_plan, run_items
+from experiments.paper.differences import FINETUNING, released
 from experiments.study_table import Question, write_results
 
 COHORT = "independent"
@@ -40,6 +41,7 @@ RECIPE = dataclasses.replace(STANDARD, pretrain_steps=2500)
 UNSEEN_DEVICE = "device-c"
 MAIN = "masked"
 APART = "masked without a device"
+PAIRED = "masked with contrast of clips"
 MAE = "experiments.mae_pretrain"
 JOINT = "experiments.joint_pretrain"
 LATENT = "experiments.latent_pretrain"
@@ -57,11 +59,7 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     MAE,
     {"mask.ratio": 0.9, "mask.polarity": "released", "mask.shared": True},
   ),
-  # as many pairs as the others have clips
-  "masked with contrast of clips": (
-    JOINT,
-    {"run.batch_size": 2 * RECIPE.batch_size},
-  ),
+  PAIRED: (JOINT, {}),
   # moments are told apart where all of a slice is seen
   "masked with contrast by phase": (
     JOINT,
@@ -79,13 +77,14 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 RIVALS = tuple(name for name in PRETRAININGS if name not in (MAIN, APART))
 FRACTIONS = (0.01, 0.05, 0.1, 0.5, 1.0)
 FEW = 0.1  # of the labelled patients, where pre-trainings are compared
+# Of every head the slices are mixed by a pooled layer, as in the demo.
 HEADS: Mapping[str, Mapping[str, Any]] = {
   "max": {"head.name": "max"},
   "gru": {"head.name": "gru"},
   "STF-Net as described": {"head.name": "stf"},
   "STF-Net as released": {
-    "head.name": "stf", "head.axes": "released", "head.norm": "batch",
-    "head.time": "index", "head.attention_init": "released",
+    "head.name": "stf",
+    **{k: v for k, v in released(FINETUNING).items() if k.startswith("head.")},
   },
 }  # fmt: skip
 STARTS = {"pre-trained": MAIN, "from scratch": ""}
@@ -205,8 +204,17 @@ def settings_of(
         name: value for name, value in common.items()
         if not name.startswith(("mask.", "decoder."))
       }  # fmt: skip
+    if item.name == encoder_item(PAIRED):
+      # As many pairs a step as the others have clips, and as many clips.
+      common |= {
+        "run.batch_size": 2 * recipe.batch_size,
+        "run.steps": recipe.pretrain_steps // 2,
+        "optimizer.warmup_steps": recipe.pretrain_steps // 20,
+      }
     return module, settings | common | dict(own)
   arm = arms()[item.name]
+  # Every seed has its own draw of labelled patients, the same for all arms.
+  settings["data.fraction_seed"] = item.seed
   if arm.module == CNN:
     settings = {
       name: value for name, value in settings.items()
@@ -246,12 +254,12 @@ def refuse_other(item: Item, workdir: Path, recipe: Recipe) -> None:
     json.loads(json.dumps(experiment.flat_settings(of)))
     for of in (config, experiment.read_record(folder)["config"])
   )
-  for name in (now.keys() | before.keys()) - set(experiment.FREE_SETTINGS):
-    if now.get(name) != before.get(name):
+  places = {"init_from", *experiment.FREE_SETTINGS}
+  for name in (now.keys() & before.keys()) - places:
+    if now[name] != before[name]:
       raise ValueError(
-        f"{folder} was trained with {name}={before.get(name)}, this study "
-        f"sets {now.get(name)}; remove that folder and all that begin from "
-        "it, or use another --workdir"
+        f"{folder} was trained with {name}={before[name]}, this study sets "
+        f"{now[name]}; use another --workdir, or the study that it is of"
       )
 
 

@@ -190,8 +190,8 @@ def format_results(plain: Mapping[str, Any]) -> str:
     "## Every way of training, every seed", "",
     *_arm_lines(plain["estimates"]),
     "## Pre-trainings", "",
-    "They differ in what a step costs: clips are those drawn, of which some "
-    "pass the encoder more than once.", "",
+    "They differ in what a step costs: clips are those drawn; with two losses "
+    "each passes the encoder twice.", "",
     "| encoder | steps | clips | seconds of the last start |",
     "|---|---|---|---|",
     *(_passes_line(name, plain) for name in plain["pre-trainings"]), "",
@@ -204,8 +204,9 @@ def format_results(plain: Mapping[str, Any]) -> str:
     ]  # fmt: skip
   parts += [
     "## Differences in MAE", "",
-    "Over patients and seeds; negative: the first is better. p by the same "
-    "resamples, and adjusted within each section (Holm 1979).", "",
+    "Over patients and seeds (each with a draw of labelled patients of its "
+    "own); negative: the first is better. p by the same resamples, and "
+    "adjusted within each section (Holm 1979).", "",
   ]  # fmt: skip
   for section, found in plain["differences"].items():
     parts += [

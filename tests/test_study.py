@@ -53,6 +53,23 @@ def test_every_encoder_can_be_trained(item, tmp_path, data_dir):
   assert built.contract.size == 64 and built.contract.span_s == 1.4
 
 
+def test_every_pre_training_sees_as_many_clips(tmp_path):
+  seen = set()
+  for item in ENCODERS:
+    _, settings = own_settings(item, tmp_path)
+    seen.add(settings["run.steps"] * settings["run.batch_size"])
+  assert len(seen) == 1
+
+
+def test_arms_of_a_seed_have_labels_of_the_same_patients(tmp_path):
+  for seed in (0, 2):
+    for name in study.arms():
+      _, settings = study.settings_of(
+        Item(name, (), seed), tmp_path, study.RECIPE
+      )
+      assert settings["data.fraction_seed"] == seed
+
+
 def test_without_a_device_means_in_pre_training_too(tmp_path):
   device = f"device={study.UNSEEN_DEVICE}"
   names = ("without a device, pre-trained", study.encoder_item(study.APART))
@@ -149,7 +166,7 @@ def test_a_tiny_study_goes_on_and_makes_its_tables(
     "clips": TINY.pretrain_steps * TINY.batch_size,
   }
   longer = dataclasses.replace(TINY, pretrain_steps=7)
-  with pytest.raises(ValueError, match="run.steps=6, this study sets 7"):
+  with pytest.raises(ValueError, match="=6, this study sets 7"):
     study.run_study(tmp_path, items, longer)
   table = (tmp_path / "table.md").read_text()
   assert table == study_table.format_results(plain)

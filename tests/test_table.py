@@ -225,6 +225,7 @@ def test_a_sweep_of_pre_training_shows_validation_losses(tmp_path, capsys):
   text = table(capsys, "--runs", tmp_path)
   assert "| mask.ratio=0.5 | loss | 0.5123 (no interval) |" in text
   assert "loss of validation at step 5, of the lowest loss" in text
+  assert text == table(capsys, "--runs", tmp_path, "--metric", "loss")
 
 
 def test_a_metric_that_is_not_there_is_named(runs, capsys):
@@ -247,6 +248,15 @@ def test_a_label_stands_for_all_that_it_sets(tmp_path, capsys):
     write_run(tmp_path / label, config | {"label": label})
   text = table(capsys, "--runs", tmp_path)
   assert "| label=described | MAE |" in text and "optimizer" not in text
+
+
+def test_runs_of_one_label_must_be_alike(tmp_path, capsys):
+  for seed, steps in enumerate((10, 20)):
+    config = row_config(**{"run.seed": seed, "run.steps": steps})
+    write_run(tmp_path / str(seed), config | {"label": "a"})
+  write_run(tmp_path / "b", row_config() | {"label": "b"})
+  said = table(capsys, "--runs", tmp_path, code=1)
+  assert "runs of the label a differ in run.steps;" in said
 
 
 def test_where_a_class_was_cut_is_said(tmp_path, capsys):

@@ -47,6 +47,7 @@ from echo_jax.training.writers import write_whole
 
 PAPER = "experiments.paper"
 SEED = "run.seed"
+LOSS = "loss"  # of a run that predicts nothing
 # What a table of a sweep shows of a kind of target, if nothing is asked for.
 MORE = {"regression": ("r2",), "ordinal": ("quadratic_kappa",)}
 SHOWN = {kind: (name, *MORE.get(kind, ())) for kind, name in PRIMARY.items()}
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
   if args.figure and args.name:
     raise ValueError("--figure is of a sweep; leave the table's name out")
-  check_metrics(args.metric)
+  check_metrics(name for name in args.metric if name != LOSS)
   found = list(find_runs(args.runs))
   if args.name:
     lines = paper_lines(args, found)
@@ -159,12 +160,14 @@ def sweep_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   """
   told = told_apart(found)
   varied = _varied(told)
+  if varied == [LABEL]:
+    _check_labels(told)
   targets = dict.fromkeys(
     name for one in found for name in one.record["config"].get("targets", ())
   )
   metrics = {
     name: args.metric or SHOWN[target_named(name).kind] for name in targets
-  } | {"": ("loss",)}  # which a pre-training run has alone
+  } | {"": (LOSS,)}  # which a pre-training run has alone
   level, results = args.level or _finest_mean(found), []
   for one, settings in zip(found, told, strict=True):
     label = _words(settings, varied) or one.experiment
@@ -230,6 +233,19 @@ def _varied(told: Sequence[Mapping[str, Any]]) -> list[str]:
   ]  # fmt: skip
 
 
+def _check_labels(told: Sequence[Mapping[str, Any]]) -> None:
+  """Raises ValueError where runs of one label differ in more than the seed."""
+  first: dict[str, dict[str, Any]] = {}
+  for one in told:
+    ours = {k: _as_text(v) for k, v in one.items() if k != SEED}
+    theirs = first.setdefault(one[LABEL], ours)
+    if odd := [k for k in {**ours, **theirs} if ours.get(k) != theirs.get(k)]:
+      raise ValueError(
+        f"runs of the label {one[LABEL]} differ in {', '.join(odd)}; give "
+        "those of one sweep"
+      )
+
+
 def _chosen(
   one: Run, level: str, metrics: Mapping[str, Sequence[str]],
   asked: Sequence[str],
@@ -265,14 +281,14 @@ def _finest_mean(found: Sequence[Run]) -> str:
   ways: dict[str, Path] = {}
   for one in found:
     levels = {estimate.row_level for estimate in one.estimates()}
-    way = "video" if "video" in levels or levels == {""} else "study"
-    ways.setdefault(way, one.folder)
+    if levels != {""}:  # a loss is of no level
+      ways.setdefault("video" if "video" in levels else "study", one.folder)
   if len(ways) > 1:
     raise ValueError(
       f"{ways['video']} has rows of videos and {ways['study']} of studies "
       "alone; give runs of one, or --level study"
     )
-  return next(iter(ways))
+  return next(iter(ways), "video")
 
 
 def _departures(one: Run) -> list[str]:

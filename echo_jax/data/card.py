@@ -6,9 +6,8 @@ builder's README, to which the card points.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,31 @@ from echo_jax.targets import TARGETS
 
 WITHHELD = "withheld"
 LEAST = 5  # people; fewer are not told apart, as is usual in health statistics
+FEW = f"<{LEAST}"
 GROUPS = ("site", "device", "view", "kind", "sex", "quality")
 AGES = (0, 40, 60, 75, np.inf)  # years
+
+
+class Counts:
+  """How numbers are told: exactly, or rounded where one of them is small.
+
+  Attributes:
+    base: told numbers are multiples of it.
+    small: whether a number of people below `LEAST` was asked for.
+  """
+
+  def __init__(self, base: int = 1):
+    self.base, self.small = base, False
+
+  def __call__(self, count: int) -> str:
+    """Of videos or studies."""
+    return f"{self.base * round(count / self.base):,}"
+
+  def people(self, count: int) -> str:
+    """Of patients; below `LEAST` no number."""
+    few = 0 < count < LEAST
+    self.small |= few
+    return FEW if few else self(count)
 
 
 def data_card(folder: Path) -> str:
@@ -28,29 +50,39 @@ def data_card(folder: Path) -> str:
   Args:
     folder: of a data set and version, as `find_dataset` gives it.
 
-  A number of patients below 5 is given as "<5"; where that would be the only
-  one of its table, the next smallest is withheld too, or the total would tell.
+  A number of patients below 5 is given as "<5".  Where there is one, all
+  others are rounded to the nearest 5, or it would follow from sums.
   """
   folder = Path(folder)
-  index = read_index(folder)
+  index, counts = read_index(folder), Counts()
+  text = _card(folder, index, counts)
+  return _card(folder, index, Counts(LEAST)) if counts.small else text
+
+
+def _card(folder: Path, index: pd.DataFrame, counts: Counts) -> str:
   identity = fingerprint(folder)
+  rounded = (
+    f"Some counts are below {LEAST}: all others are rounded to {LEAST}.", ""
+  )  # fmt: skip
   parts = [
     f"# Data card: {identity['dataset']}", "",
     "Made by `echo-jax card` from the data set's own index. Access, licence, "
     "layout and known faults: the README of its builder "
     "(`data_builders/`).", "",
+    *(rounded if counts.base > 1 else ()),
     f"Fingerprint: labels `{identity['labels']}`, pixels "
     f"`{identity['pixels']}`.", "",
     "## How it was built", "", *_settings(folder), "",
-    "## Splits", "", *_count_table(index, "split"), "",
-    *_names_rule(index), "",
+    "## Splits", "", *count_table(index, "split", counts), "",
+    *_names_rule(index, counts), "",
   ]  # fmt: skip
   for column in GROUPS:
     if column in index and (index[column].astype(str) != "").any():
-      parts += [f"## By {column}", "", *_count_table(index, column), ""]
+      table = count_table(index, column, counts)
+      parts += [f"## By {column}", "", *table, ""]
   parts += [
-    "## By age", "", *_ages(index), "",
-    "## Labels", "", *_labels(index), "",
+    "## By age", "", *_ages(index, counts), "",
+    "## Labels", "", *label_table(index, counts), "",
     "## Left out", "", *_left_out(folder), "",
   ]  # fmt: skip
   return "\n".join(parts)
@@ -64,86 +96,67 @@ def _settings(folder: Path) -> Iterator[str]:
   yield "```"
 
 
-def _count_table(index: pd.DataFrame, column: str) -> Iterator[str]:
+def count_table(
+  index: pd.DataFrame, column: str, counts: Counts
+) -> Iterator[str]:
+  """Patients, studies and videos of each value of a column."""
   yield f"| {column} | patients | studies | videos |"
   yield "|---|---|---|---|"
-  groups = dict(list(index.groupby(column, observed=True)))
-  told = _told({n: rows.patient_id.nunique() for n, rows in groups.items()})
-  for name, rows in groups.items():
-    yield f"| {name or 'not known'} | {_counts(rows, told[name])} |"
-  yield f"| all | {_counts(index, f'{index.patient_id.nunique():,}')} |"
+  for name, rows in index.groupby(column, observed=True):
+    yield f"| {name or 'not known'} | {_counts(rows, counts)} |"
+  yield f"| all | {_counts(index, counts)} |"
 
 
-def _counts(rows: pd.DataFrame, told: str) -> str:
-  patients = f"{rows.patient_id.nunique():,}"
-  if told != patients:
-    return f"{told} | {WITHHELD} | {WITHHELD}"
-  return f"{patients} | {rows.study_id.nunique():,} | {len(rows):,}"
+def _counts(rows: pd.DataFrame, counts: Counts) -> str:
+  patients = counts.people(rows.patient_id.nunique())
+  if patients == FEW:
+    return f"{FEW} | {WITHHELD} | {WITHHELD}"
+  return f"{patients} | {counts(rows.study_id.nunique())} | {counts(len(rows))}"
 
 
-def _told(patients: Mapping[Any, int]) -> dict[Any, str]:
-  """Numbers of patients of the groups of a whole, as they are told.
-
-  Few are not; nor are the next in number, where the others' and the whole's
-  would tell how few.
-  """
-  told = {name: f"{count:,}" for name, count in patients.items()}
-  hidden = 0
-  for name in sorted(patients, key=lambda one: patients[one]):
-    count = patients[name]
-    if 0 < count < LEAST:
-      told[name] = f"<{LEAST}"
-    elif not 0 < hidden < LEAST:
-      continue
-    else:
-      told[name] = WITHHELD
-    hidden += count
-  return told
-
-
-def _names_rule(index: pd.DataFrame) -> Iterator[str]:
+def _names_rule(index: pd.DataFrame, counts: Counts) -> Iterator[str]:
   by_rule = int((index.patient_known == 0).sum())
   if by_rule:
     yield (
-      f"The owner names no patient for {by_rule:,} of {len(index):,} videos: "
+      f"The owner names no patient for {counts(by_rule)} of "
+      f"{counts(len(index))} videos: "
       "who is one person follows from a rule in the builder's README."
     )
   else:
     yield "Every patient is named by the owner."
 
 
-def _ages(index: pd.DataFrame) -> Iterator[str]:
+def _ages(index: pd.DataFrame, counts: Counts) -> Iterator[str]:
   people = index.groupby("patient_id", observed=True).age_years.min()
   known = people.dropna()
   yield "| age, years | patients |"
   yield "|---|---|"
-  counts = {}
   for low, high in zip(AGES, AGES[1:], strict=False):
     band = f"{low:g} to below {high:g}" if high < np.inf else f"{low:g} or more"
-    counts[band] = int(((known >= low) & (known < high)).sum())
-  counts["not known"] = int(people.isna().sum())
-  for band, told in _told(counts).items():
-    yield f"| {band} | {told} |"
+    count = int(((known >= low) & (known < high)).sum())
+    yield f"| {band} | {counts.people(count)} |"
+  yield f"| not known | {counts.people(int(people.isna().sum()))} |"
 
 
-def _labels(index: pd.DataFrame) -> Iterator[str]:
+def label_table(index: pd.DataFrame, counts: Counts) -> Iterator[str]:
   """A row a source of a target: who has it, and how it is spread."""
   names = dict.fromkeys(
     name for target in TARGETS.values() for name in target.sources
   )
+  everybody = index.patient_id.nunique()
   yield "| label | videos that have it | patients | spread |"
   yield "|---|---|---|---|"
   for name in names:
-    if name not in index:
+    rows = index[_known(index[name])] if name in index else index[:0]
+    if not len(rows):
       continue
-    rows = index[_known(index[name])]
-    if len(rows):
-      patients = rows.patient_id.nunique()
-      yield (
-        f"| {name} | {len(rows):,} | {patients:,} | {_spread(rows, name)} |"
-        if patients >= LEAST
-        else f"| {name} | {WITHHELD} | <{LEAST} | {WITHHELD} |"
-      )
+    known = rows.patient_id.nunique()
+    patients = counts.people(known)
+    counts.people(everybody - known)  # who has none follows from both
+    yield f"| {name} | " + (
+      f"{WITHHELD} | {FEW} | {WITHHELD} |" if patients == FEW else
+      f"{counts(len(rows))} | {patients} | {_spread(rows, name, counts)} |"
+    )
 
 
 def _known(column: pd.Series) -> pd.Series:
@@ -154,14 +167,15 @@ def _known(column: pd.Series) -> pd.Series:
   return column.astype(str) != ""
 
 
-def _spread(rows: pd.DataFrame, name: str) -> str:
+def _spread(rows: pd.DataFrame, name: str, counts: Counts) -> str:
   column = rows[name]
   if pd.api.types.is_float_dtype(column):
     low, middle, high = np.nanquantile(column, (0.05, 0.5, 0.95))
     return f"median {middle:.3g}, 5 to 95 %: {low:.3g} to {high:.3g}"
   people = rows.groupby(name, observed=True).patient_id.nunique()
-  told = _told({value: int(n) for value, n in people.items()})
-  return ", ".join(f"{value}: {n}" for value, n in told.items())
+  return ", ".join(
+    f"{value}: {counts.people(int(n))}" for value, n in people.items()
+  )
 
 
 def _left_out(folder: Path) -> Iterator[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 NAN = float("nan")
 WITHHELD = "withheld: "  # begins the reason of a value that is not told
-LEAST_COUNTED = 5  # people; fewer are not even counted in what is printed
 
 LABELS = {
   "mae": "MAE", "rmse": "RMSE", "r2": "R²", "pearson_r": "Pearson r",
@@ -112,8 +111,6 @@ class Estimate:
   def __str__(self) -> str:
     """`4.1 % (95 % CI 3.8 to 4.4; 1,277 patients, 1,277 rows)`."""
     size = f"{self.patients:,} patients, {self.rows:,} rows"
-    if self.reason.startswith(WITHHELD) and self.patients < LEAST_COUNTED:
-      return f"{self.value_text}; fewer than {LEAST_COUNTED}"
     if not self.defined:
       return f"{self.value_text}; {size}"
     if not math.isfinite(self.low):

@@ -35,10 +35,10 @@ class Layout(NamedTuple):
     rename: tensors -> tensors under the names of the table.
     table: (encoder, tensors) -> rows of all of its variables.
     elsewhere: pattern of names of other parts of the model.
+    norm: pattern of names of a norm after the blocks, which is another part
+      for an encoder that has none.
     anew: parts that may start anew, and their paths.
     from_config: settings of a `config.json` -> encoder; None without one.
-    hint: pattern of an error where tensors do not fit, and what may be the
-      matter then.
   """
 
   name: str
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
   elsewhere: str
   anew: Mapping[str, str]
   from_config: Callable[[Mapping[str, Any]], nn.Module] | None = None
-  hint: tuple[str, str] = (r"(?!)", "")
+  norm: str = r"(?!)"
 
 
 def _as_params(rows: Iterable[Row]) -> list[Row]:
@@ -65,8 +65,7 @@ _VIDEOMAE = Layout(
   r"^(encoder_to_decoder\.|mask_token$|decoder\.|fc_norm\.|classifier\.)",
   {POSITIONS: ""},
   lambda config: videomae.model_from_config(config).encoder,
-  (r"(^| )(videomae\.)?layernorm\.",
-   "; encoder.final_norm says whether a norm follows the blocks"),
+  r"^videomae\.layernorm\.",
 )  # fmt: skip
 LAYOUTS = (
   Layout(
@@ -173,8 +172,10 @@ def _import(
   unread = {row.name for row in rows if row.path in kept}
   rows = [row for row in rows if row.path not in kept]
   wanted = {row.name for row in rows}
+  bare = not getattr(encoder, "final_norm", True)
+  other = f"{layout.elsewhere}|{layout.norm}" if bare else layout.elsewhere
   left_out = unread & set(tensors) | {
-    n for n in tensors if n not in wanted and re.search(layout.elsewhere, n)
+    n for n in tensors if n not in wanted and re.search(other, n)
   }
   try:
     loaded = tables.load(
@@ -182,9 +183,12 @@ def _import(
       {path: leaf.shape for path, leaf in first.items()},
     )  # fmt: skip
   except ValueError as error:
-    pattern, hint = layout.hint
-    said = hint if re.search(pattern, str(error)) else ""
-    raise ValueError(f"{error}{said}") from error
+    hint = (
+      "; an encoder without a norm after its blocks wants "
+      "encoder.final_norm=False"
+      if any(re.search(layout.norm, n) for n in wanted - set(tensors)) else ""
+    )  # fmt: skip
+    raise ValueError(f"{error}{hint}") from error
   variables = unflatten_dict(named_leaves(loaded) | kept, sep="/")
   started = tuple(name for name in anew if layout.anew[name])
   return Imported(variables, layout.name, tuple(sorted(left_out)), started)

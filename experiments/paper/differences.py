@@ -1,7 +1,7 @@
 """Where the paper's text and its public code differ, as settings.
 
-"Described" is what the text says or, where it says nothing, what this project's
-rows do; "released" is what the authors' code does (Echo-Vison-FM at c5663d4;
+"Described" is what the text says or, where it says nothing, a choice of this
+project; "released" is what the authors' code does (Echo-Vison-FM at c5663d4;
 what is marked 2024, echo_vision at 82e062e).  Two differences lie in how a data
 set is built and not here:
 

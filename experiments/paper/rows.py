@@ -3,8 +3,8 @@
 Optimiser, length and batch are the defaults of the article's public script:
 AdamW, 50 epochs of batches of 16 of which an incomplete last one is left out,
 warm-up over ten epochs, then a cosine, squared error.  What the published
-checkpoint was trained with is not known.  All else is ours (`differences`, as
-described): clips of 16 frames over 1.4 s, targets standardised, no flips.
+checkpoint was trained with is not known.  All else is ours: clips of 16 frames
+over 1.4 s, targets standardised, no flips, decay of matrices alone.
 """
 
 from collections.abc import Callable, Iterator

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,7 +10,7 @@ from echo_jax.cli import main
 from echo_jax.commands.card import card_of_run
 from echo_jax.data import card
 from echo_jax.data.sources import find_dataset, read_index
-from echo_jax.evaluation.estimate import NAN, Estimate
+from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import read_predictions, write_predictions
 from echo_jax.experiment import read_record
 
@@ -53,16 +54,6 @@ def test_a_target_without_any_truth_leaves_the_others_their_card(
   assert "ef_pct, MAE by device" in card_of_run(tmp_path)
 
 
-def test_a_group_of_few_is_not_counted_in_what_is_printed():
-  reason = "withheld: fewer than 20 patients"
-  small, tiny = (
-    str(Estimate("mae", NAN, patients=n, rows=3 * n, reason=reason))
-    for n in (5, 4)
-  )
-  assert small == f"{reason}; 5 patients, 15 rows"
-  assert tiny == f"{reason}; fewer than 5"
-
-
 def test_a_run_without_results_has_no_card(trained, tmp_path, capsys):
   _, workdir = trained
   (tmp_path / "run.json").write_text((workdir / "run.json").read_text())
@@ -70,15 +61,25 @@ def test_a_run_without_results_has_no_card(trained, tmp_path, capsys):
   assert "echo-jax evaluate" in capsys.readouterr().err
 
 
+def nearest_5(count):
+  return 5 * round(count / 5)
+
+
 def test_a_data_card_counts_what_the_index_has(data_dir):
+  """Of a small data set, where some groups have fewer than five patients."""
   assert main(["card", "synthetic_echo", "--data-dir", str(data_dir)]) == 0
   folder = find_dataset(data_dir, "synthetic_echo")
   text, index = (folder / "DATA_CARD.md").read_text(), read_index(folder)
+  assert "all others are rounded to 5" in text
+  exact = list(card.count_table(index, "split", card.Counts()))
   for split, rows in index.groupby("split", observed=True):
-    counts = f"{rows.patient_id.nunique()} | {rows.study_id.nunique()}"
-    assert f"| {split} | {counts} | {len(rows)} |" in text
+    counts = [rows.patient_id.nunique(), rows.study_id.nunique(), len(rows)]
+    assert f"| {split} | {' | '.join(map(str, counts))} |" in exact
+    rounded = " | ".join(str(nearest_5(count)) for count in counts)
+    assert f"| {split} | {rounded} |" in text
   known = index[index.ef_pct.notna()]
-  assert f"| ef_pct | {len(known)} | {known.patient_id.nunique()} |" in text
+  counts = nearest_5(len(known)), nearest_5(known.patient_id.nunique())
+  assert "| ef_pct | {} | {} |".format(*counts) in text
   assert f"{len(index)} items found" in text
 
 
@@ -92,20 +93,47 @@ def people(devices, label):
   )
 
 
-def test_fewer_than_five_patients_cannot_be_found_from_the_others():
-  rows = people({"rare": 4, "common": 5, "usual": 30}, label=4)
-  lines = list(card._count_table(rows, "device"))
-  assert "| rare | <5 | withheld | withheld |" in lines
-  assert "| common | withheld | withheld | withheld |" in lines
-  assert "| usual | 30 | 30 | 30 |" in lines
-  assert "| all | 39 | 39 | 39 |" in lines
-  assert "| ef_pct | withheld | <5 | withheld |" in list(card._labels(rows))
-
-
-def test_two_rare_groups_hide_each_other():
-  rows = people({"one": 3, "other": 4, "usual": 30}, label=37)
-  lines = list(card._count_table(rows, "device"))
-  assert "| usual | 30 | 30 | 30 |" in lines
-  assert "| ef_pct | 37 | 37 | median 0.5, 5 to 95 %: 0.5 to 0.5 |" in list(
-    card._labels(rows)
+def test_fewer_than_five_patients_do_not_follow_from_sums():
+  rows = people({"rare": 4, "common": 33, "usual": 31}, label=66)
+  exact, rounded = card.Counts(), card.Counts(5)
+  lines = list(card.count_table(rows, "device", exact))
+  assert "| common | 33 | 33 | 33 |" in lines
+  assert exact.small
+  assert list(card.count_table(rows, "device", rounded))[2:] == [
+    "| common | 35 | 35 | 35 |", "| rare | <5 | withheld | withheld |",
+    "| usual | 30 | 30 | 30 |", "| all | 70 | 70 | 70 |",
+  ]  # fmt: skip
+  assert list(card.count_table(rows[:4], "device", rounded))[-1] == (
+    "| all | <5 | withheld | withheld |"
   )
+
+
+@pytest.mark.parametrize(
+  ("label", "line"),
+  [
+    (3, "| ef_pct | withheld | <5 | withheld |"),
+    (37, "| ef_pct | 37 | 37 | median 0.5, 5 to 95 %: 0.5 to 0.5 |"),
+  ],
+)
+def test_few_who_have_a_label_or_have_it_not_are_small(label, line):
+  rows, counts = people({"usual": 39}, label), card.Counts()
+  assert line in list(card.label_table(rows, counts))
+  assert counts.small
+
+
+def test_without_small_groups_a_card_is_exact(data_dir, monkeypatch):
+  folder = find_dataset(data_dir, "synthetic_echo")
+  index = read_index(folder)
+  everybody = index.assign(
+    device="a", quality="fair", sex="F", age_years=50.0,
+    **{name: np.float32(1) for name in index if name.startswith("ef_")},
+  )  # fmt: skip
+  columns = ["video_id", "patient_id", "study_id", "patient_known", "split",
+             "device", "quality", "sex", "age_years", "ef_pct"]  # fmt: skip
+  monkeypatch.setattr(card, "read_index", lambda _: everybody[columns])
+  text, people = card.data_card(folder), index.patient_id.nunique()
+  assert "rounded" not in text
+  assert f"| all | {people} | {index.study_id.nunique()} | {len(index)} |" in (
+    text
+  )
+  assert f"| 40 to below 60 | {people} |" in text

@@ -97,7 +97,8 @@ def main() -> None:
     leaves = compare(whole, broken)
     put_aside = saved_steps(broken / "checkpoints_damaged")
   print(
-    f"{len(lived)} kills after {min(lived):.1f} to {max(lived):.1f} s each; "
+    f"{len(lived)} kills after {min(lived, default=0):.1f} to "
+    f"{max(lived, default=0):.1f} s each; "
     f"{leaves} leaves of step {args.steps} and the log are equal to the "
     f"unbroken run's; checkpoints put aside: {put_aside or 'none'}"
   )
