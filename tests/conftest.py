@@ -33,6 +33,19 @@ def pytest_configure(config):
     os.environ[name.upper()] = str(value)
 
 
+# Modules that take minutes as one piece; where they come last, one process
+# works on them while the others wait.
+LONGEST = (
+  "test_multimodal", "test_multimodal_notebook", "test_quickstart",
+  "test_run", "test_sharding", "test_predict_study", "test_experiment",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+  """The longest modules first."""
+  items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
   """A data directory that holds `synthetic_echo`, 36 patients at 32 px."""
