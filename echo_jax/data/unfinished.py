@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -108,13 +109,28 @@ class Unfinished:
     found = list(self.folder.iterdir())
     for path in sorted(found, key=lambda path: path.name == "finished"):
       if path.is_dir():
-        shutil.rmtree(path)
+        _remove(path)
       elif path.name != "lock":
         path.unlink()
 
   def remove(self) -> None:
     """Removes the folder."""
-    shutil.rmtree(self.folder)
+    _remove(self.folder)
+
+
+def _remove(folder: Path, wait_s: float = 10.0) -> None:
+  """Removes a folder, though a worker of a killed build may still write there.
+
+  Such a worker ends as soon as it sees that its parent is gone.
+  """
+  until = time.monotonic() + wait_s
+  while True:
+    try:
+      return shutil.rmtree(folder)
+    except OSError as error:
+      if error.errno != errno.ENOTEMPTY or time.monotonic() > until:
+        raise
+    time.sleep(0.1)
 
 
 def lock(folder: Path) -> TextIO:

@@ -324,3 +324,21 @@ def test_where_files_cannot_have_two_names_they_are_moved(
   assert made.files_of(report.path) == made.files_of(whole.path)
   assert len(VideoSource(report.path, "train")) == 30
   assert json.loads((report.path / "counts.json").read_text())["written"] == 30
+
+
+def test_a_worker_that_still_writes_keeps_no_folder(tmp_path, monkeypatch):
+  """It writes while the folder is being removed, and once only."""
+  state = Unfinished(tmp_path / "toy" / "1.0.0")
+  shards_dir = state.folder / "shards-ab"
+  shards_dir.mkdir(parents=True)
+  (shards_dir / "part").touch()
+  late, rmdir = [shards_dir / "late"], os.rmdir
+
+  def written_to(path, **how):
+    if late and Path(path).name == shards_dir.name:
+      late.pop().touch()
+    return rmdir(path, **how)
+
+  monkeypatch.setattr(os, "rmdir", written_to)
+  state.remove()
+  assert not late and not state.folder.exists()
