@@ -1,8 +1,14 @@
-"""Trainings of a study, one after another, that go on where they stopped."""
+"""Trainings of a study, one after another, that go on where they stopped.
 
+Several processes may work on one study: each takes what no other is at, and
+what ended with its process is free again.
+"""
+
+import contextlib
+import fcntl
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +20,7 @@ from echo_jax.training.writers import write_whole
 
 DONE = "done.json"
 GUESS_S = 120.0  # an item, before one was measured; chosen
+WAIT_S = 5.0  # between looks at what other processes are at; chosen
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Item:
 
 def run_items(
   workdir: Path, items: Sequence[Item], run_item: Callable[[Item], None], *,
+  needs: Callable[[Item], Sequence[Item]] = lambda item: (),
   minutes: float | int = np.inf,
 ) -> list[Item]:  # fmt: skip
   """Runs items that are not done, as far as time allows; those that are.
@@ -50,26 +58,51 @@ def run_items(
   Args:
     run_item: trains and judges one in its folder; goes on from its last
       checkpoint.
+    needs: of the items, what must be done before one.
     minutes: no item is begun that is expected to end later than this.
   """
   start = time.monotonic()
   print_plan(workdir, items)
   # Seeds differ in no line of the program, so only the first compiles it.
   jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-  for item in items:
+  while left := not_done(workdir, items):
     spent = (time.monotonic() - start) / 60
-    if item.seconds(workdir) is not None:
-      continue
     if spent + expected_s(workdir, items) / 60 > minutes:
       break
-    print(f"== {item.name}, seed {item.seed}", flush=True)
-    begun = time.monotonic()
-    run_item(item)
-    spent_s = {"seconds": time.monotonic() - begun}
-    write_whole(item.folder(workdir) / DONE, json.dumps(spent_s))  # last
-  done = [item for item in items if item.seconds(workdir) is not None]
-  print(f"{len(done)} of {len(items)} items are done in {workdir}")
-  return done
+    ready = [i for i in left if not any(n in left for n in needs(i))]
+    with first_free(workdir, ready) as item:
+      if item is None:  # other processes are at all that can be begun
+        time.sleep(WAIT_S)
+        continue
+      print(f"== {item.name}, seed {item.seed}", flush=True)
+      begun = time.monotonic()
+      run_item(item)
+      spent_s = {"seconds": time.monotonic() - begun}
+      write_whole(item.folder(workdir) / DONE, json.dumps(spent_s))  # last
+  print(f"{len(items) - len(left)} of {len(items)} items are done in {workdir}")
+  return [item for item in items if item not in left]
+
+
+def not_done(workdir: Path, items: Sequence[Item]) -> list[Item]:
+  """Those that have not ended."""
+  return [item for item in items if item.seconds(workdir) is None]
+
+
+@contextlib.contextmanager
+def first_free(workdir: Path, items: Sequence[Item]) -> Iterator[Item | None]:
+  """Holds the first item that no process is at; None if there is none."""
+  for item in items:
+    path = item.folder(workdir).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+      try:  # the system frees it when the process ends, however it does
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        continue
+      if item.seconds(workdir) is None:  # another may just have ended it
+        yield item
+        return
+  yield None
 
 
 def expected_s(workdir: Path, items: Sequence[Item]) -> float:
@@ -82,7 +115,7 @@ def expected_s(workdir: Path, items: Sequence[Item]) -> float:
 def print_plan(workdir: Path, items: Sequence[Item]) -> None:
   """What will be done and how long it is expected to take."""
   each = expected_s(workdir, items)
-  left = [item for item in items if item.seconds(workdir) is None]
+  left = not_done(workdir, items)
   for name in dict.fromkeys(item.name for item in items):
     seeds = [item for item in items if item.name == name]
     undone = sum(item in left for item in seeds)

@@ -63,7 +63,7 @@ def run_study(
   done = run_items(
     workdir, items,
     lambda item: run_item(item, workdir, shared, tiny=tiny, progress=progress),
-    minutes=minutes,
+    needs=lambda item: needs_of(item, items), minutes=minutes,
   )  # fmt: skip
   if done:
     write_results(workdir, done, baselines)
@@ -107,11 +107,19 @@ def built_for(
   return multimodal.build(config, experiment.read_record(folder))
 
 
-def signal_encoders(item: Item, workdir: Path) -> dict[str, str]:
-  """Where the item takes its frozen encoders of Doppler and ECG from.
+def needs_of(item: Item, items: Sequence[Item]) -> list[Item]:
+  """The runs that gave the item its frozen encoders of Doppler and ECG.
 
-  From the runs of the same seed that read nothing else, which come first.
+  Of the same seed, each of which reads nothing else.
   """
+  alone = [f"{name} alone" for name in multimodal.SIGNALS]
+  if item.name in alone:
+    return []
+  return [one for one in items if one.seed == item.seed and one.name in alone]
+
+
+def signal_encoders(item: Item, workdir: Path) -> dict[str, str]:
+  """Where the item takes its frozen encoders of Doppler and ECG from."""
   if item.name in (f"{name} alone" for name in multimodal.SIGNALS):
     return {}
   return {

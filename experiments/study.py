@@ -4,11 +4,13 @@ Ejection fraction of unseen patients, from A4C videos of 64 px. Encoders are
 pre-trained on the training patients' videos, labels unseen; each is then
 fine-tuned, or kept frozen, by the same recipe. Started again it goes on: what
 is done is left alone, a run that was killed goes on from its last checkpoint.
-The table is made of the folders alone (`experiments/study_table.py`).
+Started twice at once, on a core each, two work on it side by side. The table
+is made of the folders alone (`experiments/study_table.py`).
 
 Example:
   python -m experiments.study --workdir runs/study --plan
   python -m experiments.study --workdir runs/study --minutes 60
+  taskset -c 1 python -m experiments.study --workdir runs/study
 """
 
 import argparse
@@ -175,12 +177,24 @@ def label_shares() -> dict[str, dict[str, float]]:
 
 
 def list_items(seeds: Sequence[int] = SEEDS) -> tuple[Item, ...]:
-  """Every training, seed by seed, encoders before what needs them."""
-  return tuple(
-    Item(name, (), seed)
-    for seed in seeds
-    for name in (*map(encoder_item, PRETRAININGS), *arms())
-  )
+  """Every training, encoders before what needs them.
+
+  All seeds of one come before the next, so that what is done of a study is
+  done for every seed; what most questions are about comes first.
+  """
+  names = []
+  for encoder in (MAIN, "", APART, *RIVALS):
+    names += [encoder_item(encoder)] if encoder else []
+    names += [name for name, arm in arms().items() if arm.encoder == encoder]
+  return tuple(Item(name, (), seed) for name in names for seed in seeds)
+
+
+def needs_of(item: Item) -> tuple[Item, ...]:
+  """The pre-training that an item begins from."""
+  arm = arms().get(item.name)
+  if arm is None or not arm.encoder:
+    return ()
+  return (Item(encoder_item(arm.encoder), (), item.seed),)
 
 
 def encoder_item(name: str) -> str:
@@ -223,8 +237,7 @@ def settings_of(
     return CNN, settings | {"run.steps": recipe.finetune_steps} | dict(
       arm.settings
     )
-  encoder = Item(encoder_item(arm.encoder), (), item.seed)
-  start = str(encoder.folder(workdir)) if arm.encoder else ""
+  start = "".join(str(one.folder(workdir)) for one in needs_of(item))
   head = arm.settings.get("head.name", "moments")
   settings |= finetune_settings(recipe, head, start)
   return arm.module, settings | dict(arm.settings)
@@ -280,7 +293,7 @@ def run_study(
   done = run_items(
     workdir, items,
     lambda item: run_item(item, workdir, recipe, progress=progress),
-    minutes=minutes,
+    needs=needs_of, minutes=minutes,
   )  # fmt: skip
   if any(item.name in arms() for item in done):
     write_results(

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from echo_jax import experiment
 from experiments import study, study_table
 from experiments.demo.recipe import TINY, as_words
-from experiments.items import Item
+from experiments.items import Item, first_free
 from experiments.study_table import Question, answers, told
 
 ITEMS = study.list_items((0,))
@@ -172,3 +175,59 @@ def test_a_tiny_study_goes_on_and_makes_its_tables(
   assert table == study_table.format_results(plain)
   assert "pre-trained, 100 % of labels minus from scratch" in table
   assert (tmp_path / "labels.png").stat().st_size > 5_000
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from experiments.items import Item, run_items
+
+workdir, me = Path(sys.argv[1]), sys.argv[2]
+encoder = Item("encoder", (), 0)
+items = [encoder, *(Item(f"arm {k}", (), 0) for k in range(3))]
+
+def run_item(item):
+  item.folder(workdir).mkdir(parents=True)
+  (workdir / "log").open("a").write(f"{item.name} by {me}\\n")
+  if me == "killed":
+    time.sleep(600)
+  time.sleep(0.3)
+  (workdir / "log").open("a").write(f"{item.name} ended\\n")
+
+needs = lambda item: () if item == encoder else (encoder,)
+print(len(run_items(workdir, items, run_item, needs=needs)))
+"""
+
+
+def start_worker(workdir, name):
+  return subprocess.Popen(
+    [sys.executable, "-c", WORKER, str(workdir), name],
+    stdout=subprocess.PIPE, text=True,
+  )  # fmt: skip
+
+
+def test_two_processes_share_the_items_of_a_study(tmp_path):
+  """None is run twice, none before what it needs."""
+  both = [start_worker(tmp_path, name) for name in "ab"]
+  for worker in both:
+    out, _ = worker.communicate(timeout=120)
+    assert worker.returncode == 0 and out.splitlines()[-1] == "4"
+  lines = (tmp_path / "log").read_text().splitlines()
+  begun = [line.split(" by ")[0] for line in lines if " by " in line]
+  assert sorted(begun) == ["arm 0", "arm 1", "arm 2", "encoder"]
+  assert lines[1] == "encoder ended"
+
+
+def test_an_item_of_a_killed_process_is_free_again(tmp_path):
+  killed = start_worker(tmp_path, "killed")
+  while not (tmp_path / "log").exists():
+    time.sleep(0.05)
+  encoder, arm = Item("encoder", (), 0), Item("arm 0", (), 0)
+  with first_free(tmp_path, [encoder, arm]) as item:
+    assert item == arm
+    with first_free(tmp_path, [encoder, arm]) as none:
+      assert none is None
+  killed.kill()
+  killed.wait()
+  with first_free(tmp_path, [encoder, arm]) as item:
+    assert item == encoder
