@@ -386,11 +386,23 @@ def _difference(before: Any, now: Any) -> str:
 
 
 def read_record(workdir: Path) -> dict[str, Any]:
-  """The run record of a work directory."""
+  """The run record of a work directory.
+
+  Raises:
+    FileNotFoundError: it is not a run.
+    ValueError: the record is older than the note whether a run is a tiny one,
+      whose numbers mean nothing.
+  """
   path = Path(workdir) / RUN_RECORD
   if not path.exists():
     raise FileNotFoundError(f"{workdir} is not a run: it has no {RUN_RECORD}")
-  return json.loads(path.read_text(encoding="utf-8"))
+  record = json.loads(path.read_text(encoding="utf-8"))
+  if "tiny" not in record:
+    raise ValueError(
+      f"{path} does not tell whether the run is a --tiny one: an older "
+      "echo_jax made it; train it again"
+    )
+  return record
 
 
 def origin_of_weights(source: str | None) -> dict[str, Any] | None:
@@ -580,7 +592,7 @@ def rebuild(
   else:
     built = module.build(config, record)
   return dataclasses.replace(
-    built, source=record["experiment"], tiny=record.get("tiny", False)
+    built, source=record["experiment"], tiny=record["tiny"]
   )
 
 

@@ -114,7 +114,9 @@ def keep_run(folder, without, seed, noise, *, clips=2, rate=1.0):
   config = SETTINGS | {
     "data": {"without": without}, "run": {"seed": seed, "rate": rate},
   }  # fmt: skip
-  record = {"config": config, "data": ["made"], "contract_hash": "one"}
+  record = {
+    "config": config, "data": ["made"], "contract_hash": "one", "tiny": False,
+  }  # fmt: skip
   (folder / "run.json").write_text(json.dumps(record))
   return np.abs(wrong[device == "device-a"]).mean()
 

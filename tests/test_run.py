@@ -207,6 +207,10 @@ def test_record_says_which_code_and_what_the_outputs_are(trained, tmp_path):
   assert experiment.contract_hash(turned) != record["contract_hash"]
   with pytest.raises(ValueError, match="its targets is .*'ef_pct', 'edv_ml'"):
     experiment.keep_record(turned, workdir)
+  older = {name: value for name, value in record.items() if name != "tiny"}
+  (tmp_path / "run.json").write_text(json.dumps(older))
+  with pytest.raises(ValueError, match="whether the run is a --tiny one"):
+    experiment.read_record(tmp_path)
 
 
 def test_one_video_alone_is_predicted_as_in_the_report(trained, data_dir):

@@ -59,7 +59,7 @@ class Run:
       f"{one['dataset']} (labels {one['labels']}, pixels {one['pixels']})"
       for one in self.record["data"]
     )
-    tiny = self.record.get("tiny", False)
+    tiny = self.record["tiny"]
     if self.metrics is None:
       split = self.record["config"]["data"]["validation_split"]
       return Protocol(split, 0, data, tiny)

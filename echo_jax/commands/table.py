@@ -295,7 +295,7 @@ def _departures(one: Run) -> list[str]:
   """What a run set that its row does not, in brackets; [] if nothing."""
   module = _module(one.experiment)
   config = module.get_config()
-  if one.record.get("tiny", False):
+  if one.record["tiny"]:
     module.tiny(config)
   row = numbered_settings(config.to_dict())
   changed = {

@@ -92,7 +92,7 @@ def _find_runs(runs: Path) -> dict[str, list[Path]]:
       for name, value in settings.items()
       if name not in (*VARIED, *experiment.FREE_SETTINGS)
       and not name.startswith(experiment.COMPUTE)
-    } | {name: record[name] for name in ("data", "contract_hash")}
+    } | {name: record[name] for name in ("data", "contract_hash", "tiny")}
     if shared is None:
       shared, first = same, folder
     for name in {**shared, **same}:
