@@ -128,6 +128,30 @@ def _share_below(y: Float[Array, "*b"]) -> Float[Array, "*b"]:
 gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
+@jax.custom_vjp
+def read_twice(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+  """x, that a branch reads, and the sum with what the branch gives.
+
+  On a CPU the sum of both gradients is made once, in the shape in which the
+  product before it takes it; XLA else makes it, and the norm's gradient in it,
+  once in that shape and once in its own.
+  """
+  return x
+
+
+def _read_twice_backward(_, slope):
+  def as_matrix(y):
+    matrix = y.reshape(-1, y.shape[-1])
+    return jax.lax.optimization_barrier(matrix).reshape(y.shape)
+
+  return (
+    jax.lax.platform_dependent(slope, cpu=as_matrix, default=unplaced),
+  )  # fmt: skip
+
+
+read_twice.defvjp(lambda x: (x, None), _read_twice_backward)
+
+
 class Codes(nn.Module):
   """A learned code for each of `count` things, looked up by number.
 
@@ -228,11 +252,12 @@ class Block(nn.Module):
     self, x: Float[Array, "b n d"], valid: Bool[Array, "b n"] | None = None
   ) -> tuple[Float[Array, "b n d"], Float[Array, "b a n n"] | None]:
     norm = functools.partial(layer_norm, self.norm_eps, self.dtype)
+    x = read_twice(x)
     y, weight = Attention(
       self.heads, self.qkv_bias, self.dtype, self.keep_attention, self.spread,
       name="attention",
     )(norm("attention_norm")(x), valid)  # fmt: skip
-    x = x + y
+    x = read_twice(x + y)
     y = MLP(self.mlp_width, self.dtype, self.tanh_gelu, name="mlp")(
       norm("mlp_norm")(x)
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from echo_jax.models.layers import Attention, Execution, gelu
+from echo_jax.models.layers import Attention, Execution, gelu, read_twice
 from echo_jax.models.tokens import take_tokens
 from echo_jax.models.video_vit import SIZES, VideoViT
 from echo_jax.trees import count_parameters
@@ -159,6 +159,18 @@ def test_attention_by_hand():
   np.testing.assert_allclose(weight[0, 0, :, :2], share, rtol=1e-4)
   np.testing.assert_array_equal(weight[0, 0, :, 2], 0)
   np.testing.assert_allclose(out[0], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 5)])
+def test_what_is_read_twice_has_the_gradient_of_both(shape):
+  x, a, b = np.random.default_rng(0).normal(size=(3, *shape))
+
+  def both(x):
+    x = read_twice(x)
+    return jnp.sum(a * x) + jnp.sum(b * x)
+
+  slope = jax.jit(jax.grad(both))(x)
+  np.testing.assert_allclose(slope, a + b, rtol=1e-6, atol=1e-7)
 
 
 def test_gelu_is_that_of_the_normal_distribution_and_so_is_its_slope():
