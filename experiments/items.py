@@ -18,7 +18,7 @@ import numpy as np
 
 from echo_jax.training.writers import write_whole
 
-DONE = "done.json"
+DONE, FAILED = "done.json", "failed.json"
 GUESS_S = 120.0  # an item, before one was measured; chosen
 WAIT_S = 5.0  # between looks at what other processes are at; chosen
 
@@ -47,6 +47,11 @@ class Item:
     path = self.folder(workdir) / DONE
     return json.loads(path.read_text())["seconds"] if path.exists() else None
 
+  def failure(self, workdir: Path) -> str | None:
+    """Why it could not be trained; None if nothing went wrong."""
+    path = self.folder(workdir) / FAILED
+    return json.loads(path.read_text())["error"] if path.exists() else None
+
 
 def run_items(
   workdir: Path, items: Sequence[Item], run_item: Callable[[Item], None], *,
@@ -54,6 +59,9 @@ def run_items(
   minutes: float | int = np.inf,
 ) -> list[Item]:  # fmt: skip
   """Runs items that are not done, as far as time allows; those that are.
+
+  One that fails (its loss is no number, its features collapse) is told and
+  left, with all that need it, until its `failed.json` is removed.
 
   Args:
     run_item: trains and judges one in its folder; goes on from its last
@@ -65,7 +73,7 @@ def run_items(
   print_plan(workdir, items)
   # Seeds differ in no line of the program, so only the first compiles it.
   jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-  while left := not_done(workdir, items):
+  while left := to_do(workdir, items, needs):
     spent = (time.monotonic() - start) / 60
     if spent + expected_s(workdir, items) / 60 > minutes:
       break
@@ -75,34 +83,65 @@ def run_items(
         time.sleep(WAIT_S)
         continue
       print(f"== {item.name}, seed {item.seed}", flush=True)
-      begun = time.monotonic()
-      run_item(item)
-      spent_s = {"seconds": time.monotonic() - begun}
-      write_whole(item.folder(workdir) / DONE, json.dumps(spent_s))  # last
-  print(f"{len(items) - len(left)} of {len(items)} items are done in {workdir}")
-  return [item for item in items if item not in left]
+      run_one(item, workdir, run_item)
+  done = [item for item in items if item.seconds(workdir) is not None]
+  print(f"{len(done)} of {len(items)} items are done in {workdir}")
+  return done
 
 
-def not_done(workdir: Path, items: Sequence[Item]) -> list[Item]:
-  """Those that have not ended."""
-  return [item for item in items if item.seconds(workdir) is None]
+def run_one(
+  item: Item, workdir: Path, run_item: Callable[[Item], None]
+) -> None:  # fmt: skip
+  """Runs it and keeps how long it took, or why it failed."""
+  folder = item.folder(workdir)
+  begun = time.monotonic()
+  try:
+    run_item(item)
+  except ValueError as error:
+    write_whole(folder / FAILED, json.dumps({"error": str(error)}))
+    print(f"failed, to try it again remove {folder / FAILED}: {error}")
+    return
+  spent_s = {"seconds": time.monotonic() - begun}
+  write_whole(folder / DONE, json.dumps(spent_s))  # last
+
+
+def to_do(
+  workdir: Path, items: Sequence[Item],
+  needs: Callable[[Item], Sequence[Item]] = lambda item: (),
+) -> list[Item]:  # fmt: skip
+  """Those that have not ended and need none that failed."""
+  return [
+    item for item in items
+    if item.seconds(workdir) is None
+    and all(one.failure(workdir) is None for one in (item, *needs(item)))
+  ]  # fmt: skip
 
 
 @contextlib.contextmanager
 def first_free(workdir: Path, items: Sequence[Item]) -> Iterator[Item | None]:
   """Holds the first item that no process is at; None if there is none."""
   for item in items:
-    path = item.folder(workdir).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-      try:  # the system frees it when the process ends, however it does
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        continue
-      if item.seconds(workdir) is None:  # another may just have ended it
+    with locked(item.folder(workdir).with_suffix(".lock")) as free:
+      if free and to_do(workdir, [item]):  # another may just have ended it
         yield item
         return
   yield None
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+  """Holds a lock; false if another process does and `wait` is not set.
+
+  The system frees it when the process ends, however it does.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+      yield False
+    else:
+      yield True
 
 
 def expected_s(workdir: Path, items: Sequence[Item]) -> float:
@@ -115,7 +154,7 @@ def expected_s(workdir: Path, items: Sequence[Item]) -> float:
 def print_plan(workdir: Path, items: Sequence[Item]) -> None:
   """What will be done and how long it is expected to take."""
   each = expected_s(workdir, items)
-  left = not_done(workdir, items)
+  left = to_do(workdir, items)
   for name in dict.fromkeys(item.name for item in items):
     seeds = [item for item in items if item.name == name]
     undone = sum(item in left for item in seeds)

@@ -33,17 +33,16 @@ from experiments.demo.recipe import (
   pretrain_settings,
   shared_settings,
 )
-from experiments.items import Item, print_plan, run_items
+from experiments.items import Item, locked, print_plan, run_items
 from experiments.paper.differences import FINETUNING, released
 from experiments.study_table import Question, write_results
 
 COHORT = "independent"
 SEEDS = (0, 1, 2)
 RECIPE = dataclasses.replace(STANDARD, pretrain_steps=2500)
-UNSEEN_DEVICE = "device-c"
+UNSEEN_DEVICE, SEEN_DEVICE = "device-c", "device-a"
 MAIN = "masked"
 APART = "masked without a device"
-PAIRED = "masked with contrast of clips"
 MAE = "experiments.mae_pretrain"
 JOINT = "experiments.joint_pretrain"
 LATENT = "experiments.latent_pretrain"
@@ -56,12 +55,11 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
   "masked 50 %": (MAE, {"mask.ratio": 0.5}),
   "masked 90 %": (MAE, {"mask.ratio": 0.9}),
   "masked in tubes": (MAE, {"mask.scheme": "tube"}),
-  # 90 % asked for and 10 % hidden, one draw a batch: the authors' script
-  "masked as released": (
-    MAE,
-    {"mask.ratio": 0.9, "mask.polarity": "released", "mask.shared": True},
+  # 90 % asked for and 10 % hidden, as in the authors' script
+  "masked with released polarity": (
+    MAE, {"mask.ratio": 0.9, "mask.polarity": "released"},
   ),
-  PAIRED: (JOINT, {}),
+  "masked with contrast of clips": (JOINT, {}),
   # moments are told apart where all of a slice is seen
   "masked with contrast by phase": (
     JOINT,
@@ -78,17 +76,25 @@ PRETRAININGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 RIVALS = tuple(name for name in PRETRAININGS if name not in (MAIN, APART))
 FRACTIONS = (0.01, 0.05, 0.1, 0.5, 1.0)
+# The same 90 % by name: hidden, and shown.
+HIDING_LEAST = ("masked with released polarity", "masked 90 %")
 FEW = 0.1  # of the labelled patients, where pre-trainings are compared
-# Of every head the slices are mixed by a pooled layer, as in the demo.
+# With the map of whole slices that the demo leaves out for its size.
+STF = {"head.name": "stf", "head.slice_mixer": "whole"}
 HEADS: Mapping[str, Mapping[str, Any]] = {
   "max": {"head.name": "max"},
   "gru": {"head.name": "gru"},
-  "STF-Net as described": {"head.name": "stf"},
-  "STF-Net as released": {
-    "head.name": "stf",
-    **{k: v for k, v in released(FINETUNING).items() if k.startswith("head.")},
+  "STF-Net as described": STF,
+  "STF-Net as released": STF | {
+    k: v for k, v in released(FINETUNING).items() if k.startswith("head.")
   },
 }  # fmt: skip
+# Whether what came out is for want of training, or of its rate.
+LONGER = 3 * RECIPE.finetune_steps
+AS_LONG = RECIPE.pretrain_steps + RECIPE.finetune_steps
+RATES = {"half": 0.5, "twice": 2.0}
+SECOND = ("max", "STF-Net as described")
+RANDOM = "random weights, frozen"
 STARTS = {"pre-trained": MAIN, "from scratch": ""}
 
 
@@ -132,7 +138,37 @@ def arms() -> dict[str, Arm]:
     )  # fmt: skip
   for share in (1.0, FEW):
     found[named("CNN", share)] = Arm("", {"data.train_fraction": share}, CNN)
+  found[RANDOM] = Arm("", {"optimizer.freeze": "^encoder/"})
+  return found | second_looks()
+
+
+def second_looks() -> dict[str, Arm]:
+  """Arms again with more steps or another rate, seed by seed the same.
+
+  From scratch with as many steps as pre-training and fine-tuning have.
+  """
+  found = {
+    f"from scratch as long, {100 * share:g} % of labels": Arm(
+      "", {"data.train_fraction": share, **steps_of(AS_LONG)}
+    )
+    for share in (1.0, FEW)
+  }
+  for name in SECOND:
+    head = HEADS[name]
+    found[f"{name}, pre-trained, longer"] = Arm(
+      MAIN, head | steps_of(LONGER)
+    )  # fmt: skip
+    rate = finetune_settings(RECIPE, head["head.name"])["optimizer.rate"]
+    for word, times in RATES.items():
+      found[f"{name}, pre-trained, {word} the rate"] = Arm(
+        MAIN, head | {"optimizer.rate": times * rate}
+      )
   return found
+
+
+def steps_of(steps: int) -> dict[str, Any]:
+  """Settings of so many steps of fine-tuning."""
+  return {"run.steps": steps, "optimizer.warmup_steps": steps // 10}
 
 
 def questions() -> tuple[Question, ...]:
@@ -144,27 +180,52 @@ def questions() -> tuple[Question, ...]:
   asked += [
     Question("Pre-training", named(name, FEW), named("pre-trained", FEW))
     for name in RIVALS
-  ]
+  ] + [
+    Question("Pre-training", *(named(name, FEW) for name in HIDING_LEAST))
+  ]  # fmt: skip
   frozen = f"{MAIN}, frozen"
   asked += [Question("Frozen", f"{name}, frozen", frozen) for name in RIVALS]
-  asked.append(Question("Frozen", frozen, named("pre-trained", 1.0)))
+  asked += [
+    Question("Frozen", frozen, other)
+    for other in (named("pre-trained", 1.0), RANDOM)
+  ]
   for start in STARTS:
     asked += [
       Question("Heads", f"{name}, {start}", named(start, 1.0))
       for name in HEADS
     ] + [
-      Question("Heads", f"STF-Net as described, {start}", f"max, {start}")
-    ]  # fmt: skip
+      Question("Heads", f"STF-Net as described, {start}", other)
+      for other in (f"max, {start}", f"STF-Net as released, {start}")
+    ]
   apart = [f"without a device, {start}" for start in STARTS]
   asked += [
     Question("Unseen device", name, named(start, 1.0), UNSEEN_DEVICE)
     for name, start in zip(apart, STARTS, strict=True)
   ] + [Question("Unseen device", *apart, UNSEEN_DEVICE)]
+  asked += [  # what fewer patients cost, without a device that is new
+    Question("Unseen device", name, named(start, 1.0), SEEN_DEVICE)
+    for name, start in zip(apart, STARTS, strict=True)
+  ]
   asked += [
     Question("CNN", named("CNN", share), named(start, share))
     for share in (1.0, FEW)
     for start in STARTS
   ]
+  asked += [
+    Question(
+      "A second look", f"from scratch as long, {100 * share:g} % of labels",
+      named(start, share),
+    )
+    for share in (1.0, FEW) for start in STARTS
+  ]  # fmt: skip
+  for name in SECOND:
+    asked += [
+      Question("A second look", again, f"{name}, pre-trained")
+      for again in second_looks() if again.startswith(f"{name}, ")
+    ]  # fmt: skip
+  asked.append(
+    Question("A second look", *(f"{n}, pre-trained, longer" for n in SECOND))
+  )
   return tuple(asked)
 
 
@@ -185,7 +246,11 @@ def list_items(seeds: Sequence[int] = SEEDS) -> tuple[Item, ...]:
   names = []
   for encoder in (MAIN, "", APART, *RIVALS):
     names += [encoder_item(encoder)] if encoder else []
-    names += [name for name, arm in arms().items() if arm.encoder == encoder]
+    names += [
+      name for name, arm in arms().items()
+      if arm.encoder == encoder and name not in second_looks()
+    ]  # fmt: skip
+  names += second_looks()
   return tuple(Item(name, (), seed) for name in names for seed in seeds)
 
 
@@ -218,13 +283,6 @@ def settings_of(
         name: value for name, value in common.items()
         if not name.startswith(("mask.", "decoder."))
       }  # fmt: skip
-    if item.name == encoder_item(PAIRED):
-      # As many pairs a step as the others have clips, and as many clips.
-      common |= {
-        "run.batch_size": 2 * recipe.batch_size,
-        "run.steps": recipe.pretrain_steps // 2,
-        "optimizer.warmup_steps": recipe.pretrain_steps // 20,
-      }
     return module, settings | common | dict(own)
   arm = arms()[item.name]
   # Every seed has its own draw of labelled patients, the same for all arms.
@@ -289,16 +347,18 @@ def run_study(
   for item in items:
     if item.seconds(workdir) is not None:
       refuse_other(item, workdir, recipe)
-  stages.build_data(recipe, workdir / "data", COHORT)
+  with locked(workdir / "study.lock", wait=True):
+    stages.build_data(recipe, workdir / "data", COHORT)
   done = run_items(
     workdir, items,
     lambda item: run_item(item, workdir, recipe, progress=progress),
     needs=needs_of, minutes=minutes,
   )  # fmt: skip
   if any(item.name in arms() for item in done):
-    write_results(
-      workdir, done, questions(), label_shares(), recipe.resamples
-    )
+    with locked(workdir / "study.lock", wait=True):
+      write_results(
+        workdir, items, questions(), label_shares(), recipe.resamples
+      )
   return len(done) == len(items)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from echo_jax.data.leakage import PATIENTS
 from echo_jax.evaluation.compare import holm
 from echo_jax.evaluation.estimate import WITHHELD
 from echo_jax.evaluation.figures import BLUE, GREY, ORANGE, encode_png
@@ -58,19 +59,22 @@ class Question:
 
 
 def write_results(
-  workdir: Path, done: Sequence[Item], asked: Sequence[Question],
+  workdir: Path, items: Sequence[Item], asked: Sequence[Question],
   shares: Mapping[str, Mapping[str, float]], resamples: int,
 ) -> None:  # fmt: skip
   """`results.json`, `table.md` and figures of the items that are done.
 
   Args:
-    asked: questions; those of arms that are not there are left out.
+    asked: questions; left out where an arm is not there, or a seed of it.
     shares: by start, the arms of the figure of labels and the share of
       patients (0 to 1) whose labels each has.
   """
+  done = [item for item in items if item.seconds(workdir) is not None]
   folders: dict[str, list[Path]] = {}
   for item in done:
     folders.setdefault(item.name, []).append(item.folder(workdir))
+  seeds = {item.seed for item in items}
+  whole = {name for name, of in folders.items() if len(of) == len(seeds)}
   tables = {
     name: [
       stages.ef_videos(read_predictions(folder / PREDICTIONS)) for folder in of
@@ -78,7 +82,7 @@ def write_results(
     for name, of in folders.items()
     if (of[0] / PREDICTIONS).exists()
   }
-  asked = [q for q in asked if {q.first, q.second} <= set(tables)]
+  asked = [q for q in asked if {q.first, q.second} <= whole]
   apart = dict.fromkeys(
     (name, q.device) for q in asked if q.device for name in q.names
   )
@@ -104,6 +108,15 @@ def write_results(
     },
     "differences": answers(asked, tables, resamples),
     "shares": shares,
+    "labelled patients": {
+      name: [labelled_patients(folder) for folder in folders[name]]
+      for of in shares.values() for name in of if name in folders
+    },
+    "not done": sorted({item.name for item in items} - whole),
+    "failed": {
+      f"{item.name}, seed {item.seed}": why
+      for item in items if (why := item.failure(workdir)) is not None
+    },
   }  # fmt: skip
   write_whole(workdir / "results.json", json.dumps(plain, indent=1) + "\n")
   write_whole(workdir / "table.md", format_results(plain))
@@ -119,6 +132,12 @@ def origin_of(folders: Sequence[Path]) -> dict[str, Any]:
   return {n: v for n, v in found.items() if n != "commit"} | {
     "commits": commits
   }
+
+
+def labelled_patients(folder: Path) -> int:
+  """How many training patients' labels a run was given."""
+  found = pd.read_csv(folder / PATIENTS)
+  return int(found.patient_id[found.split == "train"].nunique())
 
 
 def passes_of(folder: Path) -> dict[str, Any]:
@@ -168,7 +187,8 @@ def answers(
       for name in question.names
     ]
     one = paired_rows(
-      *pair, stages.TARGET, "mae", names=question.names, resamples=resamples
+      *pair, stages.TARGET, "mae", names=question.names, resamples=resamples,
+      paired_seeds=True,
     ).to_dict()
     found.setdefault(question.section, {})[question.name] = (
       told(one) if question.device else one
@@ -186,9 +206,17 @@ def format_results(plain: Mapping[str, Any]) -> str:
   one = next(iter(plain["estimates"].values()))[0]["mae"]
   parts = [
     f"{one['rows']} test videos of {one['patients']} patients; 95 % intervals "
-    f"by {one['method']}, {one['resamples']:,} resamples.", "",
+    f"by {one['method']}, {one['resamples']:,} resamples. Every run chooses "
+    "its checkpoint by the labels of all validation patients, however few "
+    "training patients have some.", "",
+    *_missing_lines(plain),
     "## Every way of training, every seed", "",
     *_arm_lines(plain["estimates"]),
+    "Labelled training patients, seed by seed: "
+    + "; ".join(
+      f"{name}: {', '.join(map(str, of))}"
+      for name, of in plain["labelled patients"].items()
+    ) + ".", "",
     "## Pre-trainings", "",
     "They differ in what a step costs: clips are those drawn; with two losses "
     "each passes the encoder twice.", "",
@@ -204,17 +232,30 @@ def format_results(plain: Mapping[str, Any]) -> str:
     ]  # fmt: skip
   parts += [
     "## Differences in MAE", "",
-    "Over patients and seeds (each with a draw of labelled patients of its "
-    "own); negative: the first is better. p by the same resamples, and "
-    "adjusted within each section (Holm 1979).", "",
+    "Resampled over patients and over seeds; both arms of a seed have the "
+    "same labelled patients, each seed others. Negative: the first is better. "
+    "p by the same resamples, and adjusted within each section (Holm 1979). So "
+    "few seeds tell little of others: where those shown lie far apart, "
+    "intervals and p are too small.", "",
   ]  # fmt: skip
   for section, found in plain["differences"].items():
     parts += [
-      f"### {section}", "", "| difference | patients | EF points | p | "
-      "p, Holm |", "|---|---|---|---|---|",
+      f"### {section}", "",
+      "| difference | patients | EF points | each seed | p | p, Holm |",
+      "|---|---|---|---|---|---|",
       *(_difference_line(name, one) for name, one in found.items()), "",
     ]  # fmt: skip
   return "\n".join(parts)
+
+
+def _missing_lines(plain: Mapping[str, Any]) -> list[str]:
+  """What the tables do not hold, or not of every seed."""
+  lines = []
+  if plain["not done"]:
+    lines += [f"Not done for every seed: {'; '.join(plain['not done'])}.", ""]
+  for name, why in plain["failed"].items():
+    lines += [f"Failed: {name}: {why}", ""]
+  return lines
 
 
 def _arm_lines(found: Mapping[str, Any]) -> list[str]:
@@ -247,9 +288,15 @@ def _arm_line(name: str, seeds: Sequence[Mapping[str, Any]]) -> str:
 def _difference_line(name: str, one: Mapping[str, Any]) -> str:
   start = f"| {name} | {one['patients']}"
   if one["value"] is None:
-    return f"{start} | {one['reason']} | | |"
+    return f"{start} | {one['reason']} | | | |"
   interval = f"{one['value']:.1f} ({one['low']:.1f} to {one['high']:.1f})"
-  return f"{start} | {interval} | {one['p']:.3f} | {one['p_adjusted']:.3f} |"
+  values = np.asarray([value for _, value in one["by_seed"]])
+  first, second = np.split(values, 2)
+  each = ", ".join(f"{value:.1f}" for value in first - second)
+  return (
+    f"{start} | {interval} | {each} | {one['p']:.3f} | "
+    f"{one['p_adjusted']:.3f} |"
+  )
 
 
 def label_figure(plain: Mapping[str, Any]) -> Figure:

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from echo_jax import experiment
+from echo_jax.evaluation.figures import encode_png
 from experiments import study, study_table
 from experiments.demo.recipe import TINY, as_words
-from experiments.items import Item, first_free
+from experiments.items import Item, first_free, run_items
 from experiments.study_table import Question, answers, told
 
 ITEMS = study.list_items((0,))
@@ -88,7 +89,8 @@ def test_every_arm_is_compared():
   asked = study.questions()
   compared = {name for q in asked for name in q.names}
   assert compared == set(study.arms())
-  assert {q.device for q in asked} == {"", study.UNSEEN_DEVICE}
+  devices = {study.UNSEEN_DEVICE, study.SEEN_DEVICE}
+  assert {q.device for q in asked} == {"", *devices}
   assert all(q.first != q.second for q in asked)
   assert len({(q.section, q.name) for q in asked}) == len(asked)
   in_figure = [set(of) for of in study.label_shares().values()]
@@ -115,7 +117,7 @@ def test_a_difference_is_of_means_over_seeds_and_of_its_device_only():
   errors = np.tile([1.0, 3.0], 20)
   tables = {
     "one": [rows_of(errors), rows_of(2 * errors)],
-    "other": [rows_of(4 * errors)],
+    "other": [rows_of(4 * errors), rows_of(4 * errors)],
   }
   asked = (
     Question("all", "one", "other"),
@@ -142,6 +144,39 @@ def test_few_patients_of_a_device_are_not_told():
   assert "fewer than 20" in few["reason"]
   assert all_of_them["p_adjusted"] == all_of_them["p"]  # of one test, not two
   assert told({"patients": 20, "value": 1.0})["value"] == 1.0
+
+
+def test_the_table_tells_every_seed_and_what_is_missing():
+  one, other = ([rows_of(e * np.ones(40)) for e in of] for of in
+                ((1.0, 2.0), (3.0, 5.0)))  # fmt: skip
+  few = {"value": None, "patients": 19, "reason": "withheld: few"}
+  device = {"mae": few, "r2": few}
+  asked = (Question("Labels", "one", "other"),)
+  plain = {
+    "estimates": {
+      name: [study_table.estimates_of(rows, 200) for rows in of]
+      for name, of in (("one", one), ("other", other))
+    },
+    "by device": {"one, on device-c": [device, device]},
+    "pre-trainings": {"encoder": {"steps": 1000, "clips": 16000}},
+    "seconds of the last start": {"encoder": [3.0, 5.0]},
+    "differences": answers(asked, {"one": one, "other": other}, 200),
+    "shares": {"start": {"one": 0.1, "other": 1.0}, "none": {}},
+    "labelled patients": {"one": [4, 4]},
+    "not done": ["third"],
+    "failed": {"fourth, seed 0": "all clips look alike"},
+  }  # fmt: skip
+  lines = study_table.format_results(plain).splitlines()
+  assert "Not done for every seed: third." in lines
+  assert "Failed: fourth, seed 0: all clips look alike" in lines
+  assert any(line.startswith("| one | 40 | 1.0 (") for line in lines)
+  assert "| one, on device-c | 19 | withheld: few | | |" in lines
+  assert "| encoder | 1,000 | 16,000 | 4 |" in lines
+  (told_apart,) = (line for line in lines if "one minus other" in line)
+  assert "| -2.5 (" in told_apart and "| -2.0, -3.0 |" in told_apart
+  assert "one: 4, 4." in "\n".join(lines)
+  assert all(len(encode_png(draw(plain))) > 5_000
+             for draw in study_table.FIGURES.values())  # fmt: skip
 
 
 @pytest.fixture
@@ -175,6 +210,32 @@ def test_a_tiny_study_goes_on_and_makes_its_tables(
   assert table == study_table.format_results(plain)
   assert "pre-trained, 100 % of labels minus from scratch" in table
   assert (tmp_path / "labels.png").stat().st_size > 5_000
+
+
+def test_an_item_that_fails_is_told_and_the_rest_goes_on(
+  tmp_path, own_programs, capsys
+):
+  names = ("bad", "needs the bad", "good")
+  bad, needy, good = items = [Item(name, (), 0) for name in names]
+  tried = []
+
+  def run_item(item):
+    tried.append(item)
+    item.folder(tmp_path).mkdir(parents=True)
+    if item == bad:
+      raise ValueError("all clips look alike")
+
+  def run():
+    return run_items(
+      tmp_path, items, run_item,
+      needs=lambda item: (bad,) if item == needy else (),
+    )  # fmt: skip
+
+  assert run() == [good] and tried == [bad, good]
+  assert bad.failure(tmp_path) == "all clips look alike"
+  told = capsys.readouterr().out
+  assert "bad/seed_0/failed.json: all clips look alike" in told
+  assert run() == [good] and tried == [bad, good]
 
 
 WORKER = """

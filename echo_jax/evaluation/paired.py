@@ -76,7 +76,7 @@ def paired_rows(
   target: str, metric: str, *, split: str = "test",
   names: tuple[str, str] = ("a", "b"), threshold: float | int | None = 0.5,
   protocol: str = "", seed: int = 0, resamples: int = 2000,
-  level: float = 0.95, order: Sequence[str] = (),
+  level: float = 0.95, order: Sequence[str] = (), paired_seeds: bool = False,
 ) -> Estimate:  # fmt: skip
   """The same of two models' tables of predictions, for targets of any kind.
 
@@ -89,6 +89,10 @@ def paired_rows(
       of each table's own validation rows, as `score` does.
     level: of the interval; at 0.9 its lower end is the one-sided 95 % bound.
     order: see `measure_rows`.
+    paired_seeds: seed k of both has something in common (training patients,
+      order of batches) that cancels: each resample draws the same seeds of
+      both, and what they scatter is widened by sqrt(s / (s - 1)), as the
+      bootstrap of a mean of s numbers gives too little by that.
 
   Where the two models were judged by different protocols (mean over 4 clips
   and over 1), the Estimate's protocol holds both.
@@ -119,7 +123,7 @@ def paired_rows(
   found = difference_of(
     a, b, first.patient_id, metric, names=names, target=target, unit=unit,
     protocol="; ".join(filter(None, said)), seed=seed, resamples=resamples,
-    level=level,
+    level=level, paired_seeds=paired_seeds,
   )  # fmt: skip
   return replace(found, split=split, without_truth=first.without_truth)
 
@@ -193,21 +197,31 @@ def difference_of(
   measured_a: Sequence[Measured], measured_b: Sequence[Measured],
   patient_id: ArrayLike | Sequence[str], metric: str, *,
   names: tuple[str, str], target: str, unit: str, protocol: str, seed: int,
-  resamples: int, level: float,
+  resamples: int, level: float, paired_seeds: bool = False,
 ) -> Estimate:  # fmt: skip
-  """Metric of a minus that of b, measured on the same rows, one a seed."""
+  """Metric of a minus that of b, measured on the same rows, one a seed.
+
+  Raises:
+    ValueError: paired seeds, and not as many of one as of the other.
+  """
   models = (measured_a, measured_b)
+  if paired_seeds and len(measured_a) != len(measured_b):
+    raise ValueError(
+      f"{len(measured_a)} seeds of {names[0]} and {len(measured_b)} of "
+      f"{names[1]} cannot be paired"
+    )
   patient, patients = number_patients(patient_id)
   values = [[one.values[metric] for one in model] for model in models]
   several = max(map(len, models)) > 1
+  by = "by patient" + f" and {'paired ' * paired_seeds}seed" * several
   found = Estimate(
     name=f"{metric}_difference", target=target,
     value=float(np.mean(values[0]) - np.mean(values[1])), level=level,
-    method="percentile bootstrap by patient" + " and seed" * several,
+    method=f"percentile bootstrap {by}",
     seed=seed, patients=patients, rows=len(patient), unit=unit,
     protocol=f"{names[0]} minus {names[1]}, same rows"
     + f"; {protocol}" * bool(protocol),
-    p_method="two-sided, bootstrap by patient" + " and seed" * several,
+    p_method=f"two-sided, bootstrap {by}",
     by_seed=_by_seed(names, values),
   )  # fmt: skip
   if not found.defined:
@@ -215,7 +229,7 @@ def difference_of(
   if patients == 1:
     return replace(found, reason="one patient gives no interval")
   samples = _resample_difference(
-    metric, models, patient, patients, resamples, seed
+    metric, models, patient, patients, resamples, seed, paired_seeds
   )
   low, high = percentile_interval(samples, level)
   return replace(
@@ -273,7 +287,7 @@ def _measured(
 
 
 def _resample_difference(
-  metric, models, patient, patients, resamples, seed
+  metric, models, patient, patients, resamples, seed, paired_seeds
 ) -> Samples:
   def statistic(counts):
     return {
@@ -287,12 +301,23 @@ def _resample_difference(
     rows=len(patient),
   )  # fmt: skip
   rng = np.random.default_rng((seed, 1))
-  means = []
-  for side, model in enumerate(models):
-    each = np.stack([samples[f"{side} {k}"] for k in range(len(model))])
-    drawn = rng.integers(len(model), size=each.shape)  # s r
-    means.append(np.take_along_axis(each, drawn, axis=0).mean(0))
-  return means[0] - means[1]
+  first, second = (
+    np.stack([samples[f"{side} {k}"] for k in range(len(model))])
+    for side, model in enumerate(models)
+  )  # s r
+  if not paired_seeds:
+    return _mean_of_drawn(first, rng) - _mean_of_drawn(second, rng)
+  each = first - second
+  drawn, mean = _mean_of_drawn(each, rng), each.mean(0)
+  return mean + (drawn - mean) * (len(each) / max(len(each) - 1, 1)) ** 0.5
+
+
+def _mean_of_drawn(
+  each: Float[np.ndarray, "s r"], rng: np.random.Generator
+) -> Samples:
+  """Mean of as many seeds as there are, drawn anew for each resample."""
+  drawn = rng.integers(len(each), size=each.shape)
+  return np.take_along_axis(each, drawn, axis=0).mean(0)
 
 
 def _seeds(prediction: ArrayLike, truth: np.ndarray) -> Seeds:

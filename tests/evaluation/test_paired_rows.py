@@ -104,6 +104,30 @@ def test_class_metrics_differ_as_in_scikit_learn(
   assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
 
 
+def test_what_paired_seeds_have_in_common_cancels():
+  """By hand: differences of 1, 2 and 6 points for every patient."""
+  truth = np.random.default_rng(1).normal(55, 10, N)
+  common = (3.0, 30.0, 12.0)
+  a = [table_of(truth, truth + c, "ef_pct", ()) for c in common]
+  b = [table_of(truth, truth + c + d, "ef_pct", ())
+       for c, d in zip(common, (1.0, 2.0, 6.0), strict=True)]  # fmt: skip
+  found = paired_rows(
+    b, a, "ef_pct", "mae", paired_seeds=True, resamples=20_000
+  )
+  assert found.value == pytest.approx(3) and "paired seed" in found.method
+  # Means of three drawn of (1, 2, 6) are 1 to 6, with 1 and 6 in 1 of 27
+  # each: beyond 2.5 %.
+  wide = 1.5**0.5
+  assert found.low == pytest.approx(3 - 2 * wide)
+  assert found.high == pytest.approx(3 + 3 * wide)
+  apart = paired_rows(b, a, "ef_pct", "mae")
+  assert apart.value == pytest.approx(3) and apart.high > 15
+  with pytest.raises(ValueError, match="3 seeds of a and 2 of b"):
+    paired_rows(a, b[:2], "ef_pct", "mae", paired_seeds=True)
+  one = paired_rows(b[:1], a[:1], "ef_pct", "mae", paired_seeds=True)
+  assert one.low == pytest.approx(1) and one.high == pytest.approx(1)
+
+
 def test_rows_of_numbers_are_as_arrays_and_unknown_truth_is_left_out():
   truth = np.random.default_rng(1).normal(55, 10, N)
   a, b = (truth + np.random.default_rng(s).normal(0, 6, N) for s in (2, 3))
