@@ -36,8 +36,9 @@ SETTINGS = (
 ROOFS = ("compute", "memory", "network")
 COLUMNS = (
   "training", "pod", "mesh", "clips a chip", "peak GiB", "of", "model TFLOP",
-  "program TFLOP", "HBM GB", "by layers", "sent GB", "compute ms", "memory ms",
-  "network ms", "MFU at most", "clips/s at most", "hours at least",
+  "program TFLOP", "HBM GB", "by layers", "sent GB", "by layers",
+  "compute ms", "memory ms", "network ms", "MFU at most", "clips/s at most",
+  "hours at least",
 )  # fmt: skip
 
 
@@ -91,15 +92,16 @@ def _row(training: str, topology: str, plan: dict) -> str:
     f"{memory['usable_bytes'] / 2**30:.2f}",
   ]  # fmt: skip
   if not plan["fits"]:
-    return "| " + " | ".join(cells) + " | does not fit" + " |" * 11
+    return "| " + " | ".join(cells) + " | does not fit" + " |" * 12
   costs, layers = plan["a_chip"], plan.get("by_layers")
   roof = plan["roofline"]
   cells += [
     f"{plan['model_flops'] / chips / 1e12:.3g}",
     f"{costs['flops'] / 1e12:.3g}",
-    f"{costs['hbm_bytes'] / 1e9:.3g}",
-    f"{layers['hbm_bytes'] / 1e9:.3g}" if layers else "",
-    f"{costs['sent_bytes'] / 1e9:.3g}",
+    *(
+      f"{of[name] / 1e9:.3g}" if of else ""
+      for name in ("hbm_bytes", "sent_bytes") for of in (costs, layers)
+    ),
     *(f"{1e3 * roof[f'{each}_s']:.3g}" for each in ROOFS),
     f"{roof['mfu_pct']:.0f} %, {roof['binds']} binds",
     f"{roof['clips_s']:,.0f}",
