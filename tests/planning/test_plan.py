@@ -149,9 +149,14 @@ def test_a_wrong_topology_is_refused(name, message):
     chips.open_pod(name)
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-  with pytest.raises(ValueError, match="does not divide over data x fsdp = 8"):
-    check_batch(MeshShape(4, 2), 12)
+@pytest.mark.parametrize(
+  ("accumulate", "clips", "multiple"), [(1, 12, 8), (4, 8, 32)]
+)
+def test_a_batch_that_does_not_divide_is_refused(accumulate, clips, multiple):
+  words = f"accumulate {accumulate} .*fsdp = 8 .*multiple of {multiple},"
+  with pytest.raises(ValueError, match=words):
+    check_batch(MeshShape(4, 2), clips, accumulate)
+  check_batch(MeshShape(4, 2), multiple, accumulate)
 
 
 def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):
