@@ -158,6 +158,7 @@ def search(monkeypatch, tmp_path):
   monkeypatch.setattr(command, "Planner", RoomPlanner)
   monkeypatch.setattr(chips, "open_pod", lambda name: pod)
   monkeypatch.setattr(chips, "compiler_version", lambda: "none")
+  monkeypatch.setattr(command, "code_commit", lambda: "c0ffee")
   monkeypatch.setattr(jax.config, "update", lambda *setting: None)
   parser = argparse.ArgumentParser()
   command.add_arguments(parser)
@@ -185,6 +186,7 @@ def test_a_search_takes_the_fastest_of_the_meshes_not_the_largest(search):
   ]
   told = json.loads(search({"data": 100, "fsdp": 300}, "--json")[0])
   assert [one["batch"] for one in (told["plan"], *told["others"])] == [96, 256]
+  assert told["commit"] == "c0ffee"
 
 
 def test_a_search_says_what_a_mesh_lacks(search):
