@@ -35,7 +35,7 @@ CONTRACT = InputContract(
 )
 GRID = TokenGrid.of(CONTRACT.shape, 2, 8)
 RULE = MaskRule(ratio=0.5, scheme="token")
-ROWS, STEPS = 16, 10
+ROWS, STEPS = 32, 10
 OPTIMIZERS = {
   "sgd": lambda: optax.sgd(0.1),
   "adamw": lambda: optax.adamw(1e-3, weight_decay=0.05),
