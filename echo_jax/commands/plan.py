@@ -30,6 +30,7 @@ from tqdm import tqdm
 from data_builders import synthetic_echo
 from echo_jax.cli import UserError
 from echo_jax.data.build import build
+from echo_jax.experiment import code_commit
 from echo_jax.planning import chips
 from echo_jax.planning.chips import Pod
 from echo_jax.planning.plan import Plan, Planner, Subject
@@ -166,8 +167,8 @@ def _as_json(
 ) -> dict:
   return {
     "experiment": args.experiment, "settings": args.config, "tiny": args.tiny,
-    "made_data": args.made_data, "jax": version("jax"),
-    "libtpu": chips.compiler_version(),
+    "made_data": args.made_data, "commit": code_commit(),
+    "jax": version("jax"), "libtpu": chips.compiler_version(),
     "plan": chosen.as_dict(pod, args.clips, args.epochs),
     "others": [
       plan.as_dict(pod, args.clips, args.epochs)

@@ -1,7 +1,10 @@
 """The other side of `echo-jax bench step|infer`: VideoMAE of `transformers`.
 
 Needs the extra [oracle].  Attention is PyTorch's fused one, AdamW its fused
-one: as fast as it comes.
+one.  Its threads sleep where they wait, as `step_speed.serve` asks of both
+sides: they take turns on the same cores, and threads of one that spin would
+take those of the other.  With OMP_WAIT_POLICY=ACTIVE in the environment they
+spin.
 Axes: b clip, T H W frames and pixels, c channel, n token.
 """
 
@@ -25,7 +28,7 @@ from echo_jax.commands.step_speed import (
 
 
 def make_program(case: Case, part: str) -> Program:
-  """A program of PyTorch's in eager mode, as its users run it."""
+  """A program of PyTorch's in eager mode, with as many threads as cores."""
   import torch
 
   torch.set_num_threads(cores_here())

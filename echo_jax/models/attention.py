@@ -1,8 +1,8 @@
 """Attention of every model: one function, carried out as the platform can.
 
-The choice is made for the platform that is compiled for, which need not be
-the one that compiles.  Axes: b clip, n token, u token that is read, a head,
-e width of a head.
+The choice is `by_platform`'s; only cuDNN's kernel needs its GPU here, too, as
+JAX does not trace it without.  Axes: b clip, n token, u token that is read,
+a head, e width of a head.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
   splash_attention_mask as splash_mask,
 )
 from jaxtyping import Array, Bool, Float
+
+from echo_jax.models.platform import by_platform
 
 # Below this many tokens on either side the padding and the start of the TPU's
 # kernel cost more than the scores' memory; nor is it worth a loop on a CPU.
@@ -60,16 +62,14 @@ def _attend_here(
   valid: Bool[Array, "b u"] | None,
 ) -> Float[Array, "b n a e"]:
   """`attend` with arrays that lie on one device."""
-  ways = {"default": attend_plainly}
+  ways = {}
   if min(query.shape[1], key.shape[1]) >= FLASH_TOKENS:
     ways["tpu"] = attend_by_pallas
   if key.shape[1] >= ROW_TOKENS and len(query) > 1:
     ways["cpu"] = attend_by_row
   if _cudnn_takes(query, key):
     ways["cuda"] = attend_by_cudnn
-  if len(ways) == 1:
-    return attend_plainly(query, key, value, valid)
-  return jax.lax.platform_dependent(query, key, value, valid, **ways)
+  return by_platform(query, key, value, valid, default=attend_plainly, **ways)
 
 
 def attention_weights(

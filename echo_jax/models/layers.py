@@ -22,6 +22,7 @@ from echo_jax.models.attention import (
   attention_weights,
   take_values,
 )
+from echo_jax.models.platform import by_platform
 
 _ATTENTION = jax.checkpoint_policies.save_only_these_names(KEPT)
 REMAT = {
@@ -144,9 +145,7 @@ def _read_twice_backward(_, slope):
     matrix = y.reshape(-1, y.shape[-1])
     return jax.lax.optimization_barrier(matrix).reshape(y.shape)
 
-  return (
-    jax.lax.platform_dependent(slope, cpu=as_matrix, default=unplaced),
-  )  # fmt: skip
+  return (by_platform(slope, cpu=as_matrix, default=unplaced),)
 
 
 read_twice.defvjp(lambda x: (x, None), _read_twice_backward)

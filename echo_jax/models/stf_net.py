@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from echo_jax.models.heads import masked_max, masked_mean
 from echo_jax.models.layers import Linear
+from echo_jax.models.platform import by_platform
 from echo_jax.models.positions import sinusoid, sinusoid_grid
 from echo_jax.models.tokens import TokenGrid, slice_valid
 
@@ -164,7 +165,7 @@ class Neighbours(nn.Module):
   def __call__(self, x: Float[Array, "b *g c"]) -> Float[Array, "b *g d"]:
     shape = *(3,) * (x.ndim - 2), x.shape[-1], self.width
     kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-    return jax.lax.platform_dependent(
+    return by_platform(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       cpu=convolve_as_product,

@@ -32,7 +32,8 @@ def lowered_step(
     ValueError: the mesh is not of all devices, or does not divide the batch.
   """
   shape = shape.over(len(devices))
-  check_batch(shape, next(iter(rows.values())).shape[0])
+  clips = next(iter(rows.values())).shape[0]
+  check_batch(shape, clips, experiment.accumulate)
   mesh = _mesh(shape, devices)
   state = sharding.lay_out(state_shapes(experiment), mesh)
   split = NamedSharding(mesh, sharding.ROWS)
@@ -51,18 +52,19 @@ def _mesh(shape: MeshShape, devices: Sequence[Any]) -> Mesh:
   )  # fmt: skip
 
 
-def check_batch(shape: MeshShape, clips: int) -> None:
-  """Refuses a batch that a mesh does not divide.
+def check_batch(shape: MeshShape, clips: int, accumulate: int) -> None:
+  """Refuses a batch that a mesh does not divide, in so many parts.
 
   Raises:
     ValueError: says what would do.
   """
-  parts = shape.data * shape.fsdp
+  chips = shape.data * shape.fsdp
+  parts = chips * accumulate
   if clips % parts:
     raise ValueError(
-      f"a batch of {clips} does not divide over data x fsdp = {parts} chips; "
-      f"use a multiple of {parts}, as --config.run.batch_size={parts}, or "
-      "--batch-per-chip"
+      f"a batch of {clips} does not divide into compute.accumulate {accumulate}"
+      f" parts over data x fsdp = {chips} chips; use a multiple of {parts}, as "
+      f"--config.run.batch_size={parts}, or --batch-per-chip"
     )
 
 

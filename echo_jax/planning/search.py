@@ -51,8 +51,8 @@ def search(planner: Planner, most: int) -> Iterator[Plan]:
   """The plan of the largest batch on each mesh, up to `most` a chip."""
   chips = planner.pod.size
   for mesh in meshes(chips, planner.mesh):
-    # A row of the batch is on all chips along model.
-    step = mesh.data * mesh.fsdp
+    # A row of each part of the batch, on all chips along model.
+    step = mesh.data * mesh.fsdp * planner.built.accumulate
 
     def attempt(size: int, mesh=mesh, step=step) -> Program | Memory:
       return planner.program(mesh, size * step)

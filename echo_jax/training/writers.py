@@ -145,9 +145,12 @@ def cut_log(path: Path, first_step: int) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-  """Replaces a file so that it holds all of this or what it held before."""
+  """Replaces a file so that it holds all of this or what it held before.
+
+  Of several processes that write it at once, the last one's stays.
+  """
   data = content.encode("utf-8") if isinstance(content, str) else content
-  unfinished = path.with_name(f".{path.name}.tmp")
+  unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   unfinished.write_bytes(data)
   os.replace(unfinished, path)
 

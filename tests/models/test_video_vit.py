@@ -171,6 +171,10 @@ def test_what_is_read_twice_has_the_gradient_of_both(shape):
 
   slope = jax.jit(jax.grad(both))(x)
   np.testing.assert_allclose(slope, a + b, rtol=1e-6, atol=1e-7)
+  for platform, barriers in (("cpu", 1), ("tpu", 0), ("cuda", 0)):
+    traced = jax.jit(jax.grad(both)).trace(x)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("optimization_barrier") == barriers, platform
 
 
 def test_gelu_is_that_of_the_normal_distribution_and_so_is_its_slope():

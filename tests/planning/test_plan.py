@@ -1,8 +1,10 @@
 """Plans: FLOPs by formula, layers by extrapolation, pods that are not here."""
 
+import argparse
 import importlib.util
 import json
 import os
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +14,15 @@ from jax.sharding import PartitionSpec as P
 
 import echo_jax.commands.plan as command
 from echo_jax.cli import main
-from echo_jax.commands.plan import make_data
+from echo_jax.commands.plan import GIB, make_data
 from echo_jax.experiment import state_shapes, train_step_of
 from echo_jax.planning import chips
 from echo_jax.planning.collectives import Traffic
 from echo_jax.planning.layers import costs_by_layers, layer_compiles
 from echo_jax.planning.lowering import batch_shapes, check_batch
 from echo_jax.planning.memory import Memory
-from echo_jax.planning.plan import Subject
-from echo_jax.planning.program import Costs, compile_program
+from echo_jax.planning.plan import Plan, Planner, Subject
+from echo_jax.planning.program import Costs, Program, compile_program
 from echo_jax.planning.roofline import make_roofline
 from echo_jax.planning.search import largest_fitting, meshes
 from echo_jax.training.flops import step_flops
@@ -123,6 +125,81 @@ def test_the_largest_batch_is_found_to_an_eighth():
   ]  # fmt: skip
 
 
+class RoomPlanner(Planner):
+  """Of steps of four parts; a chip has 1 GiB for each clip there is room for.
+
+  `room` is in clips of all chips.  Along fsdp they send five times as long as
+  they compute.
+  """
+
+  room = {"data": 100, "fsdp": 300}
+
+  def __init__(self, subject, pod, bar):
+    self.pod, self.mesh = pod, MeshShape(8)
+    self.built = SimpleNamespace(accumulate=4)
+
+  def program(self, mesh, clips):
+    assert clips % 32 == 0, "4 parts over 8 chips: would not be lowered"
+    axis = "data" if mesh == MeshShape(8) else "fsdp"
+    memory = Memory(clips * GIB, 0, 0, self.room[axis] * GIB)
+    sent = 0 if axis == "data" else 5 * 200e6
+    costs = Costs(197e9, 0, 0, sent)
+    return Program(memory, costs, {}, ()) if memory.fits else memory
+
+  def complete(self, program, mesh, clips):
+    roof = make_roofline(self.pod, program.costs, 1, clips)
+    return Plan(mesh, clips, program.memory, 1, program.costs, roofline=roof)
+
+
+@pytest.fixture
+def search(monkeypatch, tmp_path):
+  """What `plan --search` prints with so much room, and whether any fits."""
+  pod = chips.Pod("v5e:2x4", chips.CHIPS["v5e"], tuple(range(8)))
+  monkeypatch.setattr(command, "Planner", RoomPlanner)
+  monkeypatch.setattr(chips, "open_pod", lambda name: pod)
+  monkeypatch.setattr(chips, "compiler_version", lambda: "none")
+  monkeypatch.setattr(command, "code_commit", lambda: "c0ffee")
+  monkeypatch.setattr(jax.config, "update", lambda *setting: None)
+  parser = argparse.ArgumentParser()
+  command.add_arguments(parser)
+
+  def run(room, *words):
+    monkeypatch.setattr(RoomPlanner, "room", room)
+    given = [NAME, "--topology=v5e:2x4", "--search", "--most=32", *words]
+    return command.make_plan(parser.parse_args(given), tmp_path)
+
+  return run
+
+
+OF_DATA = (
+  "data 8 x fsdp 1 x model 1: 12 clips a chip fit, at most 96,000 clips/s, "
+  "compute binds"
+)
+
+
+def test_a_search_takes_the_fastest_of_the_meshes_not_the_largest(search):
+  said, fits = search({"data": 100, "fsdp": 300})
+  assert fits and said.splitlines()[2:4] == [
+    OF_DATA,
+    "data 1 x fsdp 8 x model 1: 32 clips a chip fit, at most 51,200 clips/s, "
+    "network binds",
+  ]
+  told = json.loads(search({"data": 100, "fsdp": 300}, "--json")[0])
+  assert [one["batch"] for one in (told["plan"], *told["others"])] == [96, 256]
+  assert told["commit"] == "c0ffee"
+
+
+def test_a_search_says_what_a_mesh_lacks(search):
+  said, fits = search({"data": 100, "fsdp": 20})
+  lacks = "not even 4 clips a chip fit, 12.00 GiB too much"
+  assert fits and said.splitlines()[2:4] == [
+    OF_DATA, f"data 1 x fsdp 8 x model 1: {lacks}"
+  ]  # fmt: skip
+  said, fits = search({"data": 20, "fsdp": 20})
+  assert not fits and said.count(lacks) == 2
+  assert said.endswith("does not fit: a chip needs 32.00 GiB and has 20.00")
+
+
 def test_the_roofline_is_the_longest_of_three_times():
   pod = chips.Pod("v5e:2x4", chips.CHIPS["v5e"], tuple(range(8)))
   costs = Costs(197e9, 0, 4 * 819e6, 200e6)
@@ -149,9 +226,14 @@ def test_a_wrong_topology_is_refused(name, message):
     chips.open_pod(name)
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-  with pytest.raises(ValueError, match="does not divide over data x fsdp = 8"):
-    check_batch(MeshShape(4, 2), 12)
+@pytest.mark.parametrize(
+  ("accumulate", "clips", "multiple"), [(1, 12, 8), (4, 8, 32)]
+)
+def test_a_batch_that_does_not_divide_is_refused(accumulate, clips, multiple):
+  words = f"accumulate {accumulate} .*fsdp = 8 .*multiple of {multiple},"
+  with pytest.raises(ValueError, match=words):
+    check_batch(MeshShape(4, 2), clips, accumulate)
+  check_batch(MeshShape(4, 2), multiple, accumulate)
 
 
 def test_without_libtpu_one_line_names_the_extra(monkeypatch, capsys):

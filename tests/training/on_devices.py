@@ -8,6 +8,7 @@ devices of one.
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ import optax
 
 from echo_jax import trees
 from echo_jax.data.contract import InputContract
+from echo_jax.models import attention
 from echo_jax.models.contrast import ClipEmbedding, Projector
 from echo_jax.models.echo_videomae import EchoVideoMAE
 from echo_jax.models.layers import Execution
@@ -35,7 +37,7 @@ CONTRACT = InputContract(
 )
 GRID = TokenGrid.of(CONTRACT.shape, 2, 8)
 RULE = MaskRule(ratio=0.5, scheme="token")
-ROWS, STEPS = 16, 10
+ROWS, STEPS = 32, 10
 OPTIMIZERS = {
   "sgd": lambda: optax.sgd(0.1),
   "adamw": lambda: optax.adamw(1e-3, weight_decay=0.05),
@@ -168,11 +170,16 @@ def main(cases, folder):
       plain[name] = train(name, None, Execution())
     execution = Execution(case["remat"], case["scan"], **placed)
     mesh = case["mesh"] and sharding.MeshShape(*case["mesh"])
-    losses, state, lies, held = train(
-      name, mesh, execution, case["accumulate"], np.dtype(case["dtype"])
-    )
+    by_row = mock.Mock(wraps=attention.attend_by_row)
+    with mock.patch.multiple(
+      attention, ROW_TOKENS=case["row_tokens"], attend_by_row=by_row
+    ):
+      losses, state, lies, held = train(
+        name, mesh, execution, case["accumulate"], np.dtype(case["dtype"])
+      )
     found.append(case | {
       "losses": losses, "plain": plain[name][0], "lies": lies, "held": held,
+      "by_row": sorted({one.args[0].shape for one in by_row.call_args_list}),
       "apart": float(apart(plain[name][1], state)),
       "moved": float(apart(plain[name][1], begin(OPTIMIZERS[name]()))),
       "average_apart": float(np.max([

@@ -23,7 +23,7 @@ from echo_jax.training.loop import Diverged, Pace, Stopped, fit
 from echo_jax.training.state import start_state
 from echo_jax.training.step import evaluated_params, make_train_step
 from echo_jax.training.validate import mean_loss
-from echo_jax.training.writers import cut_log, read_log
+from echo_jax.training.writers import cut_log, read_log, write_whole
 
 RATE = optax.sgd(0.5)
 
@@ -515,6 +515,22 @@ def test_log_is_cut_to_the_step_and_to_whole_lines(tmp_path):
   cut_log(path, 0)
   assert path.read_text() == "" and read_log(path) == []
   cut_log(tmp_path / "absent.jsonl", 2)
+
+
+def test_two_processes_may_write_one_file_at_once(tmp_path, monkeypatch):
+  """The other one begins and ends between our writing and our replacing."""
+  path, replace = tmp_path / "a.json", os.replace
+
+  def other_first(*names):
+    monkeypatch.setattr(os, "replace", replace)
+    with monkeypatch.context() as other:
+      other.setattr(os, "getpid", lambda: 1)
+      write_whole(path, "theirs")
+    replace(*names)
+
+  monkeypatch.setattr(os, "replace", other_first)
+  write_whole(path, "ours")
+  assert path.read_text() == "ours" and list(tmp_path.iterdir()) == [path]
 
 
 def test_same_seed_and_step_give_the_same_draw():

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
 from echo_jax import trees
+from echo_jax.models.attention import ROW_TOKENS
 from echo_jax.models.predictor import Predictor
 from echo_jax.models.segmentation import UNet
 from echo_jax.objectives.objective import Additive, Aux, hold_fixed
@@ -32,16 +33,16 @@ from experiments import cnn_finetune, ef_finetune, parts
 
 
 def case(mesh, accumulate=1, optimizer="sgd", remat="none", scan=False,
-         dtype="float32"):  # fmt: skip
+         dtype="float32", row_tokens=ROW_TOKENS):  # fmt: skip
   return {
     "mesh": mesh, "accumulate": accumulate, "optimizer": optimizer,
-    "remat": remat, "scan": scan, "dtype": dtype,
+    "remat": remat, "scan": scan, "dtype": dtype, "row_tokens": row_tokens,
   }  # fmt: skip
 
 
 CASES = (
   case((8, 1, 1)),
-  case((2, 2, 2), accumulate=4, remat="blocks", scan=True),
+  case((2, 2, 2), accumulate=4, remat="blocks", scan=True, row_tokens=4),
   case((4, 2, 1), optimizer="adamw"),
   case(None, accumulate=4, remat="dots"),
   case((4, 2, 1), dtype="bfloat16"),
@@ -49,7 +50,7 @@ CASES = (
 ALL = [
   case(mesh, accumulate, optimizer, remat, scan)
   for mesh in ((8, 1, 1), (4, 2, 1), (2, 2, 2))
-  for accumulate in (1, 2)
+  for accumulate in (1, 4)
   for optimizer in ("sgd", "adamw")
   for remat, scan in (("none", False), ("blocks", True), ("dots", False))
 ]
@@ -96,6 +97,9 @@ def check(one):
   assert one["lies"], "the new state lies elsewhere"
   _, fsdp, model = one["mesh"] or (1, 1, 1)
   assert one["held"] == [32 // fsdp, 128 // model]
+  # Encoder and decoder: 2 clips of a part and 1 head of 2 a device.
+  small = one["row_tokens"] < ROW_TOKENS
+  assert one["by_row"] == ([[2, 4, 1, 16], [2, 8, 1, 8]] if small else [])
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))
@@ -104,9 +108,9 @@ def test_ten_steps_end_as_on_one_device(found, number):
 
 
 def test_contrast_sees_the_negatives_of_all_devices(found):
-  """Of 8 pairs, two of each of 4 people, on 8 devices of one pair each."""
+  """Of 16 pairs, two of each of 8 people, on 8 devices of two pairs each."""
   plain, spread = found["contrast"]
-  assert plain[1] == spread[1] == 6
+  assert plain[1] == spread[1] == 14
   assert spread == pytest.approx(plain, rel=1e-4)
 
 
