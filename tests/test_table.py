@@ -85,7 +85,9 @@ def test_our_rows_stand_beside_the_published(runs, capsys):
   ) in mae
   (probe,) = [one for one in lines if "linear probe | MAE" in one]
   assert "| 8.0 % (7.5 to 8.5) |  | P1 |" in probe
-  assert text.count("| not run |") == 7 * 3
+  assert text.count("| not run |") == 10 * 3
+  (rival,) = [one for one in lines if "| EchoCardMAE's recipe | MAE" in one]
+  assert "| not run |" in rival and "3.78 % [" in rival
   assert "30 patients, 30 rows" in text and "clip level" in text
   assert "doi:10.1038/s41467-025-66340-4 (paper)" in text
   videos = table(capsys, "echonet_lvef", "--runs", runs, "--level", "video")
@@ -98,7 +100,7 @@ def test_it_goes_to_a_file_and_other_runs_are_counted(runs, capsys, tmp_path):
            "--out", str(out)]  # fmt: skip
   assert main(words) == 0
   assert "4 runs are not of camus_lvef" in capsys.readouterr().err
-  assert out.read_text().count(",not run,") == 9 * 4
+  assert out.read_text().count(",not run,") == 12 * 4
 
 
 def test_what_a_run_changed_of_its_row_is_said(tmp_path, capsys):
