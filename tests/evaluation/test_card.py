@@ -13,6 +13,7 @@ from echo_jax.data.sources import find_dataset, read_index
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import read_predictions, write_predictions
 from echo_jax.experiment import read_record
+from echo_jax.training.writers import read_log
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,24 @@ def test_a_run_without_results_has_no_card(trained, tmp_path, capsys):
   (tmp_path / "run.json").write_text((workdir / "run.json").read_text())
   assert main(["card", str(tmp_path)]) == 1
   assert "echo-jax evaluate" in capsys.readouterr().err
+
+
+def test_a_pre_training_has_a_card_of_what_it_was_not_judged_for(
+  pretrained, capsys
+):
+  out = pretrained / "MODEL_CARD.md"
+  assert main(["card", str(pretrained)]) == 0
+  text, record = out.read_text(), read_record(pretrained)
+  out.unlink()
+  (last,) = [
+    line for line in read_log(pretrained / "log.jsonl")
+    if line["part"] == "validation" and line["step"] == 3
+  ]  # fmt: skip
+  assert f"- {last['loss']:.4g}, of one validation pass: " in text
+  assert "loss of validation at step 3" in text
+  assert record["contract_hash"] in text and "predicts: no target" in text
+  assert "simulated hearts" in text and "in which patients" in text
+  assert "## Subgroups" not in text
 
 
 def nearest_5(count):
