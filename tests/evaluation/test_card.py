@@ -1,6 +1,7 @@
 """Cards say what the files say, and tell no small group apart."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def test_a_data_card_counts_what_the_index_has(data_dir):
   known = index[index.ef_pct.notna()]
   counts = nearest_5(len(known)), nearest_5(known.patient_id.nunique())
   assert "| ef_pct | {} | {} |".format(*counts) in text
-  assert f"{len(index)} items found" in text
+  assert f"{nearest_5(len(index))} items found" in text
 
 
 def people(devices, label):
@@ -125,6 +126,25 @@ def test_fewer_than_five_patients_do_not_follow_from_sums():
   assert list(card.count_table(rows[:4], "device", rounded))[-1] == (
     "| all | <5 | withheld | withheld |"
   )
+
+
+def test_few_items_left_out_are_small(data_dir, tmp_path, monkeypatch):
+  source = find_dataset(data_dir, "synthetic_echo")
+  folder = tmp_path / "set" / source.name
+  shutil.copytree(source, folder)
+  index = people({"usual": 41}, label=41).assign(
+    split="train", patient_known=1, age_years=50.0
+  )
+  monkeypatch.setattr(card, "read_index", lambda _: index)
+  told = {"found": 54, "written": 41, "rejected": 13, "noted": 0}
+  for few, exact in ((6, True), (2, False)):
+    reasons = {"no frames": 13 - few, "no spacing": few}
+    (folder / "counts.json").write_text(json.dumps(told | {"reasons": reasons}))
+    text = card.data_card(folder)
+    assert ("| usual | 41 | 41 | 41 |" in text) == exact
+    assert ("54 items found = 41 written + 13 rejected" in text) == exact
+    assert ("- no spacing: <5" in text) != exact
+    assert ("55 items found = 40 written + 15 rejected" in text) != exact
 
 
 @pytest.mark.parametrize(
