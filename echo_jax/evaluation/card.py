@@ -32,7 +32,7 @@ NOT_JUDGED = (
   "(`--config.init_from`), under the contract below and no other.",
   "Its own validation loss is all that it was judged by. What it is worth for "
   "any measurement or finding, and in which patients, scanners or sites it is "
-  "worth less, was not: judge what is trained from it.",
+  "worth less, is not known: judge what is trained from it.",
 )
 SIMULATED = (
   "It has learnt simulated hearts (SynthEcho) and says nothing about people."
