@@ -36,6 +36,7 @@ from echo_jax.evaluation.classic import (
   Candidates,
   constant,
   fit_and_predict,
+  forest,
   linear,
   one_a_study,
   record_features,
@@ -56,7 +57,9 @@ from experiments import parts
 from experiments.demo.recipe import as_words
 
 SPLITS = ("train", "validation", "test")
-MODELS: Mapping[str, Candidates] = {"linear": linear, "trees": trees}
+MODELS: Mapping[str, Candidates] = {
+  "linear": linear, "forest": forest, "trees": trees
+}  # fmt: skip
 GREY = {"channels": 1, "mean": 0.2, "std": 0.25}
 
 

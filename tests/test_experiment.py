@@ -22,6 +22,7 @@ from experiments import (
   joint_pretrain,
   latent_pretrain,
   mae_pretrain,
+  synthetic_encoder,
 )
 from experiments.paper import (
   echocardmae_pretrain,
@@ -270,6 +271,7 @@ def test_other_data_is_refused(frozen):
   [
     ef_finetune, mae_pretrain, latent_pretrain, contrastive_pretrain,
     joint_pretrain, echocardmae_pretrain, echofm_pretrain, echojepa_pretrain,
+    synthetic_encoder,
   ],
 )  # fmt: skip
 def test_every_item_of_a_sweep_fits_the_config(module):

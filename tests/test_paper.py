@@ -23,6 +23,8 @@ from experiments.paper.tasks import TASKS
 ROWS = row_names()
 # Of models that differ in their first weights alone, one.
 BUILT_ALIKE = ("videomae_kinetics", "echo_videomae")
+SHAPES = {"echocardmae": (16, 112, 112, 3), "echofm": (32, 224, 224, 3)}
+NEIGHBOURS = ("echocardmae", "echojepa", "echofm")
 
 
 def module_of(name):
@@ -36,7 +38,7 @@ def trained(built, state, batch):
 
 
 def test_every_row_is_a_file_that_is_as_written():
-  assert len(ROWS) == len(TASKS) * len(MODELS) == 54
+  assert len(ROWS) == len(TASKS) * len(MODELS) == 72
   for name, row in ROWS.items():
     file = write.FOLDER / f"{name}.py"
     assert file.read_text() == write.row_file(*row), name
@@ -60,7 +62,7 @@ def test_every_row_of_a_table_is_unpacked(task):
     assert config.is_locked
     built = write.unpack(config)
     assert [one.name for one in built.targets] == [TASKS[task].target]
-    assert built.contract.shape == (16, 224, 224, 3)
+    assert built.contract.shape == SHAPES.get(model, (16, 224, 224, 3))
     assert config.init_from or model == "videomae_scratch"
     for item in row.sweep():
       experiment.override(config, [f"{k}={v!r}" for k, v in item.items()])
@@ -106,8 +108,11 @@ def test_the_train_step_fits_every_kind_of_target():
 def test_pixels_are_scaled_as_first_weights_expect():
   """Means of (0.485, 0.456, 0.406) and of torchvision's (0.432, 0.395, 0.376).
   """
-  wanted = {"vivit": (0.5, 0.5), "r3d_18": (0.401, 0.222),
-            "r2plus1d_18": (0.401, 0.222)}  # fmt: skip
+  wanted = {
+    "vivit": (0.5, 0.5), "r3d_18": (0.401, 0.222),
+    "r2plus1d_18": (0.401, 0.222), "echocardmae": (0.127, 0.196),
+    "echofm": (0.0, 1.0),
+  }  # fmt: skip
   for model in MODELS:
     clip = module_of(f"echonet_lvef_{model}").get_config().input
     assert (clip.mean, clip.std) == wanted.get(model, (0.449, 0.226))
@@ -145,6 +150,24 @@ def test_weights_of_the_pre_training_fit_the_rows():
   assert theirs.mask.ratio == 0.85 and theirs.mask.polarity == "described"
   pretrain.tiny(theirs)
   rate_schedule(parts.make_adamw_rule(theirs))  # a warm-up of its few steps
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_a_neighbours_row_begins_from_its_pre_training(name):
+  theirs = module_of(f"{name}_pretrain")
+  ours = module_of(f"echonet_lvef_{name}").get_config()
+  assert theirs.get_config().encoder == ours.encoder
+  assert theirs.get_config().input == ours.input
+  assert f"--workdir {ours.init_from} " in theirs.__doc__
+
+
+def test_echocardmae_is_fine_tuned_as_its_code_does():
+  config = module_of("echonet_lvef_echocardmae").get_config()
+  assert (config.encoder.width, config.encoder.patch) == (384, 8)
+  assert (config.loss, config.data.shift_px) == ("l1", 12)
+  rates = rate_schedule(parts.make_adamw_rule(config))
+  for step in (0, 1, 23_300):
+    assert float(rates(step)) == pytest.approx(1e-5)
 
 
 def test_published_values_are_those_of_the_tables():

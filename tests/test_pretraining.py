@@ -1,6 +1,8 @@
 """Pre-training by every objective: short runs, full sizes, what is taken over.
 """
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from experiments import (
   latent_pretrain,
   mae_pretrain,
 )
+from experiments.paper.write import README
 
 SHORT = ("run.steps=2", "run.save_every=1", "input.span_s=1.0")
 
@@ -135,21 +138,33 @@ def test_pairs_that_cannot_be_are_refused(data_dir, words, says):
   ("name", "millions"),
   [
     # Encoder (patch map, norms, blocks) + decoder + projector, by hand.
-    ("echocardmae", 21.4 + 1.9),
-    ("echojepa", 303.9 + 22.0),
-    ("echofm", 305.4 + 27.3 + 0.6),
+    ("pretrain", 86.2 + 8.0),
+    ("echocardmae_pretrain", 21.4 + 1.9),
+    ("echojepa_pretrain", 303.9 + 22.0),
+    ("echofm_pretrain", 305.4 + 27.3 + 0.6),
   ],
 )
-def test_recipes_of_neighbours_have_their_size(data_dir, name, millions):
+def test_recipes_of_the_paper_have_their_size_and_cost(
+  data_dir, name, millions
+):
+  """FLOPs and hours are those that the README tells."""
   words = (
     f"data.dir={data_dir}", "data.name=synthetic_echo", "run.batch_size=4",
     "compute.scan=True",
   )  # fmt: skip
-  built = experiment.prepare(f"experiments.paper.{name}_pretrain", words)
+  module = importlib.import_module(f"experiments.paper.{name}")
+  built = experiment.prepare(module.__name__, words)
   state = experiment.state_shapes(built)
   found = trees.count_parameters(state.params)
   assert found / 1e6 == pytest.approx(millions, abs=0.2)
-  assert step_flops(built.objective, state, batch_shapes(built, 4)) > 1e11
+  run = module.get_config().run
+  rows = batch_shapes(built, run.batch_size)
+  flops = step_flops(built.objective, state, rows)
+  hours = flops * run.steps / (312e12 * 0.3) / 3600
+  assert (
+    f"| {run.batch_size:,} | {run.steps:,} | {flops / 1e12:,.1f} "
+    f"| {hours:,.0f} |"
+  ) in README.read_text()
   for leaf_name, leaf in trees.named_leaves(state).items():
     sizes = {"data": 1, "fsdp": 2, "model": 2}
     sharding.spec_of(leaf_name, leaf.shape, sizes)

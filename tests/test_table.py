@@ -85,7 +85,9 @@ def test_our_rows_stand_beside_the_published(runs, capsys):
   ) in mae
   (probe,) = [one for one in lines if "linear probe | MAE" in one]
   assert "| 8.0 % (7.5 to 8.5) |  | P1 |" in probe
-  assert text.count("| not run |") == 7 * 3
+  assert text.count("| not run |") == 10 * 3
+  (rival,) = [one for one in lines if "| EchoCardMAE's recipe | MAE" in one]
+  assert "| not run |" in rival and "3.78 % [" in rival
   assert "30 patients, 30 rows" in text and "clip level" in text
   assert "doi:10.1038/s41467-025-66340-4 (paper)" in text
   videos = table(capsys, "echonet_lvef", "--runs", runs, "--level", "video")
@@ -98,7 +100,7 @@ def test_it_goes_to_a_file_and_other_runs_are_counted(runs, capsys, tmp_path):
            "--out", str(out)]  # fmt: skip
   assert main(words) == 0
   assert "4 runs are not of camus_lvef" in capsys.readouterr().err
-  assert out.read_text().count(",not run,") == 9 * 4
+  assert out.read_text().count(",not run,") == 12 * 4
 
 
 def test_what_a_run_changed_of_its_row_is_said(tmp_path, capsys):
@@ -170,13 +172,18 @@ def test_tables_and_rows_are_listed(capsys):
   assert "  experiments/paper/tmed2_as_r3d_18.py  R3D-18, Kinetics" in text
 
 
-def sweep_run(folder, fraction, seed, mae, **more):
+def sweep_settings(fraction, seed, **more):
   config = ef_finetune.get_config()
   config.update_from_flattened_dict(
-    {"data.train_fraction": fraction, "run.seed": seed, "targets": ("ef_pct",)}
-  )
+    {"data.train_fraction": fraction, "run.seed": seed, "targets": ("ef_pct",),
+     **more}
+  )  # fmt: skip
+  return config.to_dict()
+
+
+def sweep_run(folder, fraction, seed, mae, **more):
   name = "experiments/ablations/label_fraction.py"
-  plain = config.to_dict() | more.pop("settings", {})
+  plain = sweep_settings(fraction, seed) | more.pop("settings", {})
   write_run(folder, plain, mae, name, **more)
 
 
@@ -192,6 +199,29 @@ def test_a_sweep_from_its_folders_alone(tmp_path, capsys):
   assert figure.read_bytes().startswith(b"\x89PNG")
   words = ["--runs", tmp_path, "--figure", figure, "--x", "head.name"]
   assert "head.name is not one of" in table(capsys, *words, code=1)
+
+
+def test_seeds_that_are_drawn_together_are_one(tmp_path, capsys):
+  """Of the patients, and of the encoder; a seed of its own makes a line."""
+  for seed in (0, 1):
+    theirs = mae_pretrain.get_config()
+    theirs.run.seed = seed
+    origin = {"workdir": "a", "config": theirs.to_dict(),
+              "experiment": "experiments/mae_pretrain.py"}  # fmt: skip
+    for fraction in (0.1, 1.0):
+      settings = sweep_settings(fraction, seed, **{"data.fraction_seed": seed})
+      sweep_run(
+        tmp_path / f"{fraction}{seed}", fraction, seed, 4.0 + seed,
+        settings=settings, init_from=origin,
+      )  # fmt: skip
+  text = table(capsys, "--runs", tmp_path)
+  assert "| data.train_fraction=0.1 | MAE | 3.8 % (3.2 to 4.2), 4.8 %" in text
+  assert "2 seeds" in text and "seed=" not in text
+  other = sweep_settings(0.1, 2, **{"data.fraction_seed": 0})
+  sweep_run(
+    tmp_path / "odd", 0.1, 2, 9.0, settings=other, init_from=origin
+  )
+  assert "data.fraction_seed=0" in table(capsys, "--runs", tmp_path)
 
 
 def test_fine_tuning_from_a_sweep_is_told_by_what_that_swept(tmp_path, capsys):
@@ -292,11 +322,30 @@ def test_items_start_from_the_runs_of_another_sweep(tmp_path):
     sweep.runs_to_start_from(tmp_path / "nothing")
 
 
-def planned(folder):
+def test_a_run_is_fine_tuned_with_its_own_seed(tmp_path):
+  for seed in (1, 2):
+    run = tmp_path / "masks" / str(seed)
+    run.mkdir(parents=True)
+    theirs = record("experiments/mae_pretrain.py", {"run": {"seed": seed}})
+    (run / "run.json").write_text(json.dumps(theirs))
+  items = planned(tmp_path, "--same-seed")
+  assert [
+    (item.settings["init_from"][-1], item.settings["run.seed"])
+    for item in items
+  ] == [("1", 1), ("2", 2)]
+  (run / "run.json").write_text(json.dumps(theirs | {"seed": 7}))
+  with pytest.raises(ValueError, match="no item of the sweep has seed 7"):
+    planned(tmp_path, "--same-seed")
+  alone = ["sweep", EF, "--workdir", str(tmp_path / "a"), "--same-seed"]
+  assert main(alone) == 1
+
+
+def planned(folder, *more):
   parser = argparse.ArgumentParser()
   sweep.add_arguments(parser)
   return sweep.plan_items(
     parser.parse_args(
-      [EF, "--from", str(folder / "masks"), "--workdir", str(folder / "ef")]
+      [EF, "--from", str(folder / "masks"), "--workdir", str(folder / "ef"),
+       *more]
     )
   )

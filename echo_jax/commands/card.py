@@ -4,20 +4,23 @@ Example:
   echo-jax card runs/ef                          # runs/ef/MODEL_CARD.md
   echo-jax card echonet_dynamic --data-dir data --out DATA_CARD.md
 
-A run must have been evaluated.
+A run must have been evaluated, unless it predicts no target, as a pre-training:
+then its card says by what loss it was chosen, and for what it was not judged.
 """
 
 import argparse
 from pathlib import Path
 
 from echo_jax.data.card import data_card
+from echo_jax.data.leakage import people_behind
 from echo_jax.data.sources import find_dataset
-from echo_jax.evaluation.card import model_card, read_metrics
+from echo_jax.evaluation.card import encoder_card, model_card, read_metrics
 from echo_jax.evaluation.predictions import read_predictions
 from echo_jax.evaluation.report import judged_items, judged_targets
 from echo_jax.evaluation.subgroups import measure_subgroups, subgroup_table
+from echo_jax.evaluation.tables import validation_loss
 from echo_jax.experiment import read_record
-from echo_jax.training.writers import write_whole
+from echo_jax.training.writers import LOG_NAME, read_log, write_whole
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
 
@@ -44,12 +47,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def card_of_run(workdir: Path) -> str:
-  """The model card of an evaluated run.
+  """The model card of a run that was evaluated, or that predicts no target.
 
   Raises:
     FileNotFoundError: it is no run, or was not evaluated.
   """
-  record = read_record(workdir)
+  record, name = read_record(workdir), workdir.resolve().name
+  if not record["targets"]:
+    loss = validation_loss(read_log(workdir / LOG_NAME), record["metric"])
+    seen = set().union(*(one.sources for one in people_behind(workdir)))
+    return encoder_card(record, loss, "synthetic_echo" in seen, name)
   metrics = read_metrics(workdir)
   rows = read_predictions(workdir / "predictions.csv")
   split = metrics["about"]["split"]
@@ -57,4 +64,4 @@ def card_of_run(workdir: Path) -> str:
     judged_items(rows), split=split, targets=judged_targets(rows, split)
   )
   table = subgroup_table(groups)
-  return model_card(record, metrics, rows, table, workdir.resolve().name)
+  return model_card(record, metrics, rows, table, name)

@@ -4,7 +4,9 @@ Each item has a folder of its own with its run record, named by what it sets.
 Given again, the command goes on where it was: items that have ended are left,
 others go on from their checkpoints. One that fails is reported and does not
 stop the rest.  With `--from`, every item is trained from each run of another
-sweep: what pre-training is worth is seen in what it is fine-tuned for.
+sweep: what pre-training is worth is seen in what it is fine-tuned for.  Where
+that sweep had several seeds, `--same-seed` gives each run the item of its own
+seed alone, so that seeds stand for both trainings.
 
 Example:
   echo-jax sweep experiments/ef_finetune.py --workdir runs/heads \\
@@ -56,6 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help="every item from each run in that folder, as init_from",
   )  # fmt: skip
   parser.add_argument(
+    "--same-seed", action="store_true",
+    help="of these, the items that have the seed of the run they start from",
+  )  # fmt: skip
+  parser.add_argument(
     "--split", help="items are judged on it (default: their data.test_split)"
   )
   parser.add_argument("--clips", type=int, default=4, help="clips a video")
@@ -102,7 +108,7 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
 
   Raises:
     ValueError: no sweep, two items alike, a setting that does not exist, or
-      a run to start from that has not ended.
+      a run to start from that has not ended or whose seed no item has.
   """
   module = experiment.load_module(args.experiment)
   if not hasattr(module, "sweep"):
@@ -110,7 +116,12 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
   chosen, items = list(module.sweep()), []
   if args.origins:
     runs = runs_to_start_from(args.origins)
-    chosen = [{"init_from": run} | one for run in runs for one in chosen]
+    chosen = [
+      {"init_from": run} | one for run in runs
+      for one in (of_its_seed(run, chosen) if args.same_seed else chosen)
+    ]  # fmt: skip
+  elif args.same_seed:
+    raise ValueError("--same-seed is of runs to start from; give --from")
   varied = {
     name for one in chosen for name, value in one.items()
     if any(other.get(name) != value for other in chosen)
@@ -146,6 +157,22 @@ def runs_to_start_from(folder: Path) -> list[str]:
     if (run / STATUS).exists() and status_of(Item(run, {}, ())) != "done":
       raise ValueError(f"--from {folder}: {run.name} has not ended")
   return [str(run) for run in found]
+
+
+def of_its_seed(
+  run: str, items: Sequence[Mapping[str, object]]
+) -> list[Mapping[str, object]]:
+  """The items that have the seed of a run that they are to start from.
+
+  Raises:
+    ValueError: there is none.
+  """
+  seed = experiment.read_record(Path(run))["seed"]
+  if not (found := [one for one in items if one.get("run.seed") == seed]):
+    raise ValueError(
+      f"--same-seed: no item of the sweep has seed {seed}, as {run} has"
+    )
+  return found
 
 
 def folder_name(settings: Mapping[str, object], varied: set[str]) -> str:

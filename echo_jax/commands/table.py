@@ -223,13 +223,20 @@ def _result(
 
 
 def _varied(told: Sequence[Mapping[str, Any]]) -> list[str]:
-  """Settings that differ between runs, but the seed; a label stands for all."""
+  """Settings that differ between runs, but the seed; a label stands for all.
+
+  Another seed (`data.fraction_seed`, that of the run it began from) that is the
+  same number in every run is drawn with it, and tells no run from another.
+  """
   names = [LABEL] if all(LABEL in one for one in told) else dict.fromkeys(
     name for one in told for name in one
   )  # fmt: skip
   return [
     name for name in names
-    if name != SEED and len({_as_text(one.get(name)) for one in told}) > 1
+    if len({_as_text(one.get(name)) for one in told}) > 1 and not (
+      name.endswith("seed")
+      and all(one.get(name) == one.get(SEED) for one in told)
+    )
   ]  # fmt: skip
 
 

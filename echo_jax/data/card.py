@@ -38,7 +38,7 @@ class Counts:
     return f"{self.base * round(count / self.base):,}"
 
   def people(self, count: int) -> str:
-    """Of patients; below `LEAST` no number."""
+    """Of patients, or of what may be one each; below `LEAST` no number."""
     few = 0 < count < LEAST
     self.small |= few
     return FEW if few else self(count)
@@ -50,8 +50,9 @@ def data_card(folder: Path) -> str:
   Args:
     folder: of a data set and version, as `find_dataset` gives it.
 
-  A number of patients below 5 is given as "<5".  Where there is one, all
-  others are rounded to the nearest 5, or it would follow from sums.
+  A number of patients below 5, or of items left out for one reason, is given
+  as "<5".  Where there is one, all others are rounded to the nearest 5, or it
+  would follow from sums.
   """
   folder = Path(folder)
   index, counts = read_index(folder), Counts()
@@ -83,7 +84,7 @@ def _card(folder: Path, index: pd.DataFrame, counts: Counts) -> str:
   parts += [
     "## By age", "", *_ages(index, counts), "",
     "## Labels", "", *label_table(index, counts), "",
-    "## Left out", "", *_left_out(folder), "",
+    "## Left out", "", *_left_out(folder, counts), "",
   ]  # fmt: skip
   return "\n".join(parts)
 
@@ -178,13 +179,14 @@ def _spread(rows: pd.DataFrame, name: str, counts: Counts) -> str:
   )
 
 
-def _left_out(folder: Path) -> Iterator[str]:
+def _left_out(folder: Path, counts: Counts) -> Iterator[str]:
+  """Whose the rejected are is not known: so few items are so few patients."""
   path = folder / "counts.json"
-  counts = json.loads(path.read_text(encoding="utf-8"))
+  of = json.loads(path.read_text(encoding="utf-8"))
   yield (
-    f"{counts['found']:,} items found = {counts['written']:,} written + "
-    f"{counts['rejected']:,} rejected; {counts['noted']:,} with a note. Each "
-    "is in `ledger.csv`."
+    f"{counts(of['found'])} items found = {counts(of['written'])} written + "
+    f"{counts.people(of['rejected'])} rejected; {counts.people(of['noted'])} "
+    "with a note. Each is in `ledger.csv`."
   )
-  for reason, count in sorted(counts["reasons"].items()):
-    yield f"- {reason}: {count:,}"
+  for reason, count in sorted(of["reasons"].items()):
+    yield f"- {reason}: {counts.people(count)}"

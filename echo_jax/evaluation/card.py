@@ -11,16 +11,29 @@ from typing import Any
 
 import pandas as pd
 
-from echo_jax.evaluation.estimate import estimates_from_json, format_table
+from echo_jax.evaluation.estimate import (
+  Estimate,
+  estimates_from_json,
+  format_table,
+)
 
+RESEARCH = "Research only: not a medical device, not for decisions on patients."
 LIMITS = (
-  "Research only: not a medical device, not for decisions on patients.",
+  RESEARCH,
   "Judged on the split named above and on nobody else; other scanners, sites, "
   "views and patients may give larger errors, without a warning.",
   "Input is read by the contract below; other frame spans, sizes or grey "
   "scales are other inputs.",
   "Labels are taken as they are: their own error is part of every error here.",
 )  # fmt: skip
+NOT_JUDGED = (
+  RESEARCH,
+  "It predicts nothing by itself: it is there to begin another training from "
+  "(`--config.init_from`), under the contract below and no other.",
+  "Its own validation loss is all that it was judged by. What it is worth for "
+  "any measurement or finding, and in which patients, scanners or sites it is "
+  "worth less, is not known: judge what is trained from it.",
+)
 SIMULATED = (
   "It has learnt simulated hearts (SynthEcho) and says nothing about people."
 )
@@ -41,20 +54,49 @@ def model_card(
   """
   about = metrics["about"]
   estimates = estimates_from_json(metrics)
-  parts = [
-    f"# Model card: {name}", "",
-    "Made by `echo-jax card` from the run's own record and results.", "",
-    "## Intended use and limits", "",
-    *(f"- {line}" for line in _limits(rows)), "",
-    "## The model", "", *_model(record, about), "",
-    "## Learnt from", "", *_origin(record), "",
+  simulated = bool(rows.item_id.str.startswith("synthetic_echo:").any())
+  judged = [
     f"## Judged on: split {about['split']}", "",
-    f"{about['clips_per_video']} clips a video; data "
+    f"Step {about['step']:,}, {about['clips_per_video']} clips a video; data "
     f"{_datasets(about['data'])}. Intervals: {estimates[0].method}, "
     f"{estimates[0].resamples:,} resamples, seed {estimates[0].seed}.", "",
     format_table(estimates, "md"), "",
     *(f"- {note}" for note in metrics["notes"]), "",
     "## Subgroups", "", "```", subgroups, "```", "",
+  ]  # fmt: skip
+  return _card(record, name, LIMITS, simulated, judged)
+
+
+def encoder_card(
+  record: Mapping[str, Any], loss: Estimate, simulated: bool, name: str
+) -> str:
+  """Markdown on a run that predicts no target, as a pre-training.
+
+  Args:
+    record, name: as of `model_card`.
+    loss: what validation gave.
+    simulated: whether it has seen simulated hearts.
+  """
+  value = f"{loss.value:.4g}, " * loss.defined
+  judged = [
+    "## Judged by: its loss alone", "",
+    f"- {value}{loss.reason}: {loss.protocol}", "",
+  ]  # fmt: skip
+  return _card(record, name, NOT_JUDGED, simulated, judged)
+
+
+def _card(
+  record: Mapping[str, Any], name: str, limits: Sequence[str],
+  simulated: bool, judged: Sequence[str],
+) -> str:  # fmt: skip
+  parts = [
+    f"# Model card: {name}", "",
+    "Made by `echo-jax card` from the run's own record and results.", "",
+    "## Intended use and limits", "",
+    *(f"- {line}" for line in [SIMULATED] * simulated + [*limits]), "",
+    "## The model", "", *_model(record), "",
+    "## Learnt from", "", *_origin(record), "",
+    *judged,
     "## Input contract", "",
     f"Hash `{record['contract_hash']}`: weights refuse to load under another.",
     "", "```json", json.dumps(record["contract"], indent=1), "```", "",
@@ -62,22 +104,14 @@ def model_card(
   return "\n".join(parts)
 
 
-def _limits(rows: pd.DataFrame) -> Iterator[str]:
-  if rows.item_id.str.startswith("synthetic_echo:").any():
-    yield SIMULATED
-  yield from LIMITS
-
-
-def _model(
-  record: Mapping[str, Any], about: Mapping[str, Any]
-) -> Iterator[str]:
+def _model(record: Mapping[str, Any]) -> Iterator[str]:
   config = record["config"]
   encoder, head = config.get("encoder", {}), config.get("head", {})
-  yield f"- experiment `{record['experiment']}`, step {about['step']:,}"
+  yield f"- experiment `{record['experiment']}`"
   yield f"- encoder: {_settings(encoder)}"
   if head:
     yield f"- head: {_settings(head)}"
-  yield f"- predicts: {'; '.join(record['targets'])}"
+  yield f"- predicts: {'; '.join(record['targets']) or 'no target'}"
   yield (
     f"- code {record['echo_jax']} {record['commit'] or '(installed)'}, Python "
     f"{record['python']}, {_settings(record['packages'])}"

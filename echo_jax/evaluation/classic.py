@@ -17,6 +17,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
   HistGradientBoostingClassifier,
   HistGradientBoostingRegressor,
+  RandomForestClassifier,
+  RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -45,6 +47,7 @@ WHO = (*SAME, *ABOUT, "sex", "age_years", "patient_known")
 PENALTIES = (100.0, 10.0, 1.0, 0.1)
 LEAVES = (2, 4, 8)
 ROUNDS, RATE = 150, 0.05
+IN_A_LEAF = (16, 8, 4, 2)  # studies at least
 LEAST_CHANCE = 1e-7
 
 Candidates = Callable[[bool], Sequence[BaseEstimator]]
@@ -67,6 +70,14 @@ def linear(classes: bool) -> list[BaseEstimator]:
       else Ridge(alpha=penalty),
     )
     for penalty in PENALTIES
+  ]
+
+
+def forest(classes: bool) -> list[BaseEstimator]:
+  """Random forests of several depths; missing numbers stay missing."""
+  make = RandomForestClassifier if classes else RandomForestRegressor
+  return [
+    make(min_samples_leaf=least, random_state=0) for least in IN_A_LEAF
   ]
 
 
@@ -151,10 +162,10 @@ def fit_and_predict(
       has none and is predicted all the same.
     studies: a row a study with `WHO` and the targets' sources.
     targets: of any kind; an ordinal one is taken as several classes.
-    candidates: `linear`, `trees`, `constant` or the like: whether classes are
-      predicted -> unfitted estimators, the most restrained one first.  The
-      one with the lowest error on validation is taken, the first one where
-      validation has no label.
+    candidates: `linear`, `forest`, `trees`, `constant` or the like: whether
+      classes are predicted -> unfitted estimators, the most restrained one
+      first.  The one with the lowest error on validation is taken, the first
+      one where validation has no label.
 
   A label that is unknown is in no fit and no choice.
 

@@ -1,11 +1,13 @@
 """Files of weights: safetensors, and what PyTorch saves.
 
 A file of PyTorch's is a pickle; only tensors and plain values are taken from
-it, so that opening a file runs none of its code.
+it, so that opening a file runs none of its code.  Weights in several files are
+read by transformers' index of them.
 """
 
 import argparse
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,11 @@ from echo_jax.interop.tables import Tensor
 
 PICKLES = (".bin", ".pth", ".pt", ".tar")
 # In a folder, the first of these: echo-jax export, transformers, Accelerate.
-NAMES = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
+NAMES = (
+  "weights.safetensors", "model.safetensors", "model.safetensors.index.json",
+  "pytorch_model.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+INDEX = ".index.json"
 # Under which training programs keep the model beside their optimiser.
 MODELS = ("model", "module", "state_dict", "model_state_dict")
 
@@ -29,13 +35,17 @@ def find_weights(path: Path) -> Path | None:
 
 
 def digest_of(path: Path) -> str:
-  """SHA-256 of a file."""
+  """SHA-256 of a file; of an index, over it and the digests of its files."""
   with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.file_digest(file, "sha256")
+  if path.name.endswith(INDEX):
+    for name in sorted(set(_index(path).values())):
+      found.update(digest_of(path.with_name(name)).encode())
+  return found.hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-  """Tensors of a file by name.
+  """Tensors of a file, or of all that an index names, by name.
 
   Raises:
     ValueError: a kind of file that is not known, a broken one, one with more
@@ -45,10 +55,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _read_safetensors(path)
   if path.suffix in PICKLES:
     return _read_pickle(path)
+  if path.name.endswith(INDEX):
+    return _read_indexed(path)
   raise ValueError(
-    f"{path} is no file of weights: known are .safetensors and, of PyTorch, "
-    f"{', '.join(PICKLES)}"
+    f"{path} is no file of weights: known are .safetensors, of PyTorch "
+    f"{', '.join(PICKLES)}, and {INDEX} of either"
   )
+
+
+def _read_indexed(path: Path) -> dict[str, Tensor]:
+  place, found = _index(path), {}
+  for name in sorted(set(place.values())):
+    found |= read_weights(path.with_name(name))
+  if odd := sorted(place.keys() ^ found.keys()):
+    raise ValueError(f"{path} and its files differ in {', '.join(odd[:5])}")
+  return found
+
+
+def _index(path: Path) -> dict[str, str]:
+  """The file beside the index that each tensor is in."""
+  try:
+    place = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is no index: it has no weight_map") from error
+  for name in set(place.values()):
+    if Path(name).name != name or not path.with_name(name).is_file():
+      raise ValueError(f"{path} names {name!r}, which is no file beside it")
+  return place
 
 
 def read_metadata(path: Path) -> dict[str, str]:

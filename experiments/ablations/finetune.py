@@ -1,8 +1,11 @@
-"""What each run of another sweep is worth for EF: three seeds from each.
+"""What each run of another sweep is worth for EF.
+
+Of a sweep with seeds each run is fine-tuned with its own (`--same-seed`).  Of
+one run alone it is three seeds, which then stand for the fine-tuning only.
 
 Example:
   echo-jax sweep experiments/ablations/finetune.py --from runs/mask_ratio \\
-    --workdir runs/mask_ratio_ef
+    --same-seed --workdir runs/mask_ratio_ef
 """
 
 from collections.abc import Iterator

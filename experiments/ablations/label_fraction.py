@@ -1,7 +1,8 @@
 """How many labelled patients does a model need, from scratch or pre-trained?
 
-A smaller part is in every larger one; another `data.fraction_seed` draws
-others.  Every run takes as many steps.
+A smaller part is in every larger one, and each seed draws other patients.
+Every run takes as many steps.  All that are pre-trained begin from one run:
+seeds stand for the patients and the fine-tuning, not for the pre-training.
 
 Example:
   echo-jax train experiments/mae_pretrain.py --workdir runs/mae
@@ -24,5 +25,5 @@ def sweep() -> Iterator[dict[str, object]]:
       for seed in finetune.SEEDS:
         yield {
           "init_from": init_from, "data.train_fraction": fraction,
-          "run.seed": seed,
+          "run.seed": seed, "data.fraction_seed": seed,
         }  # fmt: skip

@@ -1,7 +1,8 @@
 """Which objective of pre-training is worth most for EF?
 
 Each is trained by itself, into a folder of its own below one; then every one of
-them is fine-tuned.
+them is fine-tuned.  Three seeds of that are shown, from one pre-training each:
+what another seed of pre-training would give is in none of them.
 
 Example:
   echo-jax train experiments/mae_pretrain.py --workdir runs/objective/mae

@@ -10,7 +10,7 @@ and shows the encoder no token outside.  Here the sector is each video's own.
 
 Example:
   echo-jax train experiments/paper/echocardmae_pretrain.py \\
-    --workdir runs/echocardmae --config.data.name=echonet_dynamic
+    --workdir runs/paper/echocardmae_pretrain --config.data.name=echonet_dynamic
 """
 
 from collections.abc import Iterator

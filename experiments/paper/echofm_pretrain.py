@@ -11,8 +11,9 @@ have a forward pass and a mask each; and a clip covers 2 s, since 32 frames
 next to each other often hold no second beat.
 
 Example:
-  echo-jax train experiments/paper/echofm_pretrain.py --workdir runs/echofm \\
-    --config.data.name=mimic_iv_echo --config.run.dtype=bfloat16
+  echo-jax train experiments/paper/echofm_pretrain.py \\
+    --workdir runs/paper/echofm_pretrain --config.data.name=mimic_iv_echo \\
+    --config.run.dtype=bfloat16
 """
 
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ those of the three channels together.
 
 Example:
   echo-jax train experiments/paper/echojepa_pretrain.py \\
-    --workdir runs/echojepa --config.data.name=mimic_iv_echo \\
+    --workdir runs/paper/echojepa_pretrain --config.data.name=mimic_iv_echo \\
     --config.run.dtype=bfloat16 --config.compute.scan=True
 """
 

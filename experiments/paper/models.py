@@ -3,15 +3,22 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType, ModuleType
 
 from ml_collections import ConfigDict
 
 from experiments import parts
+from experiments.paper import (
+  echocardmae_pretrain,
+  echofm_pretrain,
+  echojepa_pretrain,
+)
 
 # Where weights are looked for; another place is --config.init_from=PLACE.  Of
 # Kinetics: the folders of Hugging Face's google/vivit-b-16x2-kinetics400 and
 # MCG-NJU/videomae-base, with their config.json, and torchvision's files.
-PRETRAINED = "runs/paper/pretrain"
+RUNS = "runs/paper"
+PRETRAINED = f"{RUNS}/pretrain"
 KINETICS = {
   "vivit": "weights/vivit-b-16x2-kinetics400",
   "r3d_18": "weights/r3d_18-b3b3357e.pth",
@@ -88,10 +95,51 @@ ATTENTIVE_PROBE = Model(
   PRETRAINED, frozen=True,
 )  # fmt: skip
 
+
+
+def of_neighbour(
+  name: str, title: str, head: str, pretraining: ModuleType,
+  settings: Mapping[str, object] = MappingProxyType({}),
+  frozen: bool = False,
+) -> Model:  # fmt: skip
+  """A neighbour's recipe: encoder and pixels are those of its pre-training."""
+  config = pretraining.get_config()
+  pixels = {f"input.{key}": value for key, value in config.input.items()}
+  return Model(
+    name, title, head, f"{RUNS}/{name}_pretrain",
+    lambda: pretraining.get_config().encoder, frozen, pixels | settings,
+  )  # fmt: skip
+
+
+# As its public code fine-tunes it, but as long as every row: that stops early.
+ECHOCARDMAE = of_neighbour(
+  "echocardmae", "EchoCardMAE's recipe", "mean", echocardmae_pretrain,
+  {
+    "loss": "l1",
+    "data.shift_px": 12,
+    "optimizer.rate": 1e-5,
+    "optimizer.start_rate": 1e-5,
+    "optimizer.end_rate": 1e-5,  # it stays
+    "optimizer.warmup_steps": 0,
+    "optimizer.betas": (0.9, 0.999),
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.decay": "all",
+  },
+)  # fmt: skip
+# Its probe has four blocks, and rate and decay from a grid; ours has one, and
+# is trained as every row.
+ECHOJEPA = of_neighbour(
+  "echojepa", "EchoJEPA's recipe, frozen + attentive probe", "attentive",
+  echojepa_pretrain, {"head.heads": 16}, frozen=True,
+)  # fmt: skip
+# How it is fine-tuned on EF was not found; as every row.
+ECHOFM = of_neighbour("echofm", "EchoFM's recipe", "mean", echofm_pretrain)
+
 MODELS = {
   model.name: model
   for model in (
     VIVIT, R3D_18, R2PLUS1D_18, VIDEOMAE_SCRATCH, VIDEOMAE_KINETICS,
-    ECHO_VIDEOMAE, STF, LINEAR_PROBE, ATTENTIVE_PROBE,
+    ECHO_VIDEOMAE, STF, LINEAR_PROBE, ATTENTIVE_PROBE, ECHOCARDMAE, ECHOJEPA,
+    ECHOFM,
   )
 }  # fmt: skip

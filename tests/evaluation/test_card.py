@@ -1,6 +1,7 @@
 """Cards say what the files say, and tell no small group apart."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from echo_jax.data.sources import find_dataset, read_index
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import read_predictions, write_predictions
 from echo_jax.experiment import read_record
+from echo_jax.training.writers import read_log
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,24 @@ def test_a_run_without_results_has_no_card(trained, tmp_path, capsys):
   assert "echo-jax evaluate" in capsys.readouterr().err
 
 
+def test_a_pre_training_has_a_card_of_what_it_was_not_judged_for(
+  pretrained, capsys
+):
+  out = pretrained / "MODEL_CARD.md"
+  assert main(["card", str(pretrained)]) == 0
+  text, record = out.read_text(), read_record(pretrained)
+  out.unlink()
+  (last,) = [
+    line for line in read_log(pretrained / "log.jsonl")
+    if line["part"] == "validation" and line["step"] == 3
+  ]  # fmt: skip
+  assert f"- {last['loss']:.4g}, of one validation pass: " in text
+  assert "loss of validation at step 3" in text
+  assert record["contract_hash"] in text and "predicts: no target" in text
+  assert "simulated hearts" in text and "in which patients" in text
+  assert "## Subgroups" not in text
+
+
 def nearest_5(count):
   return 5 * round(count / 5)
 
@@ -80,7 +100,7 @@ def test_a_data_card_counts_what_the_index_has(data_dir):
   known = index[index.ef_pct.notna()]
   counts = nearest_5(len(known)), nearest_5(known.patient_id.nunique())
   assert "| ef_pct | {} | {} |".format(*counts) in text
-  assert f"{len(index)} items found" in text
+  assert f"{nearest_5(len(index))} items found" in text
 
 
 def people(devices, label):
@@ -106,6 +126,25 @@ def test_fewer_than_five_patients_do_not_follow_from_sums():
   assert list(card.count_table(rows[:4], "device", rounded))[-1] == (
     "| all | <5 | withheld | withheld |"
   )
+
+
+def test_few_items_left_out_are_small(data_dir, tmp_path, monkeypatch):
+  source = find_dataset(data_dir, "synthetic_echo")
+  folder = tmp_path / "set" / source.name
+  shutil.copytree(source, folder)
+  index = people({"usual": 41}, label=41).assign(
+    split="train", patient_known=1, age_years=50.0
+  )
+  monkeypatch.setattr(card, "read_index", lambda _: index)
+  told = {"found": 54, "written": 41, "rejected": 13, "noted": 0}
+  for few, exact in ((6, True), (2, False)):
+    reasons = {"no frames": 13 - few, "no spacing": few}
+    (folder / "counts.json").write_text(json.dumps(told | {"reasons": reasons}))
+    text = card.data_card(folder)
+    assert ("| usual | 41 | 41 | 41 |" in text) == exact
+    assert ("54 items found = 41 written + 13 rejected" in text) == exact
+    assert ("- no spacing: <5" in text) != exact
+    assert ("55 items found = 40 written + 15 rejected" in text) != exact
 
 
 @pytest.mark.parametrize(

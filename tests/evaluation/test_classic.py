@@ -9,6 +9,7 @@ from echo_jax.data.clinical import CLINICAL, GENETIC, Column
 from echo_jax.evaluation.classic import (
   constant,
   fit_and_predict,
+  forest,
   linear,
   one_a_study,
   record_features,
@@ -90,7 +91,11 @@ def one_tree(classes):
   return trees(classes)[:1]
 
 
-@pytest.mark.parametrize("candidates", [linear, one_tree])
+def one_forest(classes):
+  return [forest(classes)[-1].set_params(n_estimators=20)]
+
+
+@pytest.mark.parametrize("candidates", [linear, one_forest, one_tree])
 def test_every_kind_is_predicted_and_scored(studies, candidates):
   table, features = studies
   targets = (EF, LOW, GRADE, DISEASE, SEGMENTS)
@@ -188,7 +193,7 @@ def test_the_constant_is_the_training_mean(studies):
   np.testing.assert_allclose(mild["prediction"], share)
 
 
-@pytest.mark.parametrize("candidates", [linear, trees])
+@pytest.mark.parametrize("candidates", [linear, forest, trees])
 def test_a_study_without_features_is_predicted_too(studies, candidates):
   table, features = studies
   fewer = features.drop(index=["s5", "s99"]).assign(never=np.nan)

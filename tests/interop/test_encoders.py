@@ -19,7 +19,11 @@ from echo_jax.interop.encoders import import_encoder
 from echo_jax.interop.torchvision_video import import_video_resnet
 from echo_jax.interop.videomae import import_pretraining
 from echo_jax.interop.vivit import import_vivit
-from echo_jax.interop.weight_files import find_weights, read_weights
+from echo_jax.interop.weight_files import (
+  digest_of,
+  find_weights,
+  read_weights,
+)
 from echo_jax.models.video_resnet import VideoResNet
 
 HERE = Path(__file__).parent
@@ -291,6 +295,37 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
 def test_bfloat16_is_read(tmp_path):
   save_flax({"x": jnp.ones(3, jnp.bfloat16)}, tmp_path / "x.safetensors")
   assert read_weights(tmp_path / "x.safetensors")["x"].dtype == jnp.bfloat16
+
+
+def test_weights_in_several_files_are_one(tmp_path):
+  """As transformers writes them; every file is in the digest."""
+  index = tmp_path / "model.safetensors.index.json"
+  files = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+  for n, (name, file) in enumerate(files.items()):
+    save_file({name: np.full(2, n, np.float32)}, tmp_path / file)
+
+  def keep(place):
+    index.write_text(json.dumps({"metadata": {}, "weight_map": place}))
+
+  keep(files)
+  assert find_weights(tmp_path) == index
+  found = read_weights(index)
+  assert {name: x.tolist() for name, x in found.items()} == {
+    "a": [0, 0], "b": [1, 1]
+  }  # fmt: skip
+  before = digest_of(index)
+  save_file({"b": np.full(2, 5, np.float32)}, tmp_path / files["b"])
+  assert digest_of(index) != before
+  keep({"a": files["a"]} | {"c": files["b"]})
+  with pytest.raises(ValueError, match="differ in b, c"):
+    read_weights(index)
+  for name in ("model-3.safetensors", "../model-1.safetensors"):
+    keep({"a": name})
+    with pytest.raises(ValueError, match="no file beside it"):
+      read_weights(index)
+  index.write_text("[]")
+  with pytest.raises(ValueError, match="no weight_map"):
+    read_weights(index)
 
 
 class TorchTensor(np.ndarray):

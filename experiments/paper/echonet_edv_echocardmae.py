@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, EDV: EchoCardMAE's recipe.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_edv_echocardmae.py \\
+    --workdir runs/paper/echonet_edv_echocardmae
+"""
+
+from experiments.paper.models import ECHOCARDMAE
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_EDV
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_EDV, ECHOCARDMAE
+)

@@ -1,0 +1,14 @@
+"""EchoNet-Dynamic, EDV: EchoJEPA's recipe, frozen + attentive probe.
+
+Example:
+  echo-jax sweep experiments/paper/echonet_edv_echojepa.py \\
+    --workdir runs/paper/echonet_edv_echojepa
+"""
+
+from experiments.paper.models import ECHOJEPA
+from experiments.paper.rows import make_row
+from experiments.paper.tasks import ECHONET_EDV
+
+get_config, build, sweep, tiny = make_row(
+  ECHONET_EDV, ECHOJEPA
+)
