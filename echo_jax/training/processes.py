@@ -180,15 +180,29 @@ def name_the_lost() -> Iterator[None]:
   except (jax.errors.JaxRuntimeError, ValueError) as error:
     if jax.process_count() == 1 or not _LOST.match(str(error)):
       raise
-    # Answers once silence has lasted for long enough.
-    with multihost_utils.live_devices(jax.devices()) as alive:
-      left = {device.process_index for device in alive}
-    lost = sorted(set(range(jax.process_count())) - left)
+    lost = ", ".join(map(str, sorted(_who_is_lost())))
     message = (
-      f"process {', '.join(map(str, lost)) or '(which, is not known)'} of "
-      f"{jax.process_count()} is gone; look at its own messages and start all "
-      "again: the run goes on from the last whole checkpoint"
+      f"process {lost or '(which, is not known)'} of {jax.process_count()} is "
+      "gone; look at its own messages and start all again: the run goes on "
+      "from the last whole checkpoint"
     )
     # At once: the runtime may end this process before it comes to its end.
     print(message, file=sys.stderr, flush=True)
     raise ProcessLost(message) from error
+
+
+def _who_is_lost() -> set[int]:
+  """Numbers of the processes that are gone, as number 0 knows them."""
+  lost: set[int] = set()
+  try:
+    # Answers once silence has lasted for long enough.
+    with multihost_utils.live_devices(jax.devices()) as alive:
+      left = {device.process_index for device in alive}
+      lost = set(range(jax.process_count())) - left
+  except (
+    jax.errors.JaxRuntimeError, multihost_utils.ProcessFailureError
+  ) as error:  # fmt: skip
+    # Number 0 does not answer: it is the one, or has ended since it did.
+    if not lost and str(error).startswith("UNAVAILABLE"):
+      lost = {0} - {jax.process_index()}
+  return lost

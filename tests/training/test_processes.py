@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from echo_jax import trees
 from echo_jax.training import processes
@@ -91,6 +93,54 @@ def test_when_one_is_killed_the_other_ends_and_names_it(ended):
     "unhealthy (stopped sending heartbeats):\n1\n" in said
   )
   assert 0 < step < STEPS
+
+
+# As a run meets others, without a model.
+TOGETHER = """
+from echo_jax.training import processes
+processes.join_others()
+with processes.end_at_once(), processes.name_the_lost():
+  processes.wait_for_all("start")
+  print("together", flush=True)
+  while True:
+    processes.wait_for_all("turn")
+"""
+
+
+@pytest.fixture(scope="module")
+def without_the_first(tmp_path_factory):
+  """Code and words of the second process of two, the first being killed."""
+  folder = tmp_path_factory.mktemp("without")
+  first, second = start_both([sys.executable, "-c", TOGETHER], folder)
+  said = folder / "1.txt"
+  while "together" not in said.read_text():
+    assert second.poll() is None, said.read_text()
+    time.sleep(0.05)
+  first.kill()
+  return second.wait(timeout=60), said.read_text()
+
+
+def test_when_the_first_is_killed_the_other_ends_and_names_it(
+  without_the_first
+):
+  code, said = without_the_first
+  assert code != 0
+  # The runtime's own words, or ours where the computation failed first.
+  assert "leader task was preempted/died" in said or (
+    "process 0 of 2 is gone" in said
+  )
+
+
+def test_the_first_is_named_where_it_does_not_answer(monkeypatch):
+  def unanswered(devices):
+    raise jax.errors.JaxRuntimeError("UNAVAILABLE: Socket closed")
+
+  monkeypatch.setattr(jax, "process_count", lambda: 4)
+  monkeypatch.setattr(jax, "process_index", lambda: 2)
+  monkeypatch.setattr(multihost_utils, "live_devices", unanswered)
+  with pytest.raises(processes.ProcessLost, match="process 0 of 4 is gone"):
+    with processes.name_the_lost():
+      raise ValueError("UNKNOWN: Gloo AllGather failed: Connection closed")
 
 
 def test_two_processes_end_as_one(ended):
