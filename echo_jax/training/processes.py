@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -48,6 +49,10 @@ def join_others(environment: Mapping[str, str] = os.environ) -> None:
   """
   if jax.distributed.is_initialized():
     return
+  initialize = partial(
+    jax.distributed.initialize, local_device_ids=own_devices(environment),
+    heartbeat_timeout_seconds=HEARTBEAT_S,
+  )  # fmt: skip
   given = [name for name in VARIABLES if environment.get(name)]
   if given:
     missing = [name for name in VARIABLES if name not in given]
@@ -57,15 +62,13 @@ def join_others(environment: Mapping[str, str] = os.environ) -> None:
         f"{' and '.join(missing)} is missing; set all three on every host"
       )
     address, count, number = (environment[name] for name in VARIABLES)
-    jax.distributed.initialize(
-      address, int(count), int(number), heartbeat_timeout_seconds=HEARTBEAT_S
-    )
+    initialize(address, int(count), int(number))
   elif in_a_cluster(environment):
-    jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+    initialize()
   elif _has_chips():
     # A TPU machine knows from its metadata whether it is one of several.
     try:
-      jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+      initialize()
     except ValueError as error:
       print(
         f"this machine has chips, and JAX finds no other hosts ({error}): it "
@@ -81,6 +84,21 @@ def in_a_cluster(environment: Mapping[str, str]) -> bool:
       return True
   hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
   return "," in hosts or bool(environment.get("MEGASCALE_COORDINATOR_ADDRESS"))
+
+
+def own_devices(environment: Mapping[str, str]) -> list[int] | None:
+  """Which devices of its host a process takes: [] all, None what JAX says.
+
+  Under Slurm and Open MPI JAX gives each process one, also where it is the only
+  one of its host.
+  """
+  if environment.get("JAX_LOCAL_DEVICE_IDS"):
+    return None
+  tasks = environment.get("SLURM_STEP_NUM_TASKS")
+  alone = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1" or (
+    tasks is not None and tasks == environment.get("SLURM_STEP_NUM_NODES")
+  )
+  return [] if alone else None
 
 
 def _has_chips() -> bool:

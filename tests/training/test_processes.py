@@ -39,16 +39,33 @@ def free_port():
     return listening.getsockname()[1]
 
 
-def start_both(words, logs, more=((), ())):
+def by_variables(port, number):
+  return {
+    ADDRESS: f"127.0.0.1:{port}",
+    "JAX_NUM_PROCESSES": "2",
+    "JAX_PROCESS_ID": str(number),
+  }
+
+
+def by_slurm(port, number):
+  """What srun says in a job of two nodes with one task each."""
+  return {
+    "SLURM_JOB_ID": "1",
+    "SLURM_STEP_NODELIST": "127.0.0.1,node2",
+    "SLURM_NTASKS": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_PROCID": str(number),
+    "SLURM_LOCALID": "0",
+    "JAX_COORDINATOR_PORT": str(port),
+  }
+
+
+def start_both(words, logs, more=((), ()), told=by_variables):
   """Two processes of one run, their words in files; `more` words of each."""
-  address = f"127.0.0.1:{free_port()}"
-  running = []
+  port, running = free_port(), []
   for number in range(2):
-    environment = os.environ | {
-      ADDRESS: address,
-      "JAX_NUM_PROCESSES": "2",
-      "JAX_PROCESS_ID": str(number),
-    }
+    environment = os.environ | told(port, number)
     with (logs / f"{number}.txt").open("w") as said:
       running.append(
         subprocess.Popen(
@@ -97,10 +114,12 @@ def test_when_one_is_killed_the_other_ends_and_names_it(ended):
 
 # As a run meets others, without a model.
 TOGETHER = """
+import jax
 from echo_jax.training import processes
 processes.join_others()
 with processes.end_at_once(), processes.name_the_lost():
   processes.wait_for_all("start")
+  print("GPUs:", jax.config.values["jax_cuda_visible_devices"])
   print("together", flush=True)
   while True:
     processes.wait_for_all("turn")
@@ -109,9 +128,14 @@ with processes.end_at_once(), processes.name_the_lost():
 
 @pytest.fixture(scope="module")
 def without_the_first(tmp_path_factory):
-  """Code and words of the second process of two, the first being killed."""
+  """Code and words of the second of two processes, the first being killed.
+
+  Slurm tells them of each other.
+  """
   folder = tmp_path_factory.mktemp("without")
-  first, second = start_both([sys.executable, "-c", TOGETHER], folder)
+  first, second = start_both(
+    [sys.executable, "-c", TOGETHER], folder, told=by_slurm
+  )
   said = folder / "1.txt"
   while "together" not in said.read_text():
     assert second.poll() is None, said.read_text()
@@ -129,6 +153,27 @@ def test_when_the_first_is_killed_the_other_ends_and_names_it(
   assert "leader task was preempted/died" in said or (
     "process 0 of 2 is gone" in said
   )
+
+
+def test_the_only_process_of_a_node_sees_all_its_gpus(without_the_first):
+  """JAX alone would give it the one of its SLURM_LOCALID."""
+  _, said = without_the_first
+  assert "GPUs: all\n" in said
+
+
+@pytest.mark.parametrize(
+  ("environment", "devices"),
+  [
+    ({}, None),
+    ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "4"}, []),
+    ({"SLURM_STEP_NUM_TASKS": "32", "SLURM_STEP_NUM_NODES": "4"}, None),
+    ({"OMPI_COMM_WORLD_LOCAL_SIZE": "1"}, []),
+    ({"OMPI_COMM_WORLD_LOCAL_SIZE": "8"}, None),
+    ({"OMPI_COMM_WORLD_LOCAL_SIZE": "1", "JAX_LOCAL_DEVICE_IDS": "2"}, None),
+  ],
+)
+def test_who_is_alone_on_its_host_takes_all_devices(environment, devices):
+  assert processes.own_devices(environment) == devices
 
 
 def test_the_first_is_named_where_it_does_not_answer(monkeypatch):
