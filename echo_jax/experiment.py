@@ -227,6 +227,7 @@ def run(
   state = sharding.lay_out(state, mesh)
   if mesh is not None:
     print(sharding.describe(state, mesh))
+    print(f"{len(rows)} of {experiment.batch_size} rows are read here")
   return fit(
     state, train_step_of(experiment),
     lambda first: experiment.batches(first, rows), workdir, experiment.pace,

@@ -1,6 +1,7 @@
 """Two real processes on this machine train as one; one killed stops both."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 from jax.experimental import multihost_utils
 
 from echo_jax import trees
+from echo_jax.experiment import read_record
 from echo_jax.training import processes
 from echo_jax.training.checkpoint import Checkpoints, saved_steps
+from echo_jax.training.speed import read_speed
 from echo_jax.training.writers import read_log
 
 STEPS = 12
@@ -200,6 +203,24 @@ def test_two_processes_end_as_one(ended):
   )
   for name, leaf in one.items():
     np.testing.assert_allclose(two[name], leaf, atol=1e-5, err_msg=name)
+
+
+def test_each_reads_half_of_the_rows(ended):
+  """Ending as one, above, both halves are there."""
+  folder, *_ = ended
+  for number in range(2):
+    said = (folder / f"{number}.txt").read_text()
+    read, whole = map(int, re.search(r"(\d+) of (\d+) rows", said).groups())
+    assert 2 * read == whole
+
+
+def test_the_run_goes_on_from_its_last_checkpoint(ended):
+  folder, _, _, _, step = ended
+  (again,) = read_record(folder / "two")["resumed"]
+  assert again["step"] == step
+  # No step up to there was done twice.
+  done = [line["step"] for line in read_speed(folder / "two")]
+  assert sorted(s for s in done if s <= step) == list(range(1, step + 1))
 
 
 def restored(workdir):
