@@ -1,5 +1,7 @@
 """Two real processes on this machine train as one; one killed stops both."""
 
+import dataclasses
+import importlib.metadata
 import os
 import re
 import signal
@@ -13,8 +15,8 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
-from echo_jax import trees
-from echo_jax.experiment import read_record
+import echo_jax
+from echo_jax import experiment, trees
 from echo_jax.training import processes
 from echo_jax.training.checkpoint import Checkpoints, saved_steps
 from echo_jax.training.speed import read_speed
@@ -216,7 +218,7 @@ def test_each_reads_half_of_the_rows(ended):
 
 def test_the_run_goes_on_from_its_last_checkpoint(ended):
   folder, _, _, _, step = ended
-  (again,) = read_record(folder / "two")["resumed"]
+  (again,) = experiment.read_record(folder / "two")["resumed"]
   assert again["step"] == step
   # No step up to there was done twice.
   done = [line["step"] for line in read_speed(folder / "two")]
@@ -247,6 +249,84 @@ def test_hosts_that_differ_are_refused_at_once_with_both_values(
     assert '"run.seed": 0' in said and '"run.seed": 7' in said
     assert f"process {number} of 2 failed" in said
   assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.fixture
+def differ(monkeypatch):
+  """A function of the two hosts' experiments and folders: how it ends."""
+
+  def compare(one, other, alter=lambda: None):
+    said = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+      processes, "_texts", lambda mine: said.append(mine) or [mine, mine]
+    )
+    experiment.refuse_other_hosts(*one)
+    first = iter(said)
+    monkeypatch.setattr(processes, "_texts", lambda mine: [next(first), mine])
+    alter()
+    experiment.refuse_other_hosts(*other)
+
+  return compare
+
+
+@pytest.fixture(scope="module")
+def built(data_dir):
+  return experiment.prepare(
+    "experiments.mae_pretrain", (f"data.dir={data_dir}",), tiny=True
+  )
+
+
+def test_hosts_with_other_data_or_another_checkpoint_are_refused(
+  built, differ, tmp_path
+):
+  here = built, tmp_path / "here"
+  differ(here, here)  # the same is not refused
+  data = [{**one, "fingerprint": "0"} for one in built.data]
+  assert data != built.data
+  with pytest.raises(ValueError, match="differ in their data: from .*: .0"):
+    differ(here, (dataclasses.replace(built, data=data), tmp_path / "here"))
+  (tmp_path / "there" / "checkpoints" / "3").mkdir(parents=True)
+  with pytest.raises(ValueError, match="newest checkpoint: from null .* 3 on"):
+    differ(here, (built, tmp_path / "there"))
+
+
+@pytest.mark.parametrize(
+  ("where", "name", "part"),
+  [
+    (experiment, "code_commit", "code"),
+    (experiment, "code_digest", "code"),
+    (importlib.metadata, "version", "packages"),
+  ],
+)
+def test_hosts_with_other_code_or_packages_are_refused(
+  built, differ, tmp_path, monkeypatch, where, name, part
+):
+  def alter():
+    monkeypatch.setattr(where, name, lambda *_: "another")
+
+  with pytest.raises(ValueError, match=f"differ in their {part}: .*another"):
+    differ((built, tmp_path), (built, tmp_path), alter)
+
+
+def test_the_digest_is_of_all_code_of_a_run(tmp_path, monkeypatch):
+  """Of a lone file; of all of a package; of ours."""
+  digest = experiment.code_digest.__wrapped__
+  (tmp_path / "owner" / "deep").mkdir(parents=True)
+  for name in ("lone", "owner/__init__", "owner/parts", "owner/deep/__init__",
+               "owner/deep/made", "ours"):  # fmt: skip
+    (tmp_path / f"{name}.py").write_text("WIDTH = 1\n")
+  lone, made = (str(tmp_path / f"{n}.py") for n in ("lone", "owner/deep/made"))
+  before = digest(lone), digest(made)
+  assert digest(lone) == before[0] != before[1]
+  (tmp_path / "owner" / "parts.py").write_text("WIDTH = 2\n")
+  assert digest(lone) == before[0] and digest(made) != before[1]
+  (tmp_path / "lone.py").write_text("WIDTH = 2\n")
+  assert digest(lone) != before[0]
+  packaged = digest("experiments.mae_pretrain")
+  assert packaged == digest("")  # the packaged ones are always in it
+  monkeypatch.setattr(echo_jax, "__file__", str(tmp_path / "ours.py"))
+  assert digest("experiments.mae_pretrain") != packaged
 
 
 def test_an_environment_that_says_half_is_refused():
