@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -227,6 +227,7 @@ def run(
   state = sharding.lay_out(state, mesh)
   if mesh is not None:
     print(sharding.describe(state, mesh))
+    print(f"{len(rows)} of {experiment.batch_size} rows are read here")
   return fit(
     state, train_step_of(experiment),
     lambda first: experiment.batches(first, rows), workdir, experiment.pace,
@@ -251,7 +252,8 @@ def refuse_other_hosts(experiment: Experiment, workdir: Path) -> None:
     if name not in FREE_SETTINGS
   }
   for name, value in {
-    "code": f"{record['echo_jax']} {record['commit']} {code_digest()}",
+    "code": f"{record['echo_jax']} {record['commit']} "
+    + code_digest(experiment.source),
     "packages": record["packages"],
     "settings": settings,
     "data": record["data"],
@@ -260,12 +262,28 @@ def refuse_other_hosts(experiment: Experiment, workdir: Path) -> None:
     processes.refuse_unequal(name, json.dumps(value, default=str))
 
 
-def code_digest() -> str:
-  """Digest of this package's files, whatever git knows of them."""
-  found, folder = hashlib.sha256(), Path(echo_jax.__file__).parent
-  for path in sorted(folder.rglob("*.py")):
-    found.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+@cache  # as it was when it was loaded, or soon after
+def code_digest(source: str) -> str:
+  """Digest of the code of a run, whatever git knows of it.
+
+  Of this package, of the packaged experiments, and of the experiment's own
+  package, or of its file where that is in none.
+  """
+  found = hashlib.sha256()
+  names = [name for name in ("echo_jax", "experiments", source) if name]
+  for root in dict.fromkeys(map(_code_around, names)):
+    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+      name = path.relative_to(root.parent).as_posix()
+      found.update(name.encode() + path.read_bytes())
   return found.hexdigest()[:16]
+
+
+def _code_around(name: str) -> Path:
+  """The outermost package that holds a module, or its file if none does."""
+  code = Path(load_module(name).__file__).resolve()
+  while (code.parent / "__init__.py").exists():
+    code = code.parent
+  return code
 
 
 def newest_step(workdir: Path) -> int | None:
@@ -306,6 +324,7 @@ def contract_hash(experiment: Experiment) -> str:
   return experiment.contract.hash([one.meaning for one in experiment.targets])
 
 
+@cache  # as it was when it was loaded, or soon after
 def code_commit() -> str:
   """The git commit of this code, `+` if it was changed; "" if installed."""
   folder = Path(echo_jax.__file__).resolve().parents[1]

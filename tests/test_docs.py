@@ -5,6 +5,7 @@ import doctest
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from echo_jax.cli import make_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "PITFALLS.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "PITFALLS.md", "SCALING.md")
+SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 NAMED = re.compile(r"\b((?:\w+/)*\w+\.py)::(\w+)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -99,8 +101,11 @@ def test_numbers_measured_here():
 
 
 @pytest.mark.parametrize(
-  "page", ["README.md", "CONTRIBUTING.md", "experiments/paper/README.md"]
-)
+  "page",
+  [
+    "README.md", "CONTRIBUTING.md", "SCALING.md", "experiments/paper/README.md",
+  ],
+)  # fmt: skip
 def test_commands_parse(page):
   commands = commands_in(page)
   assert commands
@@ -124,6 +129,18 @@ def test_links_resolve(page):
     assert not path or (ROOT / path).exists(), link
     if anchor:
       assert anchor in anchors_in(path or page), link
+
+
+def test_scaling_names_the_scripts_that_are_there():
+  named = set(re.findall(r"scripts/\w+\.sh", read("SCALING.md")))
+  assert named == {f"scripts/{script.name}" for script in SCRIPTS}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_scripts_parse_and_say_what_they_want(script):
+  subprocess.run(["bash", "-n", script], check=True)
+  told = subprocess.run(["bash", script], capture_output=True, text=True)
+  assert told.returncode == 2 and "EXPERIMENT WORKDIR" in told.stderr
 
 
 def test_the_demo_table_holds_what_the_result_file_says():

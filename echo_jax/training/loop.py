@@ -110,16 +110,17 @@ def fit(
         state, metrics = train_step(state, rows)
         pending.add(step, clip_names(batch), metrics)
         stopping = stop.at(step)  # once a step: it may come while we save
-        last = step == pace.steps or stopping
+        judging = step == pace.steps or step % pace.validate_every == 0
+        # What was validated is saved too, so that the best can be kept.
+        saving = stopping or judging or step % pace.save_every == 0
         # ---- log
-        if last or step % pace.log_every == 0:
+        if saving or step % pace.log_every == 0:
           pending.flush()
           watch.lap(step)
           checkpoints.check()
         # ---- evaluate
         scores = None
-        if step == pace.steps or step % pace.validate_every == 0:
-          pending.flush()
+        if judging:
           scores = validate(state)
           if not math.isfinite(scores[metric]):
             raise Diverged(
@@ -127,9 +128,7 @@ def fit(
             )
           writers.write(step, "validation", scores)
         # ---- save
-        # What was validated is saved too, so that the best can be kept.
-        if last or scores is not None or step % pace.save_every == 0:
-          pending.flush()
+        if saving:
           checkpoints.save(state, scores)
           watch.restart()
         if stopping:

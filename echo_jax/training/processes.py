@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -48,6 +49,10 @@ def join_others(environment: Mapping[str, str] = os.environ) -> None:
   """
   if jax.distributed.is_initialized():
     return
+  initialize = partial(
+    jax.distributed.initialize, local_device_ids=own_devices(environment),
+    heartbeat_timeout_seconds=HEARTBEAT_S,
+  )  # fmt: skip
   given = [name for name in VARIABLES if environment.get(name)]
   if given:
     missing = [name for name in VARIABLES if name not in given]
@@ -57,15 +62,13 @@ def join_others(environment: Mapping[str, str] = os.environ) -> None:
         f"{' and '.join(missing)} is missing; set all three on every host"
       )
     address, count, number = (environment[name] for name in VARIABLES)
-    jax.distributed.initialize(
-      address, int(count), int(number), heartbeat_timeout_seconds=HEARTBEAT_S
-    )
+    initialize(address, int(count), int(number))
   elif in_a_cluster(environment):
-    jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+    initialize()
   elif _has_chips():
     # A TPU machine knows from its metadata whether it is one of several.
     try:
-      jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S)
+      initialize()
     except ValueError as error:
       print(
         f"this machine has chips, and JAX finds no other hosts ({error}): it "
@@ -81,6 +84,21 @@ def in_a_cluster(environment: Mapping[str, str]) -> bool:
       return True
   hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
   return "," in hosts or bool(environment.get("MEGASCALE_COORDINATOR_ADDRESS"))
+
+
+def own_devices(environment: Mapping[str, str]) -> list[int] | None:
+  """Which devices of its host a process takes: [] all, None what JAX says.
+
+  Under Slurm and Open MPI JAX gives each process one, also where it is the only
+  one of its host.
+  """
+  if environment.get("JAX_LOCAL_DEVICE_IDS"):
+    return None
+  tasks = environment.get("SLURM_STEP_NUM_TASKS")
+  alone = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE") == "1" or (
+    tasks is not None and tasks == environment.get("SLURM_STEP_NUM_NODES")
+  )
+  return [] if alone else None
 
 
 def _has_chips() -> bool:
@@ -180,15 +198,29 @@ def name_the_lost() -> Iterator[None]:
   except (jax.errors.JaxRuntimeError, ValueError) as error:
     if jax.process_count() == 1 or not _LOST.match(str(error)):
       raise
-    # Answers once silence has lasted for long enough.
-    with multihost_utils.live_devices(jax.devices()) as alive:
-      left = {device.process_index for device in alive}
-    lost = sorted(set(range(jax.process_count())) - left)
+    lost = ", ".join(map(str, sorted(_who_is_lost())))
     message = (
-      f"process {', '.join(map(str, lost)) or '(which, is not known)'} of "
-      f"{jax.process_count()} is gone; look at its own messages and start all "
-      "again: the run goes on from the last whole checkpoint"
+      f"process {lost or '(which, is not known)'} of {jax.process_count()} is "
+      "gone; look at its own messages and start all again: the run goes on "
+      "from the last whole checkpoint"
     )
     # At once: the runtime may end this process before it comes to its end.
     print(message, file=sys.stderr, flush=True)
     raise ProcessLost(message) from error
+
+
+def _who_is_lost() -> set[int]:
+  """Numbers of the processes that are gone, as number 0 knows them."""
+  lost: set[int] = set()
+  try:
+    # Answers once silence has lasted for long enough.
+    with multihost_utils.live_devices(jax.devices()) as alive:
+      left = {device.process_index for device in alive}
+      lost = set(range(jax.process_count())) - left
+  except (
+    jax.errors.JaxRuntimeError, multihost_utils.ProcessFailureError
+  ) as error:  # fmt: skip
+    # Number 0 does not answer: it is the one, or has ended since it did.
+    if not lost and str(error).startswith("UNAVAILABLE"):
+      lost = {0} - {jax.process_index()}
+  return lost

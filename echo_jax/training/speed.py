@@ -48,7 +48,7 @@ UNTRACED = Watching()
 
 
 class Watch:
-  """Times a run and writes what it finds at each line of the log.
+  """Times a run and writes what it finds whenever it logs, validates or saves.
 
   A line of `speed.jsonl` is of the steps since the one before, without
   validation and saving: `step_s` (seconds a step, compiling too),

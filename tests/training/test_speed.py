@@ -43,6 +43,12 @@ def test_waiting_for_data_is_told_from_stepping(tmp_path):
     assert line["waiting_share"] > 0.5
 
 
+def test_steps_up_to_a_save_have_a_line(tmp_path):
+  train(tmp_path, Pace(9, log_every=4, validate_every=7, save_every=3))
+  lines = read_speed(tmp_path)
+  assert [line["step"] for line in lines] == [3, 4, 6, 7, 8, 9]
+
+
 def test_a_compilation_is_counted_and_utilisation_is_a_ratio(tmp_path, capsys):
   half = Watching(None, lambda state, batch: 50, 100.0)
   with Watch(tmp_path, half) as watch:
