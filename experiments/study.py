@@ -16,7 +16,7 @@ Example:
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,22 +172,10 @@ def steps_of(steps: int) -> dict[str, Any]:
 
 
 def questions() -> tuple[Question, ...]:
-  """Which arms are compared, in the order of the table's sections."""
+  """Which arms are compared, in the order of the table and of the work."""
   asked = [
     Question("Labels", *(named(start, share) for start in STARTS))
     for share in reversed(FRACTIONS)
-  ]
-  asked += [
-    Question("Pre-training", named(name, FEW), named("pre-trained", FEW))
-    for name in RIVALS
-  ] + [
-    Question("Pre-training", *(named(name, FEW) for name in HIDING_LEAST))
-  ]  # fmt: skip
-  frozen = f"{MAIN}, frozen"
-  asked += [Question("Frozen", f"{name}, frozen", frozen) for name in RIVALS]
-  asked += [
-    Question("Frozen", frozen, other)
-    for other in (named("pre-trained", 1.0), RANDOM)
   ]
   for start in STARTS:
     asked += [
@@ -197,36 +185,48 @@ def questions() -> tuple[Question, ...]:
       Question("Heads", f"STF-Net as described, {start}", other)
       for other in (f"max, {start}", f"STF-Net as released, {start}")
     ]
-  apart = [f"without a device, {start}" for start in STARTS]
-  asked += [
-    Question("Unseen device", name, named(start, 1.0), UNSEEN_DEVICE)
-    for name, start in zip(apart, STARTS, strict=True)
-  ] + [Question("Unseen device", *apart, UNSEEN_DEVICE)]
-  asked += [  # what fewer patients cost, without a device that is new
-    Question("Unseen device", name, named(start, 1.0), SEEN_DEVICE)
-    for name, start in zip(apart, STARTS, strict=True)
-  ]
   asked += [
     Question("CNN", named("CNN", share), named(start, share))
     for share in (1.0, FEW)
     for start in STARTS
   ]
-  asked += [
-    Question(
-      "A second look", f"from scratch as long, {100 * share:g} % of labels",
-      named(start, share),
-    )
-    for share in (1.0, FEW) for start in STARTS
-  ]  # fmt: skip
+  return (*asked, *questions_of_device(), *questions_of_pretraining(),
+          *second_questions())  # fmt: skip
+
+
+def questions_of_device() -> Iterator[Question]:
+  """On the device left out; on another, what fewer patients cost."""
+  apart = [f"without a device, {start}" for start in STARTS]
+  for device in (UNSEEN_DEVICE, SEEN_DEVICE):
+    for name, start in zip(apart, STARTS, strict=True):
+      yield Question("Unseen device", name, named(start, 1.0), device)
+  yield Question("Unseen device", *apart, UNSEEN_DEVICE)
+
+
+def questions_of_pretraining() -> Iterator[Question]:
+  """Each way against the main one: with few labels, and frozen."""
+  for name in RIVALS:
+    yield Question("Pre-training", named(name, FEW), named("pre-trained", FEW))
+  yield Question("Pre-training", *(named(name, FEW) for name in HIDING_LEAST))
+  frozen = f"{MAIN}, frozen"
+  for other in (RANDOM, named("pre-trained", 1.0)):
+    yield Question("Frozen", frozen, other)
+  for name in RIVALS:
+    yield Question("Frozen", f"{name}, frozen", frozen)
+
+
+def second_questions() -> Iterator[Question]:
+  """Whether more steps or another rate change an answer."""
+  section = "A second look"
+  for share in (1.0, FEW):
+    for start in STARTS:
+      longer = f"from scratch as long, {100 * share:g} % of labels"
+      yield Question(section, longer, named(start, share))
   for name in SECOND:
-    asked += [
-      Question("A second look", again, f"{name}, pre-trained")
-      for again in second_looks() if again.startswith(f"{name}, ")
-    ]  # fmt: skip
-  asked.append(
-    Question("A second look", *(f"{n}, pre-trained, longer" for n in SECOND))
-  )
-  return tuple(asked)
+    for again in second_looks():
+      if again.startswith(f"{name}, "):
+        yield Question(section, again, f"{name}, pre-trained")
+  yield Question(section, *(f"{n}, pre-trained, longer" for n in SECOND))
 
 
 def label_shares() -> dict[str, dict[str, float]]:
@@ -238,19 +238,16 @@ def label_shares() -> dict[str, dict[str, float]]:
 
 
 def list_items(seeds: Sequence[int] = SEEDS) -> tuple[Item, ...]:
-  """Every training, encoders before what needs them.
+  """Every training, in the order of the questions, encoders before their arms.
 
   All seeds of one come before the next, so that what is done of a study is
-  done for every seed; what most questions are about comes first.
+  done for every seed.
   """
-  names = []
-  for encoder in (MAIN, "", APART, *RIVALS):
-    names += [encoder_item(encoder)] if encoder else []
-    names += [
-      name for name, arm in arms().items()
-      if arm.encoder == encoder and name not in second_looks()
-    ]  # fmt: skip
-  names += second_looks()
+  names: dict[str, None] = {}
+  for name in (name for asked in questions() for name in asked.names):
+    if encoder := arms()[name].encoder:
+      names[encoder_item(encoder)] = None
+    names[name] = None
   return tuple(Item(name, (), seed) for name in names for seed in seeds)
 
 
