@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from echo_jax.data.leakage import PATIENTS
 from echo_jax.evaluation.compare import holm
-from echo_jax.evaluation.estimate import WITHHELD
+from echo_jax.evaluation.estimate import WITHHELD, Estimate
 from echo_jax.evaluation.figures import BLUE, GREY, ORANGE, encode_png
 from echo_jax.evaluation.paired import paired_rows
 from echo_jax.evaluation.predictions import read_predictions
@@ -29,6 +29,10 @@ from experiments.demo import stages
 from experiments.items import Item
 
 METRICS = ("mae", "r2")
+# What is kept of an estimate and of a difference.
+TOLD = ("value", "low", "high", "patients", "rows", "method", "resamples",
+        "reason")  # fmt: skip
+COMPARED = (*TOLD, "p", "by_seed")
 PREDICTIONS = "predictions.csv"
 Tables = Mapping[str, Sequence[pd.DataFrame]]
 
@@ -118,7 +122,7 @@ def write_results(
       for item in items if (why := item.failure(workdir)) is not None
     },
   }  # fmt: skip
-  write_whole(workdir / "results.json", json.dumps(plain, indent=1) + "\n")
+  write_whole(workdir / "results.json", json.dumps(plain) + "\n")
   write_whole(workdir / "table.md", format_results(plain))
   for name, draw in FIGURES.items():
     (workdir / name).write_bytes(encode_png(draw(plain)))
@@ -151,7 +155,15 @@ def passes_of(folder: Path) -> dict[str, Any]:
 def estimates_of(rows: pd.DataFrame, resamples: int) -> dict[str, Any]:
   """MAE and R2 of one run."""
   found = score(rows, level="video", resamples=resamples)
-  return {one.name: one.to_dict() for one in found if one.name in METRICS}
+  return {
+    one.name: part_of(one, TOLD) for one in found if one.name in METRICS
+  }  # fmt: skip
+
+
+def part_of(one: Estimate, names: Sequence[str]) -> dict[str, Any]:
+  """An estimate as JSON has it, without what all of a study have in common."""
+  plain = one.to_dict()
+  return {name: plain[name] for name in names}
 
 
 def estimates_on(
@@ -168,7 +180,8 @@ def told(one: Mapping[str, Any]) -> dict[str, Any]:
   if one["patients"] >= LEAST_PATIENTS:
     return dict(one)
   few = f"{WITHHELD}fewer than {LEAST_PATIENTS} patients"
-  return {**one, "value": None, "low": None, "high": None, "p": None} | {
+  hidden = {"value": None, "low": None, "high": None, "p": None, "by_seed": []}
+  return {**one, **{k: v for k, v in hidden.items() if k in one}} | {
     "reason": few
   }
 
@@ -186,10 +199,13 @@ def answers(
       ]
       for name in question.names
     ]
-    one = paired_rows(
-      *pair, stages.TARGET, "mae", names=question.names, resamples=resamples,
-      paired_seeds=True,
-    ).to_dict()
+    one = part_of(
+      paired_rows(
+        *pair, stages.TARGET, "mae", names=question.names,
+        resamples=resamples, paired_seeds=True,
+      ),
+      COMPARED,
+    )  # fmt: skip
     found.setdefault(question.section, {})[question.name] = (
       told(one) if question.device else one
     )
