@@ -21,4 +21,4 @@ def test_every_table_is_made_of_its_result_file(
   assert "| doppler alone |" in printed
   assert "moments, from scratch" in printed
   assert "| pretrain ViT-B |" in printed
-  assert pictures == 1
+  assert pictures == 3
