@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from echo_jax.training.collapse import Collapsed
+from echo_jax.training.loop import Diverged
 from echo_jax.training.writers import write_whole
 
 DONE, FAILED = "done.json", "failed.json"
@@ -97,7 +99,7 @@ def run_one(
   begun = time.monotonic()
   try:
     run_item(item)
-  except ValueError as error:
+  except (Collapsed, Diverged) as error:
     write_whole(folder / FAILED, json.dumps({"error": str(error)}))
     print(f"failed, to try it again remove {folder / FAILED}: {error}")
     return

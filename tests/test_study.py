@@ -13,6 +13,7 @@ import pytest
 
 from echo_jax import experiment
 from echo_jax.evaluation.figures import encode_png
+from echo_jax.training.collapse import Collapsed
 from experiments import study, study_table
 from experiments.demo.recipe import TINY, as_words
 from experiments.items import Item, first_free, run_items
@@ -223,7 +224,7 @@ def test_an_item_that_fails_is_told_and_the_rest_goes_on(
     tried.append(item)
     item.folder(tmp_path).mkdir(parents=True)
     if item == bad:
-      raise ValueError("all clips look alike")
+      raise Collapsed("all clips look alike")
 
   def run():
     return run_items(
@@ -236,6 +237,10 @@ def test_an_item_that_fails_is_told_and_the_rest_goes_on(
   told = capsys.readouterr().out
   assert "bad/seed_0/failed.json: all clips look alike" in told
   assert run() == [good] and tried == [bad, good]
+  # What is no finding about the item, as a setting that is wrong, ends all.
+  (bad.folder(tmp_path) / "failed.json").unlink()
+  with pytest.raises(FileExistsError):
+    run()
 
 
 WORKER = """
