@@ -30,8 +30,8 @@ from experiments.items import Item
 
 METRICS = ("mae", "r2")
 # What is kept of an estimate and of a difference.
-TOLD = ("value", "low", "high", "patients", "rows", "method", "resamples",
-        "reason")  # fmt: skip
+TOLD = ("value", "low", "high", "unit", "patients", "rows", "method",
+        "resamples", "reason")  # fmt: skip
 COMPARED = (*TOLD, "p", "by_seed")
 PREDICTIONS = "predictions.csv"
 Tables = Mapping[str, Sequence[pd.DataFrame]]
