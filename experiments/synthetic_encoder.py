@@ -37,9 +37,9 @@ def get_config() -> ConfigDict:
       "input.mean": 0.2,
       "input.std": 0.25,
       "optimizer.rate": 1e-3,
-      "optimizer.warmup_steps": 400,
+      "optimizer.warmup_steps": 250,
       "run.batch_size": 32,
-      "run.steps": 4000,
+      "run.steps": 2500,
     }
   )
   return config
