@@ -29,6 +29,27 @@ from echo_jax.models.video_resnet import VideoResNet
 HERE = Path(__file__).parent
 nets = runpy.run_path(str(HERE / "make_golden_nets.py"))
 
+# Of one block, as transformers 4.57.1 lists them.
+VIVIT_OF_RELEASE_4 = """
+embeddings.cls_token embeddings.position_embeddings
+embeddings.patch_embeddings.projection.weight
+embeddings.patch_embeddings.projection.bias
+encoder.layer.0.attention.attention.query.weight
+encoder.layer.0.attention.attention.query.bias
+encoder.layer.0.attention.attention.key.weight
+encoder.layer.0.attention.attention.key.bias
+encoder.layer.0.attention.attention.value.weight
+encoder.layer.0.attention.attention.value.bias
+encoder.layer.0.attention.output.dense.weight
+encoder.layer.0.attention.output.dense.bias
+encoder.layer.0.intermediate.dense.weight
+encoder.layer.0.intermediate.dense.bias
+encoder.layer.0.output.dense.weight encoder.layer.0.output.dense.bias
+encoder.layer.0.layernorm_before.weight encoder.layer.0.layernorm_before.bias
+encoder.layer.0.layernorm_after.weight encoder.layer.0.layernorm_after.bias
+layernorm.weight layernorm.bias pooler.dense.weight pooler.dense.bias
+""".split()
+
 
 @pytest.fixture(scope="module")
 def videomae():
@@ -212,6 +233,8 @@ def test_vivit_of_either_release_and_with_parts_anew(golden, tmp_path):
     ):  # fmt: skip
       name = name.replace(new, old)
     older[name] = x
+  first = {n for n in older if not n.startswith("encoder.layer.1.")}
+  assert first == set(VIVIT_OF_RELEASE_4)
   assert_same(import_vivit(older, config)[1], params)
   # As published: with a classifier, without a pooler, of more frames.
   published = {f"vivit.{n}": x for n, x in older.items() if "pooler" not in n}
