@@ -30,7 +30,7 @@ SHORT = (
 
 def echonet(root, _):
   rows = [
-    f"V{n},{40 + 5 * n},{60 - 5 * n},100,112,112,50,10,{split.upper()}"
+    f"V{n},{40 + 5 * n},{60 - 5 * n},{100 + n},112,112,50,10,{split.upper()}"
     for n, split in enumerate(SPLITS)
   ]
   videos = {f"V{n}": echonet_clip(10, seed=n) for n in range(len(SPLITS))}
@@ -122,7 +122,7 @@ def test_from_the_owners_folder_to_a_line_of_the_table(
   capsys.readouterr()
   assert main(["table", task.name, "--runs", str(tmp_path)]) == 0
   text = capsys.readouterr().out
-  lines = [line for line in text.splitlines() if f"| {model.title} " in line]
+  lines = [line for line in text.splitlines() if f"| {model.title} [run" in line]
   assert len(lines) == len(task.metrics)
   assert "[run.steps=3]" in lines[0] and "not run" not in lines[0]
   value = float(re.search(r"\| (-?\d+\.\d+)", lines[0]).group(1))
