@@ -83,6 +83,8 @@ def test_the_files_say_what_they_are(exported):
   assert set(contract["sha256"]) == {"weights.safetensors", "predict.jaxexport"}
   leaves = trees.named_leaves({"params": state.params})
   assert names == set(leaves)
+  modes = {file.stat().st_mode for file in out.iterdir()}
+  assert len(modes) == 1  # whoever reads the one reads the other
   everything = (out / "contract.json").read_text() + json.dumps(metadata)
   assert built.config["data"]["dir"] not in everything
 

@@ -16,6 +16,7 @@ from flax.traverse_util import unflatten_dict
 from echo_jax.data.contract import InputContract
 from echo_jax.interop.weight_files import read_metadata, read_weights
 from echo_jax.targets import target_named
+from echo_jax.training.writers import write_whole
 from echo_jax.trees import named_leaves
 
 ABOUT = "echo_jax"  # the key of the metadata that makes a file ours
@@ -54,14 +55,14 @@ def write_exported(
   and the targets with the order of their classes are texts of their own, for
   readers that know nothing of this package.
   """
-  from safetensors.numpy import save_file
+  from safetensors.numpy import save
 
   tensors = {
     name: np.ascontiguousarray(leaf)
     for name, leaf in named_leaves(jax.device_get(variables)).items()
   }
-  save_file(
-    tensors, path,
+  content = save(
+    tensors,
     {
       ABOUT: json.dumps(about),
       "input_contract": json.dumps(about["contract"]),
@@ -69,7 +70,8 @@ def write_exported(
       "targets": json.dumps(about["targets"]),
       "code_version": f"{about['echo_jax']} {about['commit']}".strip(),
     },
-  )  # fmt: skip
+  )
+  write_whole(path, content)  # `save_file` hides it from other users
 
 
 def read_about(path: Path) -> dict[str, Any] | None:

@@ -122,9 +122,9 @@ def test_from_the_owners_folder_to_a_line_of_the_table(
   capsys.readouterr()
   assert main(["table", task.name, "--runs", str(tmp_path)]) == 0
   text = capsys.readouterr().out
-  lines = [line for line in text.splitlines() if f"| {model.title} [run" in line]
-  assert len(lines) == len(task.metrics)
-  assert "[run.steps=3]" in lines[0] and "not run" not in lines[0]
+  begins = f"| {model.title} [run.steps=3]"
+  lines = [line for line in text.splitlines() if line.startswith(begins)]
+  assert len(lines) == len(task.metrics) and "not run" not in lines[0]
   value = float(re.search(r"\| (-?\d+\.\d+)", lines[0]).group(1))
   assert np.isfinite(value)
   patients = 5 if task.dataset == "tmed2" else 3
