@@ -185,6 +185,10 @@ def questions() -> tuple[Question, ...]:
       Question("Heads", f"STF-Net as described, {start}", other)
       for other in (f"max, {start}", f"STF-Net as released, {start}")
     ]
+  asked += [  # asked after its arms were seen
+    Question("Start of other heads", *(f"{name}, {start}" for start in STARTS))
+    for name in HEADS
+  ]
   asked += [
     Question("CNN", named("CNN", share), named(start, share))
     for share in (1.0, FEW)
