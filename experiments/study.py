@@ -189,13 +189,13 @@ def questions() -> tuple[Question, ...]:
     Question("Start of other heads", *(f"{name}, {start}" for start in STARTS))
     for name in HEADS
   ]
-  asked += [
+  of_cnn = [
     Question("CNN", named("CNN", share), named(start, share))
     for share in (1.0, FEW)
     for start in STARTS
   ]
   return (*asked, *questions_of_device(), *questions_of_pretraining(),
-          *second_questions())  # fmt: skip
+          *of_cnn, *second_questions())  # fmt: skip
 
 
 def questions_of_device() -> Iterator[Question]:
