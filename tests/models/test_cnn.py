@@ -1,5 +1,6 @@
 """VideoCNN: a drop-in encoder; padding, batches and refusals."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,33 @@ def test_padding_a_short_clip_changes_nothing(head, fill):
   assert alone.shape == (2, 3) and np.abs(alone).max() > 1e-3
   np.testing.assert_allclose(masked, alone, atol=1e-4)
   assert np.abs(unmasked - alone).max() > 1e-3
+
+
+def test_its_convolutions_are_those_of_r2plus1d(encoder):
+  """A 3-D convolution of 1 x 3 x 3 and one of 3 x 1 x 1, strides as told."""
+  variables, encode = encoder
+  weights = variables["params"]["block_0"]
+
+  def convolved(x, name, kernel, strides):
+    w = jnp.reshape(weights[name]["kernel"], (*kernel, x.shape[-1], 4))
+    return jax.lax.conv_general_dilated(
+      x, w, strides, [(size // 2, size // 2) for size in kernel],
+      dimension_numbers=("NTHWC", "THWIO", "NTHWC"),
+    )  # fmt: skip
+
+  def normed(x, name):
+    return nn.GroupNorm(2).apply({"params": weights[name]}, x)
+
+  x = y = clip(8)["video"]
+  for i, step in enumerate((2, 1)):
+    y = convolved(y, f"space_{i}", (1, 3, 3), (1, step, step))
+    y = jax.nn.relu(normed(y, f"space_norm_{i}"))
+    y = convolved(y, f"time_{i}", (3, 1, 1), (step, 1, 1))
+    y = normed(y, f"time_norm_{i}")
+    y = y if i else jax.nn.relu(y)
+  y += normed(convolved(x, "skip", (1, 1, 1), (2, 2, 2)), "skip_norm")
+  _, features = encode(x)
+  np.testing.assert_allclose(jax.nn.relu(y), features["block_0"], atol=1e-5)
 
 
 def test_tokens_are_places_of_the_grid(encoder):
