@@ -185,17 +185,22 @@ def questions() -> tuple[Question, ...]:
       Question("Heads", f"STF-Net as described, {start}", other)
       for other in (f"max, {start}", f"STF-Net as released, {start}")
     ]
-  asked += [  # asked after its arms were seen
-    Question("Start of other heads", *(f"{name}, {start}" for start in STARTS))
+  asked += [
+    Question(
+      "Start of other heads (asked after its arms were seen)",
+      *(f"{name}, {start}" for start in STARTS),
+    )
     for name in HEADS
   ]
-  of_cnn = [
-    Question("CNN", named("CNN", share), named(start, share))
-    for share in (1.0, FEW)
-    for start in STARTS
-  ]
   return (*asked, *questions_of_device(), *questions_of_pretraining(),
-          *of_cnn, *second_questions())  # fmt: skip
+          *questions_of_cnn(), *second_questions())  # fmt: skip
+
+
+def questions_of_cnn() -> Iterator[Question]:
+  """Against the transformer, with all and with few labels."""
+  for share in (1.0, FEW):
+    for start in STARTS:
+      yield Question("CNN", named("CNN", share), named(start, share))
 
 
 def questions_of_device() -> Iterator[Question]:

@@ -2,7 +2,8 @@
 
 Errors are of videos of unseen patients, in EF points, mean of the video's
 clips. A difference resamples patients and seeds; a negative one is in favour
-of what is named first. What fewer than 20 patients would tell is withheld.
+of what is named first. Every question is asked again of the volumes that the
+same runs were taught. What fewer than 20 patients would tell is withheld.
 """
 
 import json
@@ -29,6 +30,7 @@ from experiments.demo import stages
 from experiments.items import Item
 
 METRICS = ("mae", "r2")
+VOLUMES = {"edv_ml": "end-diastolic volume", "esv_ml": "end-systolic volume"}
 # What is kept of an estimate and of a difference.
 TOLD = ("value", "low", "high", "unit", "patients", "rows", "method",
         "resamples", "reason")  # fmt: skip
@@ -81,7 +83,8 @@ def write_results(
   whole = {name for name, of in folders.items() if len(of) == len(seeds)}
   tables = {
     name: [
-      stages.ef_videos(read_predictions(folder / PREDICTIONS)) for folder in of
+      stages.test_videos(read_predictions(folder / PREDICTIONS))
+      for folder in of
     ]
     for name, of in folders.items()
     if (of[0] / PREDICTIONS).exists()
@@ -104,6 +107,10 @@ def write_results(
       name: [estimates_of(rows, resamples) for rows in of]
       for name, of in tables.items()
     },
+    "mae of volumes, ml": {
+      name: [errors_of_volumes(rows) for rows in of]
+      for name, of in tables.items()
+    },
     "by device": {
       f"{name}, on {device}": [
         estimates_on(rows, device, resamples) for rows in tables[name]
@@ -111,6 +118,9 @@ def write_results(
       for name, device in apart
     },
     "differences": answers(asked, tables, resamples),
+    "of volumes": {
+      target: answers(asked, tables, resamples, target) for target in VOLUMES
+    },
     "shares": shares,
     "labelled patients": {
       name: [labelled_patients(folder) for folder in folders[name]]
@@ -153,11 +163,19 @@ def passes_of(folder: Path) -> dict[str, Any]:
 
 
 def estimates_of(rows: pd.DataFrame, resamples: int) -> dict[str, Any]:
-  """MAE and R2 of one run."""
-  found = score(rows, level="video", resamples=resamples)
+  """MAE and R2 of one run's EF."""
+  found = score(
+    rows[rows.target == stages.TARGET], level="video", resamples=resamples
+  )
   return {
     one.name: part_of(one, TOLD) for one in found if one.name in METRICS
   }  # fmt: skip
+
+
+def errors_of_volumes(rows: pd.DataFrame) -> dict[str, float]:
+  """Mean absolute error of each volume, in ml; 0 and more."""
+  error = (rows.prediction - rows.truth).abs().groupby(rows.target).mean()
+  return {target: float(error[target]) for target in VOLUMES}
 
 
 def part_of(one: Estimate, names: Sequence[str]) -> dict[str, Any]:
@@ -187,8 +205,9 @@ def told(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def answers(
-  asked: Sequence[Question], tables: Tables, resamples: int
-) -> dict[str, dict[str, Any]]:
+  asked: Sequence[Question], tables: Tables, resamples: int,
+  target: str = stages.TARGET,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
   """Differences in MAE by section and name, p adjusted in each section."""
   found: dict[str, dict[str, Any]] = {}
   for question in asked:
@@ -201,7 +220,7 @@ def answers(
     ]
     one = part_of(
       paired_rows(
-        *pair, stages.TARGET, "mae", names=question.names,
+        *pair, target, "mae", names=question.names,
         resamples=resamples, paired_seeds=True,
       ),
       COMPARED,
@@ -228,6 +247,8 @@ def format_results(plain: Mapping[str, Any]) -> str:
     *_missing_lines(plain),
     "## Every way of training, every seed", "",
     *_arm_lines(plain["estimates"]),
+    "Volumes, which the same runs were taught, of every seed and in the mean:",
+    "", *_volume_lines(plain["mae of volumes, ml"]),
     "Labelled training patients, seed by seed: "
     + "; ".join(
       f"{name}: {', '.join(map(str, of))}"
@@ -253,15 +274,31 @@ def format_results(plain: Mapping[str, Any]) -> str:
     "p by the same resamples, and adjusted within each section (Holm 1979). So "
     "few seeds tell little of others: where those shown lie far apart, "
     "intervals and p are too small.", "",
+    *_section_lines(plain["differences"], "EF points"),
   ]  # fmt: skip
-  for section, found in plain["differences"].items():
+  for target, found in plain["of volumes"].items():
     parts += [
+      f"## Differences in MAE of {VOLUMES[target]}", "",
+      "The same runs and questions; looked at after those of EF, for which the "
+      "study was planned.", "",
+      *_section_lines(found, "ml"),
+    ]  # fmt: skip
+  return "\n".join(parts)
+
+
+def _section_lines(
+  differences: Mapping[str, Mapping[str, Any]], unit: str
+) -> list[str]:
+  """A table a section."""
+  lines = []
+  for section, found in differences.items():
+    lines += [
       f"### {section}", "",
-      "| difference | patients | EF points | each seed | p | p, Holm |",
+      f"| difference | patients | {unit} | each seed | p | p, Holm |",
       "|---|---|---|---|---|---|",
       *(_difference_line(name, one) for name, one in found.items()), "",
     ]  # fmt: skip
-  return "\n".join(parts)
+  return lines
 
 
 def _missing_lines(plain: Mapping[str, Any]) -> list[str]:
@@ -280,6 +317,18 @@ def _arm_lines(found: Mapping[str, Any]) -> list[str]:
     "|---|---|---|---|---|",
     *(_arm_line(name, of) for name, of in found.items()), "",
   ]  # fmt: skip
+
+
+def _volume_lines(found: Mapping[str, Any]) -> list[str]:
+  lines = ["| trained | MAE of EDV, ml | mean | MAE of ESV, ml | mean |",
+           "|---|---|---|---|---|"]  # fmt: skip
+  for name, seeds in found.items():
+    cells = [name]
+    for target in VOLUMES:
+      each = [one[target] for one in seeds]
+      cells += [", ".join(f"{x:.1f}" for x in each), f"{np.mean(each):.1f}"]
+    lines.append(f"| {' | '.join(cells)} |")
+  return [*lines, ""]
 
 
 def _passes_line(name: str, plain: Mapping[str, Any]) -> str:

@@ -98,8 +98,11 @@ def test_every_arm_is_compared():
   assert set.union(*in_figure) < set(study.arms())
 
 
-def rows_of(errors):
-  """EF rows of videos of as many patients, half on each device."""
+EDV = "edv_ml"
+
+
+def rows_of(errors, target="ef_pct"):
+  """Rows of videos of as many patients, half on each device."""
   n = len(errors)
   truth = np.linspace(30, 70, n)
   return pd.DataFrame(
@@ -108,7 +111,8 @@ def rows_of(errors):
       "study_id": "", "site": "", "view": "A4C",
       "patient_id": [f"p{i}" for i in range(n)],
       "device": ["device-a", "device-c"] * (n // 2), "split": "test",
-      "target": "ef_pct", "unit": "%", "truth": truth,
+      "target": target, "unit": "ml" if target == EDV else "%",
+      "truth": truth,
       "prediction": truth + errors,
     }
   )  # fmt: skip
@@ -148,8 +152,13 @@ def test_few_patients_of_a_device_are_not_told():
 
 
 def test_the_table_tells_every_seed_and_what_is_missing():
-  one, other = ([rows_of(e * np.ones(40)) for e in of] for of in
-                ((1.0, 2.0), (3.0, 5.0)))  # fmt: skip
+  one, other = (
+    [
+      pd.concat([rows_of(x * np.ones(40)), rows_of(10 * x * np.ones(40), EDV)])
+      for x in errors
+    ]
+    for errors in ((1.0, 2.0), (3.0, 5.0))
+  )
   few = {"value": None, "patients": 19, "reason": "withheld: few"}
   device = {"mae": few, "r2": few}
   asked = (Question("Labels", "one", "other"),)
@@ -158,10 +167,14 @@ def test_the_table_tells_every_seed_and_what_is_missing():
       name: [study_table.estimates_of(rows, 200) for rows in of]
       for name, of in (("one", one), ("other", other))
     },
+    "mae of volumes, ml": {"one": [{EDV: 10.0, "esv_ml": 4.0}]},
     "by device": {"one, on device-c": [device, device]},
     "pre-trainings": {"encoder": {"steps": 1000, "clips": 16000}},
     "seconds of the last start": {"encoder": [3.0, 5.0]},
     "differences": answers(asked, {"one": one, "other": other}, 200),
+    "of volumes": {
+      EDV: answers(asked, {"one": one, "other": other}, 200, EDV)
+    },
     "shares": {"start": {"one": 0.1, "other": 1.0}, "none": {}},
     "labelled patients": {"one": [4, 4]},
     "not done": ["third"],
@@ -173,8 +186,13 @@ def test_the_table_tells_every_seed_and_what_is_missing():
   assert any(line.startswith("| one | 40 | 1.0 (") for line in lines)
   assert "| one, on device-c | 19 | withheld: few | | |" in lines
   assert "| encoder | 1,000 | 16,000 | 4 |" in lines
-  (told_apart,) = (line for line in lines if "one minus other" in line)
+  told_apart, of_edv = (line for line in lines if "one minus other" in line)
   assert "| -2.5 (" in told_apart and "| -2.0, -3.0 |" in told_apart
+  assert "| one | 10.0 | 10.0 | 4.0 | 4.0 |" in lines
+  assert study_table.errors_of_volumes(
+    pd.concat([rows_of(np.asarray([3.0, -1.0]), of) for of in (EDV, "esv_ml")])
+  ) == {EDV: 2.0, "esv_ml": 2.0}
+  assert "| -25.0 (" in of_edv and "| -20.0, -30.0 |" in of_edv
   assert "one: 4, 4." in "\n".join(lines)
   assert all(len(encode_png(draw(plain))) > 5_000
              for draw in study_table.FIGURES.values())  # fmt: skip

@@ -133,9 +133,14 @@ def evaluate_changed(
 
 def ef_videos(rows: pd.DataFrame) -> pd.DataFrame:
   """Test rows of EF, the mean over each video's clips, in a fixed order."""
+  rows = test_videos(rows)
+  return rows[rows["target"] == TARGET].reset_index(drop=True)
+
+
+def test_videos(rows: pd.DataFrame) -> pd.DataFrame:
+  """The same of all targets."""
   rows = mean_over_clips(rows)
-  chosen = (rows["target"] == TARGET) & (rows["split"] == "test")
-  return rows[chosen].sort_values("item_id").reset_index(drop=True)
+  return rows[rows["split"] == "test"].sort_values("item_id")
 
 
 def shortcut_arms(data_dir: Path, dataset: str, like: Arm) -> list[Arm]:
