@@ -225,6 +225,8 @@ def answers(
       ),
       COMPARED,
     )  # fmt: skip
+    # Those of the first arm, then of the second.
+    one["by_seed"] = [value for _, value in one["by_seed"]]
     found.setdefault(question.section, {})[question.name] = (
       told(one) if question.device else one
     )
@@ -355,8 +357,7 @@ def _difference_line(name: str, one: Mapping[str, Any]) -> str:
   if one["value"] is None:
     return f"{start} | {one['reason']} | | | |"
   interval = f"{one['value']:.1f} ({one['low']:.1f} to {one['high']:.1f})"
-  values = np.asarray([value for _, value in one["by_seed"]])
-  first, second = np.split(values, 2)
+  first, second = np.split(np.asarray(one["by_seed"]), 2)
   each = ", ".join(f"{value:.1f}" for value in first - second)
   return (
     f"{start} | {interval} | {each} | {one['p']:.3f} | "
