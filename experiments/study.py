@@ -192,8 +192,9 @@ def questions() -> tuple[Question, ...]:
     )
     for name in HEADS
   ]
-  return (*asked, *questions_of_device(), *questions_of_pretraining(),
-          *questions_of_cnn(), *second_questions())  # fmt: skip
+  return (*asked, *questions_of_device(), *questions_of_length(),
+          *questions_of_pretraining(), *questions_of_cnn(),
+          *second_questions())  # fmt: skip
 
 
 def questions_of_cnn() -> Iterator[Question]:
@@ -224,13 +225,17 @@ def questions_of_pretraining() -> Iterator[Question]:
     yield Question("Frozen", f"{name}, frozen", frozen)
 
 
-def second_questions() -> Iterator[Question]:
-  """Whether more steps or another rate change an answer."""
-  section = "A second look"
+def questions_of_length() -> Iterator[Question]:
+  """Whether pre-training is worth more than its steps."""
   for share in (1.0, FEW):
     for start in STARTS:
       longer = f"from scratch as long, {100 * share:g} % of labels"
-      yield Question(section, longer, named(start, share))
+      yield Question("A second look", longer, named(start, share))
+
+
+def second_questions() -> Iterator[Question]:
+  """Whether more steps or another rate change what is said of heads."""
+  section = "A second look at heads"
   for name in SECOND:
     for again in second_looks():
       if again.startswith(f"{name}, "):
