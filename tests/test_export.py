@@ -66,7 +66,7 @@ def test_the_model_runs_without_our_code(exported):
         )
 
 
-def test_the_files_say_what_they_are(exported):
+def test_the_files_say_what_they_are(exported, tmp_path):
   built, state, out = exported
   contract = json.loads((out / "contract.json").read_text())
   with safe_open(out / "weights.safetensors", framework="numpy") as file:
@@ -83,8 +83,9 @@ def test_the_files_say_what_they_are(exported):
   assert set(contract["sha256"]) == {"weights.safetensors", "predict.jaxexport"}
   leaves = trees.named_leaves({"params": state.params})
   assert names == set(leaves)
-  modes = {file.stat().st_mode for file in out.iterdir()}
-  assert len(modes) == 1  # whoever reads the one reads the other
+  (plain := tmp_path / "plain").touch()  # as any file that a user writes
+  modes = {file.stat().st_mode for file in (plain, *out.iterdir())}
+  assert len(modes) == 1
   everything = (out / "contract.json").read_text() + json.dumps(metadata)
   assert built.config["data"]["dir"] not in everything
 

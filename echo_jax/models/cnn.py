@@ -96,30 +96,32 @@ class ResidualBlock(nn.Module):
   ) -> Float[Array, "b t h w d"]:
     step = self.time_stride
     after = real[:, ::step]
-    y = self._in_space(only_real(x, real), 2, "space_0")
+    y = self._convolve_space(only_real(x, real), 2, "space_0")
     y = jax.nn.relu(self._norm(y, "space_norm_0", real))
-    y = self._in_time(only_real(y, real), step, "time_0")
+    y = self._convolve_time(only_real(y, real), step, "time_0")
     y = jax.nn.relu(self._norm(y, "time_norm_0", after))
-    y = self._in_space(only_real(y, after), 1, "space_1")
+    y = self._convolve_space(only_real(y, after), 1, "space_1")
     y = jax.nn.relu(self._norm(y, "space_norm_1", after))
-    y = self._in_time(only_real(y, after), 1, "time_1")
+    y = self._convolve_time(only_real(y, after), 1, "time_1")
     y = self._norm(y, "time_norm_1", after)
     x = only_real(x, real)[:, ::step, ::2, ::2]
     x = nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="skip")(x)
     y = jax.nn.relu(y + self._norm(x, "skip_norm", after))
     return only_real(y, after)
 
-  # Both are 2-D convolutions, over a frame and over [T, H * W]: CPUs have fast
-  # ones of those alone (the gradient of a strided 3-D one took 40 times as
-  # long).  They pad alike on both sides, so that a longer clip moves nothing.
+  # A 2-D convolution each, as XLA has fast ones of those alone for CPUs: the
+  # gradient of a strided 3-D one takes many times as long.  They pad alike on
+  # both sides, so that a longer clip moves nothing.
 
-  def _in_space(self, x, stride, name):
+  def _convolve_space(self, x, stride, name):
+    """Over the rows and columns of each frame."""
     return nn.Conv(
       self.width, (3, 3), stride, padding=1, use_bias=False, dtype=self.dtype,
       name=name,
     )(x)  # fmt: skip
 
-  def _in_time(self, x, stride, name):
+  def _convolve_time(self, x, stride, name):
+    """Over the frames of each place, as a picture of T x (H * W)."""
     b, t, h, w, c = x.shape
     y = nn.Conv(
       self.width, (3, 1), (stride, 1), padding=((1, 1), (0, 0)),

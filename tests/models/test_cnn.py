@@ -52,31 +52,38 @@ def test_padding_a_short_clip_changes_nothing(head, fill):
   assert np.abs(unmasked - alone).max() > 1e-3
 
 
-def test_its_convolutions_are_those_of_r2plus1d(encoder):
+@pytest.mark.parametrize("tubelet", [1, 2])
+def test_its_convolutions_are_those_of_r2plus1d(tubelet, fill):
   """A 3-D convolution of 1 x 3 x 3 and one of 3 x 1 x 1, strides as told."""
-  variables, encode = encoder
+  cnn = ENCODER.clone(tubelet=tubelet)
+  variables = fill(cnn, clip(8)["video"])
   weights = variables["params"]["block_0"]
 
   def convolved(x, name, kernel, strides):
-    w = jnp.reshape(weights[name]["kernel"], (*kernel, x.shape[-1], 4))
+    kernel = (*kernel, x.shape[-1], cnn.width)
+    w = jnp.reshape(weights[name]["kernel"], kernel)
     return jax.lax.conv_general_dilated(
-      x, w, strides, [(size // 2, size // 2) for size in kernel],
+      x, w, strides, [(size // 2, size // 2) for size in kernel[:3]],
       dimension_numbers=("NTHWC", "THWIO", "NTHWC"),
     )  # fmt: skip
 
   def normed(x, name):
-    return nn.GroupNorm(2).apply({"params": weights[name]}, x)
+    return nn.GroupNorm(cnn.groups).apply({"params": weights[name]}, x)
 
   x = y = clip(8)["video"]
-  for i, step in enumerate((2, 1)):
-    y = convolved(y, f"space_{i}", (1, 3, 3), (1, step, step))
+  for i, (in_space, in_time) in enumerate(((2, tubelet), (1, 1))):
+    y = convolved(y, f"space_{i}", (1, 3, 3), (1, in_space, in_space))
     y = jax.nn.relu(normed(y, f"space_norm_{i}"))
-    y = convolved(y, f"time_{i}", (3, 1, 1), (step, 1, 1))
+    y = convolved(y, f"time_{i}", (3, 1, 1), (in_time, 1, 1))
     y = normed(y, f"time_norm_{i}")
     y = y if i else jax.nn.relu(y)
-  y += normed(convolved(x, "skip", (1, 1, 1), (2, 2, 2)), "skip_norm")
-  _, features = encode(x)
-  np.testing.assert_allclose(jax.nn.relu(y), features["block_0"], atol=1e-5)
+  skip = convolved(x, "skip", (1, 1, 1), (tubelet, 2, 2))
+  y = jax.nn.relu(y + normed(skip, "skip_norm"))
+  _, features = cnn.apply(variables, x)
+  np.testing.assert_allclose(y, features["block_0"], atol=1e-5)
+  _, rounded = cnn.clone(dtype=jnp.bfloat16).apply(variables, x)
+  assert rounded["block_0"].dtype == jnp.bfloat16
+  np.testing.assert_allclose(y, rounded["block_0"], atol=0.1)
 
 
 def test_tokens_are_places_of_the_grid(encoder):
