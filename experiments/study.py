@@ -145,13 +145,14 @@ def arms() -> dict[str, Arm]:
 def second_looks() -> dict[str, Arm]:
   """Arms again with more steps or another rate, seed by seed the same.
 
-  From scratch with as many steps as pre-training and fine-tuning have.
+  Fine-tuned with as many steps as pre-training and fine-tuning have.
   """
   found = {
-    f"from scratch as long, {100 * share:g} % of labels": Arm(
-      "", {"data.train_fraction": share, **steps_of(AS_LONG)}
+    named(f"{start} as long", share): Arm(
+      encoder, {"data.train_fraction": share, **steps_of(AS_LONG)}
     )
     for share in (1.0, FEW)
+    for start, encoder in STARTS.items()
   }
   for name in SECOND:
     head = HEADS[name]
@@ -226,11 +227,20 @@ def questions_of_pretraining() -> Iterator[Question]:
 
 
 def questions_of_length() -> Iterator[Question]:
-  """Whether pre-training is worth more than its steps."""
-  for share in (1.0, FEW):
+  """Whether pre-training is worth more than its steps.
+
+  The last was asked after scratch had done better with as many steps.
+  """
+  section = "Training as long as both"
+  longer = {
+    share: [named(f"{start} as long", share) for start in STARTS]
+    for share in (1.0, FEW)
+  }
+  for share, (_, scratch) in longer.items():
     for start in STARTS:
-      longer = f"from scratch as long, {100 * share:g} % of labels"
-      yield Question("A second look", longer, named(start, share))
+      yield Question(section, scratch, named(start, share))
+  for pair in longer.values():
+    yield Question(section, *pair)
 
 
 def second_questions() -> Iterator[Question]:
