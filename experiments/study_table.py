@@ -401,23 +401,34 @@ def label_figure(plain: Mapping[str, Any]) -> Figure:
 
 
 def difference_figure(plain: Mapping[str, Any]) -> Figure:
-  """Every difference with its interval, section by section."""
+  """Every difference with its interval: EF, EDV and ESV side by side."""
+  panels = {"EF points": plain["differences"]} | {
+    f"{target.removesuffix('_ml').upper()}, ml": found
+    for target, found in plain["of volumes"].items()
+  }
   rows = [
-    (section, name, one)
+    (section, name)
     for section, found in plain["differences"].items()
-    for name, one in found.items()
-    if one["value"] is not None
+    for name in (None, *found)
   ]
-  figure = Figure(figsize=(9, 1.2 + 0.27 * len(rows)), layout="constrained")
-  axes = figure.subplots()
-  axes.axvline(0, color=GREY, linewidth=0.8)
-  for i, (_, _, one) in enumerate(rows):
-    axes.plot([one["low"], one["high"]], [i, i], color=BLUE, linewidth=1.5)
-    axes.plot(one["value"], i, "o", color=BLUE, markersize=4)
-  labels = [f"{section}: {name}" for section, name, _ in rows]
-  axes.set_yticks(range(len(rows)), labels, fontsize=8)
-  axes.invert_yaxis()
-  axes.set_xlabel("Difference in mean absolute error (EF points)")
+  figure = Figure(figsize=(12, 1.2 + 0.22 * len(rows)), layout="constrained")
+  axes = figure.subplots(1, len(panels), sharey=True)
+  for axis, (unit, differences) in zip(axes, panels.items(), strict=True):
+    axis.axvline(0, color=GREY, linewidth=0.8)
+    for i, (section, name) in enumerate(rows):
+      one = differences.get(section, {}).get(name)
+      if one is not None and one["value"] is not None:
+        axis.plot([one["low"], one["high"]], [i, i], color=BLUE, linewidth=1.5)
+        axis.plot(one["value"], i, "o", color=BLUE, markersize=4)
+    axis.set_xlabel(unit)
+  labels = axes[0].set_yticks(
+    range(len(rows)), [name or section for section, name in rows], fontsize=7
+  )
+  for tick, (_, name) in zip(labels, rows, strict=True):
+    if name is None:
+      tick.label1.set_fontweight("bold")
+  axes[0].invert_yaxis()
+  figure.supxlabel("Difference in mean absolute error (95 % interval)")
   return figure
 
 
