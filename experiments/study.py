@@ -1,11 +1,11 @@
 """What pre-training, heads and objectives are worth on SynthEcho: all runs.
 
-Ejection fraction of unseen patients, from A4C videos of 64 px. Encoders are
-pre-trained on the training patients' videos, labels unseen; each is then
-fine-tuned, or kept frozen, by the same recipe. Started again it goes on: what
-is done is left alone, a run that was killed goes on from its last checkpoint.
-Started twice at once, on a core each, two work on it side by side. The table
-is made of the folders alone (`experiments/study_table.py`).
+Ejection fraction and volumes of unseen patients, from A4C videos of 64 px.
+Encoders are pre-trained on the training patients' videos, labels unseen; each
+is then fine-tuned, or kept frozen, by the same recipe. Started again it goes
+on: what is done is left alone, a run that was killed goes on from its last
+checkpoint. Started twice at once, on a core each, two work on it side by side.
+The table is made of the folders alone (`experiments/study_table.py`).
 
 Example:
   python -m experiments.study --workdir runs/study --plan
@@ -227,10 +227,7 @@ def questions_of_pretraining() -> Iterator[Question]:
 
 
 def questions_of_length() -> Iterator[Question]:
-  """Whether pre-training is worth more than its steps.
-
-  The last was asked after scratch had done better with as many steps.
-  """
+  """Whether pre-training is worth more than its steps."""
   section = "Training as long as both"
   longer = {
     share: [named(f"{start} as long", share) for start in STARTS]
@@ -240,7 +237,7 @@ def questions_of_length() -> Iterator[Question]:
     for start in STARTS:
       yield Question(section, scratch, named(start, share))
   for pair in longer.values():
-    yield Question(section, *pair)
+    yield Question("Both as long (asked after scratch was seen)", *pair)
 
 
 def second_questions() -> Iterator[Question]:

@@ -83,7 +83,7 @@ def write_results(
   whole = {name for name, of in folders.items() if len(of) == len(seeds)}
   tables = {
     name: [
-      stages.test_videos(read_predictions(folder / PREDICTIONS))
+      stages.unseen_videos(read_predictions(folder / PREDICTIONS))
       for folder in of
     ]
     for name, of in folders.items()

@@ -133,12 +133,12 @@ def evaluate_changed(
 
 def ef_videos(rows: pd.DataFrame) -> pd.DataFrame:
   """Test rows of EF, the mean over each video's clips, in a fixed order."""
-  rows = test_videos(rows)
+  rows = unseen_videos(rows)
   return rows[rows["target"] == TARGET].reset_index(drop=True)
 
 
-def test_videos(rows: pd.DataFrame) -> pd.DataFrame:
-  """The same of all targets."""
+def unseen_videos(rows: pd.DataFrame) -> pd.DataFrame:
+  """Test rows of every target, the mean over each video's clips."""
   rows = mean_over_clips(rows)
   return rows[rows["split"] == "test"].sort_values("item_id")
 
