@@ -195,7 +195,7 @@ def questions() -> tuple[Question, ...]:
   ]
   return (*asked, *questions_of_device(), *questions_of_length(),
           *questions_of_pretraining(), *questions_of_cnn(),
-          *second_questions())  # fmt: skip
+          *questions_of_frozen(), *second_questions())  # fmt: skip
 
 
 def questions_of_cnn() -> Iterator[Question]:
@@ -215,10 +215,14 @@ def questions_of_device() -> Iterator[Question]:
 
 
 def questions_of_pretraining() -> Iterator[Question]:
-  """Each way against the main one: with few labels, and frozen."""
+  """Each way against the main one, with few labels."""
   for name in RIVALS:
     yield Question("Pre-training", named(name, FEW), named("pre-trained", FEW))
   yield Question("Pre-training", *(named(name, FEW) for name in HIDING_LEAST))
+
+
+def questions_of_frozen() -> Iterator[Question]:
+  """What each encoder tells a head that alone is trained, with all labels."""
   frozen = f"{MAIN}, frozen"
   for other in (RANDOM, named("pre-trained", 1.0)):
     yield Question("Frozen", frozen, other)
