@@ -135,7 +135,7 @@ def write_results(
   write_whole(workdir / "results.json", json.dumps(plain) + "\n")
   write_whole(workdir / "table.md", format_results(plain))
   for name, draw in FIGURES.items():
-    (workdir / name).write_bytes(encode_png(draw(plain)))
+    (workdir / name).write_bytes(encode_png(draw(plain), colours=32))
 
 
 def origin_of(folders: Sequence[Path]) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def test_curves(rows):
     for _ in range(2)
   )
   assert first[:4] == b"\x89PNG" and first == second
+  few = figures.encode_png(
+    figures.reliability_figure(positive, chance, label="EF below 45 %"),
+    colours=16,
+  )
+  assert few[:4] == b"\x89PNG" and 1_000 < len(few) < len(first) / 2
   with pytest.raises(ValueError, match="both classes"):
     figures.roc_figure(np.ones(80), chance, label="EF")
 
