@@ -345,7 +345,7 @@ def refuse_other(item: Item, workdir: Path, recipe: Recipe) -> None:
   folder = item.folder(workdir)
   now, before = (
     json.loads(json.dumps(experiment.flat_settings(of)))
-    for of in (config, experiment.read_record(folder)["config"])
+    for of in (config.to_dict(), experiment.read_record(folder)["config"])
   )
   places = {"init_from", *experiment.FREE_SETTINGS}
   for name in (now.keys() & before.keys()) - places:

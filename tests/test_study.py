@@ -86,6 +86,21 @@ def test_without_a_device_means_in_pre_training_too(tmp_path):
   assert found[0]["init_from"] == str(Item(names[1], (), 0).folder(tmp_path))
 
 
+def test_what_another_study_trained_is_refused(tmp_path):
+  item = Item("pre-trained, 100 % of labels", (), 0)
+  module, settings = study.settings_of(item, tmp_path, study.RECIPE)
+  config = experiment.load_module(module).get_config()
+  experiment.override(config, as_words(settings))
+  folder = item.folder(tmp_path)
+  folder.mkdir(parents=True)
+  record = {"config": config.to_dict(), "tiny": False}
+  (folder / "run.json").write_text(json.dumps(record))
+  study.refuse_other(item, tmp_path, study.RECIPE)
+  longer = dataclasses.replace(study.RECIPE, finetune_steps=641)
+  with pytest.raises(ValueError, match="run.steps=640, this study sets 641"):
+    study.refuse_other(item, tmp_path, longer)
+
+
 def test_every_arm_is_compared():
   asked = study.questions()
   compared = {name for q in asked for name in q.names}
