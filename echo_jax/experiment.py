@@ -60,6 +60,7 @@ from echo_jax.evaluation.report import (
   spacing_range,
   write_report,
 )
+from echo_jax.evaluation.score import check_method
 from echo_jax.evaluation.single import Finding, predict_record
 from echo_jax.evaluation.single_study import StudyFinding, predict_study
 from echo_jax.interop.encoders import import_encoder
@@ -120,6 +121,7 @@ class Experiment:
     encode_signals: signals of studies -> the same with what such weights make
       of them, as the model takes them.
     threshold: cut of binary targets; None takes the best on validation.
+    interval: how intervals are made, a `method` of `score`.
     missing_at_test: modalities, or several joined by "+", without which a
       model of studies is judged too.
     source: the experiment file it came from.
@@ -150,6 +152,7 @@ class Experiment:
   frozen: Callable[[], Mapping[str, Any]] = dict
   encode_signals: Callable[[Batch], Batch] = lambda signals: signals
   threshold: float | None = None
+  interval: str = "percentile"
   missing_at_test: tuple[str, ...] = ()
   warm_start: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
   source: str = ""
@@ -162,6 +165,9 @@ class Experiment:
   batch_size: int = 1
   accumulate: int = 1
   mesh_shape: sharding.MeshShape = sharding.MeshShape()
+
+  def __post_init__(self) -> None:
+    check_method(self.interval)  # now, not after hours of training
 
 
 def initial_state(experiment: Experiment) -> TrainState:
@@ -674,7 +680,9 @@ def evaluate(
   judged = {name: found[name] for name in (split, validation)}
   rows = _rows_of(experiment, judged)
   with collected_notes() as notes:
-    estimates = report_estimates(rows, split, seed, experiment.threshold)
+    estimates = report_estimates(
+      rows, split, seed, experiment.threshold, experiment.interval
+    )
   if split == validation:
     notes.append(
       f"judged on {split}, which chose the checkpoint (data.test_split): "
@@ -732,7 +740,9 @@ def _evaluate_without(
     )
   rows, split = _rows_of(experiment, found), about["split"]
   with collected_notes() as notes:
-    estimates = report_estimates(rows, split, seed, experiment.threshold)
+    estimates = report_estimates(
+      rows, split, seed, experiment.threshold, experiment.interval
+    )
   write_report(
     out / f"without_{removed}", rows, estimates,
     {**about, "removed": removed}, split, notes, draw=False,

@@ -15,7 +15,8 @@ from echo_jax.evaluation.score import score
 from echo_jax.targets import target_named
 from experiments import count_only
 from experiments.ablations import as_released, as_released_pretrain
-from experiments.paper import released_finetune, released_pretrain
+from experiments.paper import released as all_released
+from experiments.paper import released_pretrain
 from experiments.paper.differences import (
   FINETUNING,
   PRETRAINING,
@@ -28,7 +29,7 @@ BOTH = pytest.mark.parametrize(
   ("points", "ablation", "paper"),
   [
     (PRETRAINING, as_released_pretrain, released_pretrain),
-    (FINETUNING, as_released, released_finetune),
+    (FINETUNING, as_released, all_released),
   ],
 )
 
@@ -79,19 +80,22 @@ def test_a_point_must_name_the_same_settings_twice():
 
 def test_recipes_by_hand():
   """50 epochs of floor(7,465 / 16) and of floor(525,328 / 128) steps."""
-  fine, pre = settings_of(released_finetune), settings_of(released_pretrain)
+  fine, pre = settings_of(all_released), settings_of(released_pretrain)
   assert fine["run.steps"] == 50 * 466
   assert fine["optimizer.warmup_steps"] == 4_660
   assert fine["run.validate_every"] == 466  # after every epoch, as the script
   assert fine["encoder.final_norm"] is pre["encoder.final_norm"] is False
   assert pre["run.steps"] == 50 * 4_104
   assert pre["data.kinds"] == pre["data.views"] == ()
-  tasks = list(released_finetune.sweep())
+  tasks, before = np.split(np.asarray(list(all_released.sweep())), 2)
   assert len(tasks) == 9
   camus = [one for one in tasks if one["data.name"] == "camus"]
   assert all(one["data.views"] == ("A2C",) for one in camus)
   logs = [one["targets"] for one in tasks if one["in_logarithm"]]
   assert logs == [("edv_ml",), ("esv_ml",)]  # of CAMUS hundredths
+  assert {one["data.test_split"] for one in before} == {"validation"}
+  logs = [one["targets"] for one in before if "ln" in one["targets"][0]]
+  assert logs == [("edv_ln_ml",), ("esv_ln_ml",)]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +119,8 @@ def test_all_points_together_train_and_are_judged(run):
   found = json.loads((workdir / "metrics.json").read_text())["estimates"]
   by_name = {(one["target"], one["name"]): one for one in found}
   assert by_name["edv_ml", "mae"]["unit"] == "ml"
+  assert by_name["edv_ml", "mae"]["method"].startswith("as released: 50 x 16")
+  assert "13 rows are 2 batches of 8" in by_name["edv_ml", "mae"]["reason"]
   cut = by_name["ef_at_least_50", "f1"]
   assert cut["threshold"] == 0.5 and cut["threshold_rule"] == "(given)"
   assert cut["positive"] == "ef_at_least_50 = 1 (ef_pct >= 50)"

@@ -60,17 +60,17 @@ LABELS = {
 
 def report_estimates(
   rows: pd.DataFrame, split: str, seed: int = 0,
-  threshold: float | None = None,
+  threshold: float | None = None, method: str = "percentile",
 ) -> list[Estimate]:  # fmt: skip
   """Estimates of single clips, of each video's mean, of each study's mean.
 
   The last only where `study_rows` gives rows; rows of whole studies have no
   other.  A target without any truth in the split is left out; see
-  `judged_targets`.  `threshold` is that of `score`.
+  `judged_targets`.  `threshold` and `method` are those of `score`.
   """
   how = {
     "split": split, "seed": seed, "targets": judged_targets(rows, split),
-    "threshold": threshold,
+    "threshold": threshold, "method": method,
   }  # fmt: skip
   if of_studies(rows):
     return score(rows, level="study", **how)

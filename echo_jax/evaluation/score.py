@@ -90,8 +90,7 @@ def score(
   Raises:
     ValueError: nothing to score, or values that do not fit the target.
   """
-  if method not in METHODS:
-    raise ValueError(f"method is {method!r}; allowed: {', '.join(METHODS)}")
+  check_method(method)
   frame = at_level(check_predictions(frame), level)
   _warn_of_shared_patients(frame)
   there = list(dict.fromkeys(frame.target))
@@ -108,6 +107,14 @@ def score(
       dict(seed=seed, resamples=resamples, method=method),
     )  # fmt: skip
   return estimates
+
+
+def check_method(method: str) -> None:
+  """Raises ValueError if intervals cannot be made so."""
+  if method not in METHODS:
+    raise ValueError(
+      f"intervals by {method!r}; allowed: {', '.join(METHODS)}"
+    )
 
 
 class MeasuredRows(NamedTuple):
@@ -345,14 +352,22 @@ def _without_interval(name: str, found: Measured, base: Estimate) -> Estimate:
 def _as_released(
   found: Measured, rows: int, base: Estimate
 ) -> list[Estimate]:
-  """Means of repeated batches, which take rows for patients."""
-  counts = released.draw_batches(rows, base.seed)
+  """Means of repeated batches, which take rows for patients.
+
+  Where there are too few rows that is said in place of values, as the rest of
+  a report stands without them.
+  """
+  bare = [_without_interval(name, found, base) for name in found.values]
+  try:
+    counts = released.draw_batches(rows, base.seed)
+  except ValueError as error:
+    return [replace(one, value=NAN, reason=str(error)) for one in bare]
   samples, estimates = found.statistic(np.arange(rows), counts), []
-  for name in found.values:
-    one = _without_interval(name, found, base)
+  for one in bare:
     if not one.reason:
-      value, low, high = released.mean_and_interval(samples[name], one.level)
-      known = int(np.isfinite(samples[name]).sum())
+      each = samples[one.name]
+      value, low, high = released.mean_and_interval(each, one.level)
+      known = int(np.isfinite(each).sum())
       one = replace(
         one, value=value, low=low, high=high, dropped=len(counts) - known,
         reason="" if known > 1 else "undefined in all but one repetition",

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from experiments.paper.models import IMAGENET
 
+CODES = ("2025", "2024")
 SEEDS = (0, 1, 2)
 TARGETS = ("ef_pct", "edv_ml", "esv_ml", "ef_below_50")
 
@@ -89,6 +90,8 @@ FINETUNING = (
   one("log-volumes", "in_logarithm", (), ("edv_ml", "esv_ml")),
   one("positive-class", "targets", TARGETS, (*TARGETS[:3], "ef_at_least_50")),
   one("threshold", "threshold", None, 0.5),
+  # Of the public code's 50 x 16 batches.
+  one("interval", "interval", "percentile", "released"),
   Difference(
     "scored-logarithms", {"targets": TARGETS},
     {"targets": ("ef_pct", "edv_ln_ml", "esv_ln_ml", "ef_below_50")}, "2024",
@@ -113,14 +116,20 @@ def set_described(config: ConfigDict, points: Iterable[Difference]) -> None:
   config.update_from_flattened_dict(described(points))
 
 
-def released(points: Iterable[Difference]) -> dict[str, Any]:
-  """All points as in the code of 2025, as flat settings."""
+def released(
+  points: Iterable[Difference], code: str = "2025"
+) -> dict[str, Any]:
+  """All points as in the code of a year, as flat settings.
+
+  What the code of 2024 alone did is set after what both did.
+  """
+  years = CODES if code == "2024" else (code,)
   return {
     name: value
-    for point in points
-    if point.code == "2025"
+    for year in years
+    for point in points if point.code == year
     for name, value in point.released.items()
-  }
+  }  # fmt: skip
 
 
 def one_by_one(points: Iterable[Difference]) -> Iterable[dict[str, Any]]:
