@@ -90,10 +90,8 @@ HEADS: Mapping[str, Mapping[str, Any]] = {
   },
 }  # fmt: skip
 # Whether what came out is for want of training, or of its rate.
-LONGER = 3 * RECIPE.finetune_steps
 AS_LONG = RECIPE.pretrain_steps + RECIPE.finetune_steps
 RATES = {"half": 0.5, "twice": 2.0}
-SECOND = ("max", "STF-Net as described")
 RANDOM = "random weights, frozen"
 STARTS = {"pre-trained": MAIN, "from scratch": ""}
 
@@ -116,6 +114,11 @@ class Arm:
 def named(start: str, share: float) -> str:
   """Name of the arm that has labels of a share of the training patients."""
   return f"{start}, {100 * share:g} % of labels"
+
+
+def at_rate(start: str, word: str) -> str:
+  """Name of the arm that has all labels and another rate."""
+  return f"{start}, {word} the rate"
 
 
 def arms() -> dict[str, Arm]:
@@ -143,10 +146,7 @@ def arms() -> dict[str, Arm]:
 
 
 def second_looks() -> dict[str, Arm]:
-  """Arms again with more steps or another rate, seed by seed the same.
-
-  Fine-tuned with as many steps as pre-training and fine-tuning have.
-  """
+  """Both starts with as many steps as both trainings have, or another rate."""
   found = {
     named(f"{start} as long", share): Arm(
       encoder, {"data.train_fraction": share, **steps_of(AS_LONG)}
@@ -154,16 +154,12 @@ def second_looks() -> dict[str, Arm]:
     for share in (1.0, FEW)
     for start, encoder in STARTS.items()
   }
-  for name in SECOND:
-    head = HEADS[name]
-    found[f"{name}, pre-trained, longer"] = Arm(
-      MAIN, head | steps_of(LONGER)
-    )  # fmt: skip
-    rate = finetune_settings(RECIPE, head["head.name"])["optimizer.rate"]
+  rate = finetune_settings(RECIPE, "moments")["optimizer.rate"]
+  for start, encoder in STARTS.items():
     for word, times in RATES.items():
-      found[f"{name}, pre-trained, {word} the rate"] = Arm(
-        MAIN, head | {"optimizer.rate": times * rate}
-      )
+      found[at_rate(start, word)] = Arm(
+        encoder, {"optimizer.rate": times * rate}
+      )  # fmt: skip
   return found
 
 
@@ -195,7 +191,7 @@ def questions() -> tuple[Question, ...]:
   ]
   return (*asked, *questions_of_device(), *questions_of_length(),
           *questions_of_pretraining(), *questions_of_cnn(),
-          *questions_of_frozen(), *second_questions())  # fmt: skip
+          *questions_of_frozen(), *questions_of_rate())  # fmt: skip
 
 
 def questions_of_cnn() -> Iterator[Question]:
@@ -244,14 +240,13 @@ def questions_of_length() -> Iterator[Question]:
     yield Question("Both as long (asked after scratch was seen)", *pair)
 
 
-def second_questions() -> Iterator[Question]:
-  """Whether more steps or another rate change what is said of heads."""
-  section = "A second look at heads"
-  for name in SECOND:
-    for again in second_looks():
-      if again.startswith(f"{name}, "):
-        yield Question(section, again, f"{name}, pre-trained")
-  yield Question(section, *(f"{n}, pre-trained, longer" for n in SECOND))
+def questions_of_rate() -> Iterator[Question]:
+  """Whether another rate changes what is said of pre-training."""
+  section = "Rates (asked after the study's own rate was seen)"
+  for word in RATES:
+    for start in STARTS:
+      yield Question(section, at_rate(start, word), named(start, 1.0))
+    yield Question(section, *(at_rate(start, word) for start in STARTS))
 
 
 def label_shares() -> dict[str, dict[str, float]]:
