@@ -136,7 +136,7 @@ def write_results(
     for name, of in done.items() if name not in OTHERS or name == BASE
   }  # fmt: skip
   plain = {
-    "origin": origin_of([f for n, of in done.items() if n in tables for f in of]),
+    "origin": origin_of([folder for name in tables for folder in done[name]]),
     "judged": {name: [judged(one) for one in of] for name, of in done.items()},
     "differences": {
       target: differences(tables, target, resamples)
@@ -181,10 +181,10 @@ def format_results(plain: Mapping[str, Any]) -> str:
   """The table in Markdown."""
   first = plain["judged"][BASE][0]["mae"]
   lines = [
-    f"{first['rows']} videos of {first['patients']} test patients. Intervals by "
-    f"{first['method']}, but for the points that judge otherwise; differences "
-    "by patients and paired seeds, negative: better than as described. p is of "
-    "EF, after Holm.", "",
+    f"{first['rows']} test videos of {first['patients']} patients; intervals "
+    f"by {first['method']}, but for the points that judge otherwise. "
+    "Differences are resampled over patients and paired seeds; negative: "
+    "better than as described. p is of EF, after Holm.", "",
     "| as released | MAE of EF, each seed | mean | EF points, minus described "
     "| p | EDV, ml | ESV, ml | F1 of the class, each seed |",
     "|---|---|---|---|---|---|---|---|",
