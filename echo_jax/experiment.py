@@ -30,6 +30,7 @@ from flax import linen as nn
 import echo_jax
 from echo_jax import trees
 from echo_jax.data import leakage
+from echo_jax.data.card import group_sizes
 from echo_jax.data.clips import UnknownTimes
 from echo_jax.data.contract import InputContract
 from echo_jax.data.pipeline import Batch, ClipMaker, arrays_of
@@ -219,10 +220,8 @@ def run(
   )
   begun = newest_step(workdir) is not None
   refuse_other_hosts(experiment, workdir)
-  people = leakage.check_run(
-    experiment.config, experiment.open_clips, workdir if begun else None
-  )
-  record = next_record(experiment, workdir)
+  people, sizes = _who_is_who(experiment, workdir if begun else None)
+  record = next_record(experiment, workdir) | {"learnt_from": sizes}
 
   def keep() -> None:
     write_record(record, workdir)
@@ -247,6 +246,23 @@ def run(
       peak_flops_s(jax.devices()),
     ),
   )  # fmt: skip
+
+
+def _who_is_who(
+  experiment: Experiment, begun: Path | None
+) -> tuple[tuple[leakage.Group, ...], dict[str, list[int]]]:
+  """The people of a run, checked, and `sizes_learnt_from`."""
+  # A split is opened once for both, and let go before the training.
+  open_clips = experiment.open_clips and cache(experiment.open_clips)
+  once = dataclasses.replace(experiment, open_clips=open_clips)
+  people = leakage.check_run(once.config, open_clips, begun)
+  return people, sizes_learnt_from(once)
+
+
+def sizes_learnt_from(experiment: Experiment) -> dict[str, list[int]]:
+  """How many a model is trained on, see `data.card.group_sizes`."""
+  index, _ = experiment.open_clips(experiment.fit_splits[0], 1)
+  return group_sizes(index, of_studies=experiment.level == "study")
 
 
 def refuse_other_hosts(experiment: Experiment, workdir: Path) -> None:

@@ -13,7 +13,9 @@ import pytest
 from echo_jax.cli import make_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", "PITFALLS.md", "SCALING.md")
+PAGES = (
+  "README.md", "CONTRIBUTING.md", "GOVERNANCE.md", "PITFALLS.md", "SCALING.md",
+)  # fmt: skip
 SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
 NAMED = re.compile(r"\b((?:\w+/)*\w+\.py)::(\w+)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -129,6 +131,11 @@ def test_links_resolve(page):
     assert not path or (ROOT / path).exists(), link
     if anchor:
       assert anchor in anchors_in(path or page), link
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_the_readme_links_every_page(page):
+  assert page in LINK.findall(prose("README.md"))
 
 
 def test_scaling_names_the_scripts_that_are_there():

@@ -6,7 +6,7 @@ builder's README, to which the card points.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ WITHHELD = "withheld"
 LEAST = 5  # people; fewer are not told apart, as is usual in health statistics
 FEW = f"<{LEAST}"
 GROUPS = ("site", "device", "view", "kind", "sex", "quality")
+OF_VIDEOS = ("view", "kind")  # a study has several
 AGES = (0, 40, 60, 75, np.inf)  # years
 
 
@@ -109,10 +110,46 @@ def count_table(
 
 
 def _counts(rows: pd.DataFrame, counts: Counts) -> str:
-  patients = counts.people(rows.patient_id.nunique())
-  if patients == FEW:
-    return f"{FEW} | {WITHHELD} | {WITHHELD}"
-  return f"{patients} | {counts(rows.study_id.nunique())} | {counts(len(rows))}"
+  return _told(_sizes(rows), counts)
+
+
+def _sizes(rows: pd.DataFrame) -> list[int]:
+  """Patients, studies, videos."""
+  return [rows.patient_id.nunique(), rows.study_id.nunique(), len(rows)]
+
+
+def _told(sizes: Sequence[int], counts: Counts) -> str:
+  patients = counts.people(sizes[0])
+  few = patients == FEW
+  others = (WITHHELD if few else counts(size) for size in sizes[1:])
+  return " | ".join((patients, *others))
+
+
+def group_sizes(
+  index: pd.DataFrame, of_studies: bool = False
+) -> dict[str, list[int]]:
+  """Patients, studies and videos in all and in each group, by its name.
+
+  With `of_studies` a row is a study: its videos are not counted, and there
+  are no groups by what differs among them.
+  """
+  sizes = {"all": _sizes(index)}
+  for column in GROUPS:
+    if column in index and not (of_studies and column in OF_VIDEOS):
+      for name, rows in index.groupby(column, observed=True):
+        sizes[f"{column}: {name or 'not known'}"] = _sizes(rows)
+  return {name: of[: 3 - of_studies] for name, of in sizes.items()}
+
+
+def size_table(
+  sizes: Mapping[str, Sequence[int]], counts: Counts
+) -> Iterator[str]:
+  """What `group_sizes` found."""
+  names = ("patients", "studies", "videos")[: len(sizes["all"])]
+  yield f"| group | {' | '.join(names)} |"
+  yield "|---" * (1 + len(names)) + "|"
+  for name, of in sizes.items():
+    yield f"| {name} | {_told(of, counts)} |"
 
 
 def _names_rule(index: pd.DataFrame, counts: Counts) -> Iterator[str]:

@@ -195,6 +195,17 @@ def people_behind(workdir: Path) -> tuple[Group, ...]:
   )
 
 
+def people_of(workdir: Path) -> tuple[Group, ...]:
+  """The groups of a run's own list, one a role; none if it kept no list."""
+  path = Path(workdir) / PATIENTS
+  if not path.exists():
+    return ()
+  return tuple(
+    _read_people(path, str(workdir), role, (role,))
+    for role in ("train", "validation", "pretrain", CHOSE_ORIGIN)
+  )
+
+
 def _origin(begun: Path | None, before: str) -> tuple[Group, ...]:
   """Who is behind the first weights of a run: its own list says, if it began.
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from echo_jax.data.card import LEAST, Counts, size_table
+from echo_jax.data.leakage import CHOSE_ORIGIN, Group
 from echo_jax.evaluation.estimate import (
   Estimate,
   estimates_from_json,
@@ -37,16 +39,30 @@ NOT_JUDGED = (
 SIMULATED = (
   "It has learnt simulated hearts (SynthEcho) and says nothing about people."
 )
+ROLES = {
+  "train": "it was trained on", "validation": "it was chosen on",
+  "pretrain": "its first weights were trained on",
+  CHOSE_ORIGIN: "its first weights were chosen on",
+}  # fmt: skip
+NOT_KEPT = (
+  "- this run did not keep how many studies and videos it was trained on, nor "
+  "of which sites, devices and views; `--data-dir` reads it from the data set"
+)
+ROUNDED = (
+  f"Some counts in this part are below {LEAST}: its others are rounded to "
+  f"{LEAST}."
+)
 
 
 def model_card(
-  record: Mapping[str, Any], metrics: Mapping[str, Any],
-  rows: pd.DataFrame, subgroups: str, name: str,
+  record: Mapping[str, Any], people: Sequence[Group],
+  metrics: Mapping[str, Any], rows: pd.DataFrame, subgroups: str, name: str,
 ) -> str:  # fmt: skip
   """Markdown on a trained and evaluated run.
 
   Args:
     record: the run record (`run.json`).
+    people: of the run's list, as `people_of` gives them.
     metrics: what `evaluate` wrote (`metrics.json`).
     rows: its predictions.
     subgroups: tables of its error in groups of patients, as text.
@@ -64,16 +80,17 @@ def model_card(
     *(f"- {note}" for note in metrics["notes"]), "",
     "## Subgroups", "", "```", subgroups, "```", "",
   ]  # fmt: skip
-  return _card(record, name, LIMITS, simulated, judged)
+  return _card(record, people, name, LIMITS, simulated, judged)
 
 
 def encoder_card(
-  record: Mapping[str, Any], loss: Estimate, simulated: bool, name: str
-) -> str:
+  record: Mapping[str, Any], people: Sequence[Group], loss: Estimate,
+  simulated: bool, name: str,
+) -> str:  # fmt: skip
   """Markdown on a run that predicts no target, as a pre-training.
 
   Args:
-    record, name: as of `model_card`.
+    record, people, name: as of `model_card`.
     loss: what validation gave.
     simulated: whether it has seen simulated hearts.
   """
@@ -82,20 +99,23 @@ def encoder_card(
     "## Judged by: its loss alone", "",
     f"- {value}{loss.reason}: {loss.protocol}", "",
   ]  # fmt: skip
-  return _card(record, name, NOT_JUDGED, simulated, judged)
+  return _card(record, people, name, NOT_JUDGED, simulated, judged)
 
 
 def _card(
-  record: Mapping[str, Any], name: str, limits: Sequence[str],
-  simulated: bool, judged: Sequence[str],
+  record: Mapping[str, Any], people: Sequence[Group], name: str,
+  limits: Sequence[str], simulated: bool, judged: Sequence[str],
 ) -> str:  # fmt: skip
   parts = [
     f"# Model card: {name}", "",
-    "Made by `echo-jax card` from the run's own record and results.", "",
+    "Made by `echo-jax card` from the run's own record and results. What may "
+    "leave a hospital, of this card and of the run: `GOVERNANCE.md` of "
+    "echo_jax.", "",
     "## Intended use and limits", "",
     *(f"- {line}" for line in [SIMULATED] * simulated + [*limits]), "",
     "## The model", "", *_model(record), "",
-    "## Learnt from", "", *_origin(record), "",
+    "## Learnt from", "", *_origin(record),
+    *_cohort(people, record.get("learnt_from", {})), "",
     *judged,
     "## Input contract", "",
     f"Hash `{record['contract_hash']}`: weights refuse to load under another.",
@@ -135,6 +155,39 @@ def _origin(record: Mapping[str, Any]) -> Iterator[str]:
       f"- first weights: `{start['experiment']}`, step {start['step']}, "
       f"contract `{start['contract_hash']}`, data {_datasets(start['data'])}"
     )
+
+
+def _cohort(
+  people: Sequence[Group], sizes: Mapping[str, Sequence[int]]
+) -> list[str]:
+  """Whom it learnt from; small numbers are told as those of a data card."""
+  counts = Counts()
+  lines = list(_whom(people, sizes, counts))
+  if counts.small:
+    lines = [*_whom(people, sizes, Counts(LEAST)), "", ROUNDED]
+  return lines
+
+
+def _whom(
+  people: Sequence[Group], sizes: Mapping[str, Sequence[int]], counts: Counts
+) -> Iterator[str]:
+  for one in people:
+    if one.people or not one.whole:
+      yield f"- patients {ROLES[one.role]}: {_how_many(one, counts)}"
+  if not people:
+    yield "- patients: the run kept no list of them"
+  if not sizes:
+    yield NOT_KEPT
+  else:
+    yield from ("", "Trained on:", "", *size_table(sizes, counts))
+
+
+def _how_many(one: Group, counts: Counts) -> str:
+  if not one.whole:
+    return "not known, no list of all was kept"
+  unnamed = sum(not known for known in one.people.values())
+  by_rule = f", {counts(unnamed)} of them not named by their owner"
+  return counts.people(len(one.people)) + by_rule * bool(unnamed)
 
 
 def _datasets(data: Sequence[Mapping[str, str]]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from echo_jax.cli import main
 from echo_jax.commands.card import card_of_run
 from echo_jax.data import card
+from echo_jax.data.leakage import CHOSE_ORIGIN, Group, write_people
 from echo_jax.data.sources import find_dataset, read_index
 from echo_jax.evaluation.estimate import Estimate
 from echo_jax.evaluation.predictions import read_predictions, write_predictions
@@ -79,6 +80,110 @@ def test_a_pre_training_has_a_card_of_what_it_was_not_judged_for(
   assert record["contract_hash"] in text and "predicts: no target" in text
   assert "simulated hearts" in text and "in which patients" in text
   assert "## Subgroups" not in text
+  sizes = record["learnt_from"]
+  assert len(sizes["all"]) == 3 and "device: device-a" in sizes
+  assert "| device: device-a |" in text
+
+
+def cohort_in(text):
+  """What a card says of whom a model learnt from."""
+  return text[text.index("## Learnt from"):text.index("## Judged")]
+
+
+def cohort_row(rows):
+  """Patients, studies and videos of a card's row, rounded."""
+  patients = rows.patient_id.nunique()
+  if 0 < patients < 5:
+    return "<5 | withheld | withheld"
+  return f"{nearest_5(patients)} | " + " | ".join(
+    str(nearest_5(count)) for count in (rows.study_id.nunique(), len(rows))
+  )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_model_card_counts_whom_it_was_trained_on(
+  model_card, data_dir, tmp_path, kept
+):
+  """As the run kept it; an older run's is read from the data set."""
+  workdir, text = model_card
+  if not kept:
+    copy = older_run(workdir, tmp_path)
+    assert "did not keep" in cohort_in(card_of_run(copy))
+    text = card_of_run(copy, data_dir)
+  text = cohort_in(text)
+  index = read_index(find_dataset(data_dir, "synthetic_echo"))
+  train = index[(index.split == "train") & (index.kind == "cine")]
+  chosen = index[index.split == "validation"].patient_id.nunique()
+  if kept:
+    assert read_record(workdir)["learnt_from"] == card.group_sizes(train)
+  assert "below 5: its others are rounded to 5" in text and "<5" in text
+  assert f"| all | {cohort_row(train)} |" in text
+  for column in ("site", "device", "view"):
+    for name, rows in train.groupby(column, observed=True):
+      assert f"| {column}: {name} | {cohort_row(rows)} |" in text
+  assert f"- patients it was chosen on: {nearest_5(chosen)}\n" in text
+  assert "did not keep" not in text and "first weights were" not in text
+
+
+def older_run(workdir, folder):
+  """A copy of a run as it was before runs kept whom they learn from."""
+  copy = folder / "older"
+  shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("checkpoints"))
+  record = read_record(copy)
+  record.pop("learnt_from", None)
+  (copy / "run.json").write_text(json.dumps(record))
+  return copy
+
+
+def test_a_card_says_who_is_behind_the_first_weights(model_card, tmp_path):
+  workdir, _ = model_card
+  copy = older_run(workdir, tmp_path)
+  people = [
+    Group("", "train", {f"s:{i}": i > 5 for i in range(12)}),
+    Group("", "pretrain", {f"s:{i}": True for i in range(31)}),
+    Group("", CHOSE_ORIGIN, {}, whole=False),
+  ]
+  write_people(copy / "patients.csv", people)
+  text = cohort_in(card_of_run(copy))
+  for line in (
+    "it was trained on: 12, 6 of them not named by their owner",
+    "its first weights were trained on: 31",
+    "its first weights were chosen on: not known, no list of all was kept",
+  ):
+    assert f"- patients {line}\n" in text
+  assert "it was chosen on" not in text and "rounded" not in text
+  (copy / "patients.csv").unlink()
+  assert "patients: the run kept no list" in cohort_in(card_of_run(copy))
+
+
+def test_few_whom_a_run_was_chosen_on_do_not_follow(model_card, tmp_path):
+  workdir, _ = model_card
+  copy = older_run(workdir, tmp_path)
+  people = [
+    Group("", role, {f"s:{role}{i}": True for i in range(count)})
+    for role, count in (("train", 42), ("validation", 3))
+  ]
+  write_people(copy / "patients.csv", people)
+  text = cohort_in(card_of_run(copy))
+  assert "it was trained on: 40\n" in text and "chosen on: <5\n" in text
+  assert "its others are rounded" in text
+
+
+def test_a_cohort_of_studies_has_no_number_of_videos():
+  index = people({"a": 6, "": 7}, label=0).assign(view="A4C")
+  assert card.group_sizes(index) == {
+    "all": [13, 13, 13], "device: not known": [7, 7, 7],
+    "device: a": [6, 6, 6], "view: A4C": [13, 13, 13],
+  }  # fmt: skip
+  sizes = card.group_sizes(index, of_studies=True)
+  assert list(card.size_table(sizes, card.Counts())) == [
+    "| group | patients | studies |", "|---|---|---|", "| all | 13 | 13 |",
+    "| device: not known | 7 | 7 |", "| device: a | 6 | 6 |",
+  ]  # fmt: skip
+
+
+def test_a_card_names_the_page_on_what_may_leave(model_card):
+  assert "`GOVERNANCE.md`" in model_card[1]
 
 
 def nearest_5(count):
