@@ -900,10 +900,7 @@ def override(
     key, separator, text = setting.partition("=")
     if not separator:
       raise ValueError(f"{setting!r} is not KEY=VALUE")
-    try:
-      value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-      value = text
+    value = _value_of(text)
     try:
       config.update_from_flattened_dict({key: value})
     except (KeyError, AttributeError, TypeError) as error:
@@ -911,6 +908,30 @@ def override(
       raise ValueError(
         f"cannot set {key} to {value!r}: {error}; settings are {known}"
       ) from error
+
+
+def _value_of(text: str) -> Any:
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
+
+
+def with_data_dir(settings: Sequence[str], folder: Path | None) -> list[str]:
+  """Settings for `override`, and `data.dir` where `--data-dir` gives it.
+
+  Raises:
+    ValueError: they have another `data.dir`.
+  """
+  if folder is None:
+    return list(settings)
+  for setting in settings:
+    key, _, text = setting.partition("=")
+    if key == "data.dir" and Path(str(_value_of(text))) != folder:
+      raise ValueError(
+        f"--data-dir is {folder} and --config.data.dir {text}; give one of them"
+      )
+  return [*settings, f"data.dir={str(folder)!r}"]
 
 
 def flat_settings(

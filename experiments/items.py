@@ -5,7 +5,6 @@ what ended with its process is free again.
 """
 
 import contextlib
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 
 from echo_jax.training.collapse import Collapsed
 from echo_jax.training.loop import Diverged
-from echo_jax.training.writers import write_whole
+from echo_jax.training.writers import locked, write_whole
 
 DONE, FAILED = "done.json", "failed.json"
 GUESS_S = 120.0  # an item, before one was measured; chosen
@@ -128,22 +127,6 @@ def first_free(workdir: Path, items: Sequence[Item]) -> Iterator[Item | None]:
         yield item
         return
   yield None
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
-  """Holds a lock; false if another process does and `wait` is not set.
-
-  The system frees it when the process ends, however it does.
-  """
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open("w") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-      yield False
-    else:
-      yield True
 
 
 def expected_s(workdir: Path, items: Sequence[Item]) -> float:

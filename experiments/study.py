@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from echo_jax import experiment
+from echo_jax.training.writers import locked
 from experiments.demo import stages
 from experiments.demo.recipe import (
   STANDARD,
@@ -33,7 +34,7 @@ from experiments.demo.recipe import (
   pretrain_settings,
   shared_settings,
 )
-from experiments.items import Item, locked, print_plan, run_items
+from experiments.items import Item, print_plan, run_items
 from experiments.paper.differences import FINETUNING, released
 from experiments.study_table import Question, write_results
 

@@ -94,6 +94,35 @@ def test_unknown_data_set_or_folder_says_how_to_make_it(
   assert not (tmp_path / "w").exists()
 
 
+def test_data_dir_of_train_is_the_setting(data_dir, tmp_path, capsys):
+  words = [*TRAIN, tmp_path / "w", "--data-dir"]
+  line = says([*words, tmp_path], capsys)
+  assert f"no data set synthetic_echo  under {tmp_path} (" in line
+  words += [data_dir, "--config.data.name=camus"]
+  same = f"--config.data.dir={data_dir}"
+  for more in ((), (same,), (same + "/",)):
+    assert "found: ['synthetic_echo']" in says([*words, *more], capsys)
+  line = says([*words, f"--config.data.dir={tmp_path}"], capsys)
+  assert f"--data-dir is {data_dir} and --config.data.dir {tmp_path}" in line
+  # No number, though a setting is read as one.
+  line = says([*TRAIN, tmp_path / "w", "--data-dir", "2024"], capsys)
+  assert "no data set synthetic_echo  under 2024 (" in line
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_data_dir_where_there_is_no_such_setting_is_one_line(
+  command, tmp_path, capsys
+):
+  path = tmp_path / "bare.py"
+  path.write_text(
+    "import ml_collections\n\n\ndef get_config():\n"
+    "  return ml_collections.ConfigDict({'seed': 0}).lock()\n\n\n"
+    "def sweep():\n  yield {'seed': 1}\n"
+  )
+  words = [command, path, "--workdir", tmp_path / "w", "--data-dir", "data"]
+  assert "cannot set data.dir to 'data'" in says(words, capsys)
+
+
 @pytest.mark.parametrize(
   ("setting", "message"),
   [

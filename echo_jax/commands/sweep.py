@@ -2,40 +2,55 @@
 
 Each item has a folder of its own with its run record, named by what it sets.
 Given again, the command goes on where it was: items that have ended are left,
-others go on from their checkpoints. One that fails is reported and does not
-stop the rest.  With `--from`, every item is trained from each run of another
-sweep: what pre-training is worth is seen in what it is fine-tuned for.  Where
-that sweep had several seeds, `--same-seed` gives each run the item of its own
-seed alone, so that seeds stand for both trainings.
+others go on from their checkpoints, and Slurm jobs submitted before are waited
+for. One that fails is reported and does not stop the rest. Ctrl-C and SIGTERM
+end what runs here, which saves first; Slurm jobs go on. Several such commands
+may share a folder: each leaves to the others what they are at.  With `--from`,
+every item is trained from each run of another sweep: what pre-training is worth
+is seen in what it is fine-tuned for.  Where that sweep had several seeds,
+`--same-seed` gives each run the item of its own seed alone, so that seeds stand
+for both trainings.
 
 Example:
   echo-jax sweep experiments/ef_finetune.py --workdir runs/heads \\
-    --config.data.dir=data --jobs 2
+    --data-dir data --jobs 2
   echo-jax sweep experiments/mae_pretrain.py --workdir runs/masks --slurm \\
-    --slurm-option partition=gpu --slurm-option gres=gpu:1
+    --slurm-option time=720 --slurm-option partition=gpu \\
+    --slurm-option gres=gpu:1
   echo-jax sweep experiments/paper/echonet_lvef_stf.py --from runs/masks \\
     --workdir runs/masks_ef
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from echo_jax import experiment
-from echo_jax.training.writers import write_whole
+from echo_jax.training.writers import locked, write_whole
 
 STATUS = "item.json"
 OUTPUT = "output.txt"
+LOCK = "item.lock"
+HELD = "held"  # by another process, which is at the item
+# What a command ends with that SIGTERM stopped: a training saves before it.
+STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)
+POLL_S = 0.2  # between looks at a command that runs; chosen
+NEVER = threading.Event()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,15 +58,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("experiment", help="file, or dotted module")
   parser.add_argument("--workdir", type=Path, required=True)
   parser.add_argument(
-    "--jobs", type=int, default=1, help="items that run at the same time"
+    "--data-dir", type=Path, help="where data sets are: --config.data.dir"
   )
+  parser.add_argument(
+    "--jobs", type=int, default=1,
+    help="items that run at the same time; each takes every accelerator that "
+    "it sees. For one an item, give this command once for each with "
+    "CUDA_VISIBLE_DEVICES set and the same --workdir",
+  )  # fmt: skip
   parser.add_argument(
     "--slurm", action="store_true",
     help="one Slurm job an item (extra [slurm]); waits for them",
   )  # fmt: skip
   parser.add_argument(
     "--slurm-option", metavar="NAME=VALUE", action="append", default=[],
-    help="of sbatch, as in partition=gpu",
+    help="of sbatch, as in partition=gpu; time=MINUTES must be given",
   )  # fmt: skip
   parser.add_argument(
     "--from", type=Path, dest="origins", metavar="DIR",
@@ -94,12 +115,16 @@ def run(args: argparse.Namespace) -> int:
   items = plan_items(args)
   waiting = [item for item in items if status_of(item) != "done"]
   print(f"{len(items)} items, {len(items) - len(waiting)} done before")
-  start = on_slurm(args) if args.slurm else on_this_machine(args.jobs)
-  failed = run_items(waiting, start)
+  place = on_slurm(args) if args.slurm else on_this_machine(args.jobs)
+  failed = run_items(waiting, place)
   for item in failed:
     print(f"failed: {item.folder}; see {item.folder / OUTPUT}", file=sys.stderr)
-  done = sum(status_of(item) == "done" for item in items)
-  print(f"{len(items)} items = {done} done + {len(failed)} failed")
+  done = sum(status_of(i) == "done" for i in items if i not in failed)
+  held = len(items) - done - len(failed)
+  print(
+    f"{len(items)} items = {done} done + {len(failed)} failed"
+    + (f" + {held} with other processes" if held else "")
+  )
   return 1 if failed else 0
 
 
@@ -114,6 +139,7 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
   if not hasattr(module, "sweep"):
     raise ValueError(f"{args.experiment} has no sweep()")
   chosen, items = list(module.sweep()), []
+  given = experiment.with_data_dir(args.config, args.data_dir)
   if args.origins:
     runs = runs_to_start_from(args.origins)
     chosen = [
@@ -127,7 +153,7 @@ def plan_items(args: argparse.Namespace) -> list[Item]:
     if any(other.get(name) != value for other in chosen)
   }  # fmt: skip
   for settings in chosen:
-    words = (*args.config, *(f"{k}={v!r}" for k, v in settings.items()))
+    words = (*given, *(f"{k}={v!r}" for k, v in settings.items()))
     config = module.get_config()
     experiment.override(config, words)  # a misspelt name fails now
     folder = args.workdir / folder_name(settings, varied)
@@ -206,69 +232,222 @@ def _commands(
 
 def status_of(item: Item) -> str:
   """`done`, `failed` or `begun`; `new` if it was never started."""
+  return _kept(item).get("status", "new")
+
+
+def _kept(item: Item) -> dict[str, Any]:
   path = item.folder / STATUS
   if not path.exists():
-    return "new"
-  return json.loads(path.read_text(encoding="utf-8"))["status"]
+    return {}
+  return json.loads(path.read_text(encoding="utf-8"))
 
 
-def run_item(item: Item) -> str:
-  """Runs an item's commands, their words into its folder; its status."""
+def _keep(item: Item, **told: Any) -> None:
+  """Writes this of an item's state beside what else is known of it."""
+  line = _kept(item) | {"settings": item.settings} | told
   item.folder.mkdir(parents=True, exist_ok=True)
-  began, code = time.time(), 0
-  _keep_status(item, "begun", 0.0)
-  with (item.folder / OUTPUT).open("a", encoding="utf-8") as said:
-    for words in item.commands:
-      code = subprocess.run(words, stdout=said, stderr=said).returncode
-      if code:
-        break
-  status = "failed" if code else "done"
-  _keep_status(item, status, time.time() - began)
-  return status
-
-
-def _keep_status(item: Item, status: str, seconds: float) -> None:
-  line = {"status": status, "settings": item.settings, "seconds": seconds}
   write_whole(item.folder / STATUS, json.dumps(line, indent=2) + "\n")
 
 
-Start = Callable[[Item], Future]
+def run_item(item: Item, told: threading.Event = NEVER) -> str:
+  """Runs an item's commands, their words into its folder; its status.
+
+  Args:
+    told: once it is set, no command is begun and the one that runs is ended.
+
+  Returns:
+    `done`, `failed`, `begun` (stopped, to go on later) or `held`.
+  """
+  if told.is_set():
+    return status_of(item)
+  with locked(item.folder / LOCK) as lock:
+    if lock is None:
+      return HELD
+    if status_of(item) == "done":  # by another process, a moment ago
+      return "done"
+    began = time.time()
+    _keep(item, status="begun", seconds=0.0)
+    status = _run_commands(item, lock, told)
+    _keep(item, status=status, seconds=time.time() - began)
+  return status
 
 
-def on_this_machine(jobs: int) -> Start:
+def _run_commands(item: Item, lock: TextIO, told: threading.Event) -> str:
+  with (item.folder / OUTPUT).open("a", encoding="utf-8") as said:
+    for words in item.commands:
+      if told.is_set():
+        return "begun"
+      child = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        # Ctrl-C would reach all of the group, and no training saves then.
+        process_group=0,
+        # If this process is killed, the child holds the item until it ends.
+        pass_fds=[lock.fileno()],
+      )  # fmt: skip
+      code = _wait(child, told)
+      if code in STOPPED or (code and told.is_set()):
+        return "begun"
+      if code:
+        return "failed"
+  return "done"
+
+
+def _wait(child: subprocess.Popen, told: threading.Event) -> int:
+  """The exit code of a command, which is asked to end when told so."""
+  try:
+    while child.poll() is None and not told.wait(POLL_S):
+      pass
+  finally:  # also where a signal to a Slurm job raises
+    child.terminate()  # does nothing if it has ended
+    child.wait()
+  return child.returncode
+
+
+@dataclass(frozen=True)
+class Place:
+  """Where items run.
+
+  Attributes:
+    start: starts an item; its future is what `run_item` returns.
+    stop: starts no more, and returns when nothing runs in this process's care.
+  """
+
+  start: Callable[[Item], Future]
+  stop: Callable[[], None]
+
+
+def on_this_machine(jobs: int) -> Place:
   """Starts items here, `jobs` at a time."""
-  pool = ThreadPoolExecutor(jobs)
-  return lambda item: pool.submit(run_item, item)
+  pool, told = ThreadPoolExecutor(jobs), threading.Event()
+
+  def stop() -> None:
+    told.set()
+    print("stopping: what runs may save first", file=sys.stderr)
+    pool.shutdown(cancel_futures=True)
+
+  return Place(lambda item: pool.submit(run_item, item, told), stop)
 
 
-def on_slurm(args: argparse.Namespace) -> Start:
+def on_slurm(args: argparse.Namespace) -> Place:
   """Submits each item as a Slurm job; its future ends when the job does.
 
-  Raises:
-    ValueError: an option that is not NAME=VALUE.
-  """
-  import submitit  # an extra, so not at the top
+  One that was submitted before and has not ended is waited for instead.
 
-  options = dict(option.partition("=")[::2] for option in args.slurm_option)
+  Raises:
+    ValueError: an option that is not NAME=VALUE, or no time.
+  """
+  options: dict[str, Any] = dict(
+    option.partition("=")[::2] for option in args.slurm_option
+  )
   if not all(options.values()):
     raise ValueError(f"--slurm-option {options}: want NAME=VALUE")
-  executor = submitit.SlurmExecutor(args.workdir / "slurm")
+  if not options.get("time", "").isdecimal():
+    raise ValueError(
+      f"--slurm-option {options}: want the minutes that an item may take, as "
+      "in --slurm-option time=720 (submitit would end it after 5)"
+    )
+  options["time"] = int(options["time"])  # submitit computes with it
+  import submitit  # an extra, so not at the top
+
+  folder = args.workdir / "slurm"
+  executor = submitit.SlurmExecutor(folder)
   executor.update_parameters(**options)
-  pool = ThreadPoolExecutor(10_000)  # they only wait
-  return lambda item: pool.submit(executor.submit(run_item, item).result)
+
+  def start(item: Item) -> Future:
+    # So that of two such commands one submits and the other sees its job.
+    with locked(args.workdir / "slurm.lock", wait=True):
+      job = _unended_job(item, folder)
+      if job is None and _is_free(item):
+        _keep(item, status="begun", seconds=0.0, job="")
+        job = executor.submit(run_item, item)
+        _keep(item, job=job.job_id)
+    return _in_a_thread(job.result if job else lambda: HELD)
+
+  def stop() -> None:
+    print("Slurm jobs go on; scancel ends them", file=sys.stderr)
+
+  return Place(start, stop)
 
 
-def run_items(items: Sequence[Item], start: Start) -> list[Item]:
-  """Runs items; returns those that failed, in order."""
-  running = {start(item): item for item in items}
+def _unended_job(item: Item, folder: Path) -> Any:
+  """The Slurm job that is to run an item, or runs it; None if there is none."""
+  import submitit  # an extra, so not at the top
+
+  kept = _kept(item)
+  if kept.get("status") != "begun" or not kept.get("job"):
+    return None
+  job = submitit.SlurmJob(folder, kept["job"])
+  if job.done():
+    return None
+  # A job that Slurm has forgotten looks as if it were still to come.
+  print(
+    f"{item.folder}: waits for Slurm job {kept['job']}, submitted before; if "
+    f"squeue does not show it, remove {item.folder / STATUS}",
+    file=sys.stderr,
+  )
+  return job
+
+
+def _is_free(item: Item) -> bool:
+  with locked(item.folder / LOCK) as lock:
+    return lock is not None
+
+
+def _in_a_thread(call: Callable[[], str]) -> Future:
+  """What a call returns; waiting for it does not keep this process alive."""
+  future: Future = Future()
+
+  def wait() -> None:
+    try:
+      future.set_result(call())
+    except Exception as error:  # shown where the future is read
+      future.set_exception(error)
+
+  threading.Thread(target=wait, daemon=True).start()
+  return future
+
+
+def run_items(items: Sequence[Item], place: Place) -> list[Item]:
+  """Runs items; returns those that failed or were stopped, in order.
+
+  Raises:
+    KeyboardInterrupt, SystemExit: Ctrl-C, SIGTERM or SIGHUP came; what ran in
+      this process's care was ended, and no more was started.
+  """
   failed = set()
-  with tqdm(total=len(items), desc="sweep", unit="item") as bar:
-    for future in as_completed(running):
-      item = running[future]
-      if error := future.exception():  # not of the item: of keeping its status
-        print(f"{item.folder}: {error!r}", file=sys.stderr)
-      if error or future.result() != "done":
-        failed.add(item.folder)
-      bar.set_postfix_str(f"{len(failed)} failed", refresh=False)
-      bar.update()
+  bar = tqdm(total=len(items), desc="sweep", unit="item")
+  with exit_when_told(), bar:
+    try:
+      running = {place.start(item): item for item in items}
+      for future in as_completed(running):
+        item, error = running[future], future.exception()
+        if error:  # not of the item: of keeping its status
+          print(f"{item.folder}: {error!r}", file=sys.stderr)
+        elif future.result() == HELD:
+          print(f"{item.folder}: another process is at it", file=sys.stderr)
+        if error or future.result() not in ("done", HELD):
+          failed.add(item.folder)
+        bar.set_postfix_str(f"{len(failed)} failed", refresh=False)
+        bar.update()
+    except BaseException:
+      place.stop()
+      raise
   return [item for item in items if item.folder in failed]
+
+
+@contextlib.contextmanager
+def exit_when_told() -> Iterator[None]:
+  """SIGTERM, and the end of a terminal, end this as Ctrl-C does: by raising."""
+
+  def leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+  before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+  for number, handler in before.items():
+    if handler != signal.SIG_IGN:  # as nohup has it
+      signal.signal(number, leave)
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)

@@ -2,7 +2,7 @@
 
 Example:
   echo-jax train experiments/mae_pretrain.py --workdir runs/mae --tiny \\
-    --config.data.dir=data
+    --data-dir data
   echo-jax train experiments/ef_finetune.py --workdir runs/ef \\
     --config.init_from=runs/mae --config.optimizer.rate=3e-4
 """
@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """Experiment, folder and settings."""
   parser.add_argument("experiment", help="file, or dotted module")
   parser.add_argument("--workdir", type=Path, required=True)
+  parser.add_argument(
+    "--data-dir", type=Path, help="where data sets are: --config.data.dir"
+  )
   parser.add_argument(
     "--tiny", action="store_true", help="seconds on two cores"
   )
@@ -46,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
   """Builds and trains, together with the other processes of a job."""
   processes.join_others()
   with processes.end_at_once():
-    prepared = experiment.prepare(args.experiment, args.config, tiny=args.tiny)
+    settings = experiment.with_data_dir(args.config, args.data_dir)
+    prepared = experiment.prepare(args.experiment, settings, tiny=args.tiny)
     experiment.run(prepared, args.workdir, profile=args.profile)
     print(f"done: {prepared.pace.steps} steps in {args.workdir}")
   return 0

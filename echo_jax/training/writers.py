@@ -1,13 +1,16 @@
 """Where the numbers of a run go: a JSON-lines log, TensorBoard, a bar."""
 
+import contextlib
+import errno
+import fcntl
 import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -153,6 +156,27 @@ def write_whole(path: Path, content: str | bytes) -> None:
   unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   unfinished.write_bytes(data)
   os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[TextIO | None]:
+  """Holds a lock; None if another process does and `wait` is not set.
+
+  The system frees it when the process ends, however it does, and those that it
+  let inherit the file.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+      yield None
+      return
+    except OSError as error:
+      if error.errno not in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK):
+        raise
+      print(f"{path} cannot be locked; let no second process work there")
+    yield file
 
 
 def read_log(path: Path) -> list[dict]:
