@@ -22,7 +22,7 @@ import numpy as np
 from echo_jax import experiment
 from echo_jax.evaluation.estimate import estimates_from_json
 from echo_jax.evaluation.predictions import read_predictions
-from echo_jax.training.writers import write_whole
+from echo_jax.training.writers import locked, write_whole
 from experiments import ef_finetune
 from experiments.ablations import as_released
 from experiments.demo import stages
@@ -33,7 +33,7 @@ from experiments.demo.recipe import (
   finetune_settings,
   shared_settings,
 )
-from experiments.items import Item, locked, print_plan, run_items
+from experiments.items import Item, print_plan, run_items
 from experiments.paper.differences import FINETUNING, described
 from experiments.study import COHORT, RECIPE, STF
 from experiments.study_table import (
