@@ -253,7 +253,7 @@ def test_a_sweep_of_pre_training_shows_validation_losses(tmp_path, capsys):
     line = {"step": 5, "part": "validation", "loss": ratio + 0.01234}
     (folder / "log.jsonl").write_text(json.dumps(line) + "\n")
   text = table(capsys, "--runs", tmp_path)
-  assert "| mask.ratio=0.5 | loss | 0.5123 (no interval) |" in text
+  assert "| mask.ratio=0.5 | loss | 0.5123 (no interval) N1 |" in text
   assert "loss of validation at step 5, of the lowest loss" in text
   assert text == table(capsys, "--runs", tmp_path, "--metric", "loss")
 
