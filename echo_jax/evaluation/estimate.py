@@ -129,8 +129,7 @@ class Estimate:
 
   @property
   def caveat(self) -> str:
-    """`640 of 2,000 resamples dropped; …` of what has a value; "" if nothing.
-    """
+    """`640 of 2,000 resamples dropped; …` of what has a value, else ""."""
     said = self._dropped_text.removeprefix("; "), self.reason
     return "; ".join(filter(None, said)) if self.defined else ""
 

@@ -29,7 +29,7 @@ class Protocol:
 
   Attributes:
     split: that was judged.
-    clips: a video, at most, that were predicted.
+    clips: a video, at most, that were predicted; 0 if nothing sees a clip.
     data: fingerprints of the data sets, as text.
     tiny: whether the model was the tiny one, whose numbers mean nothing.
   """
@@ -98,6 +98,8 @@ class Line:
 def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
   """Refuses runs that cannot stand in one table.
 
+  What sees no clip stands beside runs of any number of clips.
+
   Args:
     mixed: whether runs of several protocols may, each line marked with its own.
 
@@ -105,8 +107,10 @@ def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
     ValueError: names the runs.
   """
   ways: dict[Protocol, list[str]] = {}
+  seen = next((x.protocol.clips for x in results if x.protocol.clips), 0)
   for one in results:
-    ways.setdefault(one.protocol, []).append(one.folder)
+    way = replace(one.protocol, clips=one.protocol.clips or seen)
+    ways.setdefault(way, []).append(one.folder)
   if len(ways) > 1 and not mixed:
     told = "; ".join(f"[{way}] {', '.join(of)}" for way, of in ways.items())
     raise ValueError(
