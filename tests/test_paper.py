@@ -10,10 +10,11 @@ import pytest
 from echo_jax import experiment
 from echo_jax.commands.table import published_values
 from echo_jax.evaluation.estimate import LABELS
+from echo_jax.objectives.masks import MaskRule
 from echo_jax.targets import target_named
 from echo_jax.training.optimizers import rate_schedule
 from echo_jax.trees import count_parameters
-from experiments import parts
+from experiments import joint_pretrain, parts
 from experiments.ablations import objective
 from experiments.paper import pretrain, write
 from experiments.paper.models import MODELS
@@ -239,7 +240,7 @@ def test_every_item_of_an_ablation_fits_its_config(name):
 def test_weights_of_every_objective_fit_the_fine_tuning():
   told = objective.__doc__.replace("\\", " ").split("echo-jax ")
   trainings = [words for one in told if (words := one.split())[0] == "train"]
-  assert len(trainings) == 4
+  assert len(trainings) == 5
   ours = objective.get_config()
   for _, file, *words in trainings:
     name = file.removesuffix(".py").replace("/", ".")
@@ -247,3 +248,8 @@ def test_weights_of_every_objective_fit_the_fine_tuning():
     settings = [w[len("--config."):] for w in words if "--config." in w]
     experiment.override(theirs, settings)
     assert theirs.input == ours.input and theirs.encoder == ours.encoder
+  weights = {k: v for k, v in theirs.weights.items() if v}  # of the last
+  assert weights == {"reconstruction": 0.8, "phase": 0.2}
+  # Refused if it saw a masked clip.
+  made = joint_pretrain.make_parts(theirs, weights, MaskRule(**theirs.mask))
+  assert set(made) == set(weights)
