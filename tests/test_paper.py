@@ -18,12 +18,20 @@ from experiments import joint_pretrain, parts
 from experiments.ablations import objective
 from experiments.paper import pretrain, write
 from experiments.paper.models import MODELS
-from experiments.paper.rows import row_names
+from experiments.paper.rows import make_row, row_names
 from experiments.paper.tasks import TASKS
 
 ROWS = row_names()
 # Of models that differ in their first weights alone, one.
 BUILT_ALIKE = ("videomae_kinetics", "echo_videomae")
+OF_KIND = {
+  "regression": "echonet_lvef", "binary": "echonet_ef_below_50",
+  "multiclass": "tmed2_as",
+}  # fmt: skip
+STEPS = [
+  (kind, model) for kind in OF_KIND for model in MODELS
+  if model not in BUILT_ALIKE
+]  # fmt: skip
 SHAPES = {"echocardmae": (16, 112, 112, 3), "echofm": (32, 224, 224, 3)}
 NEIGHBOURS = ("echocardmae", "echojepa", "echofm")
 
@@ -81,12 +89,38 @@ def test_models_of_other_first_weights_are_built_alike():
     assert config == scratch
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m not in BUILT_ALIKE])
-def test_the_train_step_of_every_model_fits(model):
-  built, state, batch = write.step_of(model)
+def settings_of_step(task, model):
+  """What the shapes of a row's train step may depend on."""
+  config = make_row(task, model).get_config().to_dict()
+  without = (
+    "targets", "threshold", "init_from", "data.", "run.steps",
+    "run.validate_every", "optimizer.warmup_steps",
+  )  # fmt: skip
+  return {
+    name: value for name, value in experiment.flat_settings(config).items()
+    if not name.startswith(without)
+  }  # fmt: skip
+
+
+def test_every_row_has_a_train_step_that_is_tried():
+  """That of its model, or of one built alike, and of its kind of target."""
+  for task, model in ROWS.values():
+    alike = "videomae_scratch" if model.name in BUILT_ALIKE else model.name
+    kind = target_named(task.target).kind
+    assert (kind, alike) in STEPS
+    ours = settings_of_step(task, model)
+    assert ours == settings_of_step(TASKS[OF_KIND[kind]], MODELS[alike])
+
+
+@pytest.mark.parametrize(("kind", "model"), STEPS)
+def test_the_train_step_of_every_row_fits(kind, model):
+  task = TASKS[OF_KIND[kind]]
+  built, state, batch = write.step_of(model, task.name)
   after, metrics = trained(built, state, batch)
   assert jax.tree.structure(after) == jax.tree.structure(state)
-  assert metrics["loss"].shape == () and "loss_ef_pct" in metrics
+  assert metrics["loss"].shape == () and f"loss_{task.target}" in metrics
+  outputs = after.params["output"]["kernel"].shape[-1]
+  assert outputs == {"regression": 1, "binary": 1, "multiclass": 5}[kind]
   parts_of = {k: count_parameters(v) for k, v in after.params.items()}
   if model == "stf":
     assert parts_of["head"] / 1e6 == pytest.approx(126.4, abs=0.05)

@@ -22,7 +22,7 @@ from echo_jax.training.state import TrainState
 from experiments import ef_finetune
 from experiments.paper.models import MODELS, Model
 from experiments.paper.rows import BATCH, make_row, recipe, row_names
-from experiments.paper.tasks import ECHONET_LVEF, Task
+from experiments.paper.tasks import ECHONET_LVEF, TASKS, Task
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
@@ -77,9 +77,11 @@ def step_shapes(
 
 
 @cache
-def step_of(name: str) -> tuple[Experiment, TrainState, dict[str, Any]]:
-  """A model's row of LVEF, and shapes of its state and of a batch."""
-  config = make_row(ECHONET_LVEF, MODELS[name]).get_config()
+def step_of(
+  name: str, task: str
+) -> tuple[Experiment, TrainState, dict[str, Any]]:
+  """A model's row of a task, and shapes of its state and of a batch."""
+  config = make_row(TASKS[task], MODELS[name]).get_config()
   if "heads" in config.encoder:
     config.compute.scan = True  # the same numbers, traced as one block
   built = unpack(config)
@@ -96,7 +98,7 @@ def step_tflop(name: str) -> float:
   )  # fmt: skip
   if alike != name:
     return step_tflop(alike)
-  built, state, batch = step_of(name)
+  built, state, batch = step_of(name, ECHONET_LVEF.name)
   return step_flops(built.objective, state, batch) / 1e12
 
 
