@@ -51,6 +51,8 @@ def test_every_row_is_a_file_that_is_as_written():
   for name, row in ROWS.items():
     file = write.FOLDER / f"{name}.py"
     assert file.read_text() == write.row_file(*row), name
+    told = module_of(name).__doc__.replace("\\", " ").split()
+    assert " ".join(told[told.index("echo-jax") :]) == write.row_command(name)
   strays = [
     path.stem for path in write.FOLDER.glob("*.py")
     if path.stem.startswith(tuple(TASKS)) and path.stem not in ROWS
@@ -244,7 +246,7 @@ def test_hours_follow_from_flops_chip_and_share():
   found = write.step_tflop("echo_videomae")
   assert found == pytest.approx(tflop, rel=1e-3)
   hours = 23_300 * tflop * 1e12 / (156e12 * 0.3) / 3600
-  assert f"| 23,300 | {tflop:.1f} | {hours:.1f} |" in write.readme()
+  assert f"| 23,300 | {tflop:.1f} | one A100 | {hours:.1f} |" in write.readme()
   assert math.isclose(hours, 2.4, abs_tol=0.05)
 
 
