@@ -10,19 +10,28 @@ import pytest
 from echo_jax import experiment
 from echo_jax.commands.table import published_values
 from echo_jax.evaluation.estimate import LABELS
+from echo_jax.objectives.masks import MaskRule
 from echo_jax.targets import target_named
 from echo_jax.training.optimizers import rate_schedule
 from echo_jax.trees import count_parameters
-from experiments import parts
+from experiments import joint_pretrain, parts
 from experiments.ablations import objective
 from experiments.paper import pretrain, write
 from experiments.paper.models import MODELS
-from experiments.paper.rows import row_names
+from experiments.paper.rows import make_row, row_names
 from experiments.paper.tasks import TASKS
 
 ROWS = row_names()
 # Of models that differ in their first weights alone, one.
 BUILT_ALIKE = ("videomae_kinetics", "echo_videomae")
+OF_KIND = {
+  "regression": "echonet_lvef", "binary": "echonet_ef_below_50",
+  "multiclass": "tmed2_as",
+}  # fmt: skip
+STEPS = [
+  (kind, model) for kind in OF_KIND for model in MODELS
+  if model not in BUILT_ALIKE
+]  # fmt: skip
 SHAPES = {"echocardmae": (16, 112, 112, 3), "echofm": (32, 224, 224, 3)}
 NEIGHBOURS = ("echocardmae", "echojepa", "echofm")
 
@@ -42,6 +51,8 @@ def test_every_row_is_a_file_that_is_as_written():
   for name, row in ROWS.items():
     file = write.FOLDER / f"{name}.py"
     assert file.read_text() == write.row_file(*row), name
+    told = module_of(name).__doc__.replace("\\", " ").split()
+    assert " ".join(told[told.index("echo-jax") :]) == write.row_command(name)
   strays = [
     path.stem for path in write.FOLDER.glob("*.py")
     if path.stem.startswith(tuple(TASKS)) and path.stem not in ROWS
@@ -80,12 +91,38 @@ def test_models_of_other_first_weights_are_built_alike():
     assert config == scratch
 
 
-@pytest.mark.parametrize("model", [m for m in MODELS if m not in BUILT_ALIKE])
-def test_the_train_step_of_every_model_fits(model):
-  built, state, batch = write.step_of(model)
+def settings_of_step(task, model):
+  """What the shapes of a row's train step may depend on."""
+  config = make_row(task, model).get_config().to_dict()
+  without = (
+    "targets", "threshold", "init_from", "data.", "run.steps",
+    "run.validate_every", "optimizer.warmup_steps",
+  )  # fmt: skip
+  return {
+    name: value for name, value in experiment.flat_settings(config).items()
+    if not name.startswith(without)
+  }  # fmt: skip
+
+
+def test_every_row_has_a_train_step_that_is_tried():
+  """That of its model, or of one built alike, and of its kind of target."""
+  for task, model in ROWS.values():
+    alike = "videomae_scratch" if model.name in BUILT_ALIKE else model.name
+    kind = target_named(task.target).kind
+    assert (kind, alike) in STEPS
+    ours = settings_of_step(task, model)
+    assert ours == settings_of_step(TASKS[OF_KIND[kind]], MODELS[alike])
+
+
+@pytest.mark.parametrize(("kind", "model"), STEPS)
+def test_the_train_step_of_every_row_fits(kind, model):
+  task = TASKS[OF_KIND[kind]]
+  built, state, batch = write.step_of(model, task.name)
   after, metrics = trained(built, state, batch)
   assert jax.tree.structure(after) == jax.tree.structure(state)
-  assert metrics["loss"].shape == () and "loss_ef_pct" in metrics
+  assert metrics["loss"].shape == () and f"loss_{task.target}" in metrics
+  outputs = after.params["output"]["kernel"].shape[-1]
+  assert outputs == {"regression": 1, "binary": 1, "multiclass": 5}[kind]
   parts_of = {k: count_parameters(v) for k, v in after.params.items()}
   if model == "stf":
     assert parts_of["head"] / 1e6 == pytest.approx(126.4, abs=0.05)
@@ -209,7 +246,7 @@ def test_hours_follow_from_flops_chip_and_share():
   found = write.step_tflop("echo_videomae")
   assert found == pytest.approx(tflop, rel=1e-3)
   hours = 23_300 * tflop * 1e12 / (156e12 * 0.3) / 3600
-  assert f"| 23,300 | {tflop:.1f} | {hours:.1f} |" in write.readme()
+  assert f"| 23,300 | {tflop:.1f} | one A100 | {hours:.1f} |" in write.readme()
   assert math.isclose(hours, 2.4, abs_tol=0.05)
 
 
@@ -239,7 +276,7 @@ def test_every_item_of_an_ablation_fits_its_config(name):
 def test_weights_of_every_objective_fit_the_fine_tuning():
   told = objective.__doc__.replace("\\", " ").split("echo-jax ")
   trainings = [words for one in told if (words := one.split())[0] == "train"]
-  assert len(trainings) == 4
+  assert len(trainings) == 5
   ours = objective.get_config()
   for _, file, *words in trainings:
     name = file.removesuffix(".py").replace("/", ".")
@@ -247,3 +284,8 @@ def test_weights_of_every_objective_fit_the_fine_tuning():
     settings = [w[len("--config."):] for w in words if "--config." in w]
     experiment.override(theirs, settings)
     assert theirs.input == ours.input and theirs.encoder == ours.encoder
+  weights = {k: v for k, v in theirs.weights.items() if v}  # of the last
+  assert weights == {"reconstruction": 0.8, "phase": 0.2}
+  # Refused if it saw a masked clip.
+  made = joint_pretrain.make_parts(theirs, weights, MaskRule(**theirs.mask))
+  assert set(made) == set(weights)

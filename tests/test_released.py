@@ -185,10 +185,26 @@ def test_the_number_of_pictures_tells_the_grade_where_it_does(tell, low, high):
 
 
 def test_count_only_is_a_command(data_dir, tmp_path, capsys):
-  out = tmp_path / "count.csv"
-  count_only.main(
-    ["--data-dir", str(data_dir), "--name", "synthetic_echo", "--target",
-     "ef_pct", "--out", str(out)]
-  )  # fmt: skip
+  run = tmp_path / "runs" / "count"
+  words = ["--data-dir", str(data_dir), "--name", "synthetic_echo", "--target",
+           "ef_pct", "--workdir", str(run)]  # fmt: skip
+  count_only.main(words)
   assert "MAE" in capsys.readouterr().out
-  assert main(["score", str(out), "--level", "study"]) == 0
+  predictions = str(run / "predictions.csv")
+  assert main(["score", predictions, "--level", "study"]) == 0
+  count_only.main(words)  # again
+  (run / "run.json").write_text('{"tiny": false}')
+  with pytest.raises(ValueError, match="count holds another run"):
+    count_only.main(words)
+
+
+def test_a_study_that_is_one_video_is_judged_as_both():
+  """As false videos of stills, beside what was trained on them."""
+  index = study_index(True)
+  rows = count_only.count_rows(index, [target_named("as_tmed5")])
+  found = count_only.estimates_of(rows, index)
+  levels = {one.row_level: one.value for one in found if one.name == "accuracy"}
+  assert set(levels) == {"video", "study"} and len({*levels.values()}) == 1
+  twice = pd.concat([index, index])
+  found = count_only.estimates_of(rows, twice)
+  assert {one.row_level for one in found} == {"study"}

@@ -253,7 +253,7 @@ def test_a_sweep_of_pre_training_shows_validation_losses(tmp_path, capsys):
     line = {"step": 5, "part": "validation", "loss": ratio + 0.01234}
     (folder / "log.jsonl").write_text(json.dumps(line) + "\n")
   text = table(capsys, "--runs", tmp_path)
-  assert "| mask.ratio=0.5 | loss | 0.5123 (no interval) |" in text
+  assert "| mask.ratio=0.5 | loss | 0.5123 (no interval) N1 |" in text
   assert "loss of validation at step 5, of the lowest loss" in text
   assert text == table(capsys, "--runs", tmp_path, "--metric", "loss")
 
@@ -263,6 +263,39 @@ def test_a_metric_that_is_not_there_is_named(runs, capsys):
   assert "no metric 'rsme'; there are" in table(capsys, *words, "rsme", code=1)
   assert "has no auroc at video" in table(capsys, *words, "auroc", code=1)
   assert "| rmse | " not in table(capsys, *words, "r2")
+
+
+def write_baseline(folder, data=DATA, targets=("ef_pct",)):
+  config = {"targets": targets, "data": {"name": "a"}, "run": {"seed": 0}}
+  write_run(
+    folder, config, 11.0, "experiments/count_only.py", baseline="count alone",
+    contract_hash="", data=data,
+    about={"clips_per_video": 0, "contract": "", "data": data},
+  )  # fmt: skip
+
+
+def test_a_baseline_that_sees_no_clip_stands_beside_runs(runs, capsys):
+  write_baseline(runs / "count")
+  for words in (["echonet_lvef"], ["--level", "clip", "--x", "head.name"]):
+    text = table(capsys, *words, "--runs", runs)
+    (line,) = [x for x in text.splitlines() if "| count alone | MAE |" in x]
+    assert "| 11.0 % (10.5 to 11.5) |  | P2 |" in line
+    assert "P2 test split, clip level; 30 patients, 30 rows; 95 %" in text
+    assert "seed 0; test split, echonet_dynamic:1.0.0" in text  # no clips
+  assert "| head.name=mean" in text or "head.name=stf" in text
+  write_baseline(runs / "other", targets=("edv_ml",))
+  assert main(["table", "echonet_lvef", "--runs", str(runs)]) == 0
+  assert "1 runs are not of echonet_lvef" in capsys.readouterr().err
+
+
+def test_a_baseline_on_other_data_is_refused_or_marked(runs, capsys):
+  write_baseline(runs / "count", [DATA[0] | {"labels": "xy"}])
+  for words in (["echonet_lvef"], ["--level", "clip"]):
+    said = table(capsys, *words, "--runs", runs, code=1)
+    assert "2 protocols" in said and str(runs / "count") in said
+    text = table(capsys, *words, "--runs", runs, "--mixed")
+    assert "| count alone | MAE | 11.0 % (10.5 to 11.5) |  | P2 |" in text
+    assert "(labels xy, pixels cd)" in text
 
 
 def test_videos_and_studies_are_not_mixed(runs, capsys):

@@ -48,6 +48,11 @@ class Run:
     return name.replace("/", ".").rpartition(".")[2]
 
   @property
+  def baseline(self) -> str:
+    """Title of what is no trained model but what one must beat; else ""."""
+    return self.record.get("baseline", "")
+
+  @property
   def origin(self) -> Mapping[str, Any]:
     """What is known of the run that the first weights are from; {} if none."""
     return self.record.get("init_from") or {}

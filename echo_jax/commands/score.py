@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -212,5 +213,28 @@ def _tables(
   names = [str(path) for path in (args.predictions, *args.against)]
   if len(set(names)) < len(names):
     raise ValueError(f"a file is given twice: {', '.join(names)}")
+  _note_budgets(names)
   others = [read_predictions(path) for path in args.against]
   return dict(zip(names, [frame, *others], strict=True))
+
+
+def _note_budgets(names: Sequence[str]) -> None:
+  """Says so where probes read unequal numbers of tokens."""
+  read = {name: told for name in names if (told := _tokens_of(Path(name)))}
+  if len({told.split()[0] for told in read.values()}) > 1:
+    each = "; ".join(f"{name}: {told}" for name, told in read.items())
+    warnings.warn(
+      f"PROBES OF UNEQUAL TOKENS ({each})", PredictionsWarning, stacklevel=2
+    )
+
+
+def _tokens_of(path: Path) -> str:
+  """What `experiments.probe` wrote beside its predictions; "" of others."""
+  beside = path.with_suffix(".json")
+  if not beside.is_file():
+    return ""
+  try:
+    told = json.loads(beside.read_text(encoding="utf-8"))
+  except ValueError:  # somebody's own file of that name
+    return ""
+  return told["tokens"] if isinstance(told, dict) and "probe" in told else ""

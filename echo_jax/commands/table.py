@@ -122,23 +122,26 @@ def paper_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   if args.name not in tasks.TASKS:
     raise ValueError(f"no table {args.name!r}; there are {list(tasks.TASKS)}")
   task = tasks.TASKS[args.name]
-  rows = {f"{task.name}_{name}": of for name, of in models.MODELS.items()}
+  titles = {name: model.title for name, model in models.MODELS.items()}
+  rows = {f"{task.name}_{name}": name for name in titles}
   level, metrics = args.level or task.level, args.metric or task.metrics
   results = []
   for one in found:
-    model = rows.get(one.experiment)
-    if model is None:
+    if one.baseline and task.target in one.record["config"]["targets"]:
+      name = label = titles[one.baseline] = one.baseline
+    elif name := rows.get(one.experiment):
+      label = " ".join([titles[name], *_departures(one)])
+    else:
       continue
-    label = " ".join([model.title, *_departures(one)])
     kept = _chosen(one, level, {task.target: metrics}, metrics)
-    results.append(_result(one, model.name, label, kept))
+    results.append(_result(one, name, label, kept))
   if less := len(found) - len(results):
     print(f"{less} runs are not of {task.name}", file=sys.stderr)
   check_protocols(results, args.mixed)
   return beside_published(
     make_lines(results),
     [one for one in published_values() if one.table == task.name],
-    {name: model.title for name, model in models.MODELS.items()}, metrics,
+    titles, metrics,
   )  # fmt: skip
 
 
@@ -158,7 +161,9 @@ def sweep_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
   Raises:
     ValueError: see `check_protocols`, or nothing to draw.
   """
-  told = told_apart(found)
+  trained = [one for one in found if not one.baseline]
+  baselines = [one for one in found if one.baseline]
+  told = told_apart(trained)
   varied = _varied(told)
   if varied == [LABEL]:
     _check_labels(told)
@@ -169,13 +174,14 @@ def sweep_lines(args: argparse.Namespace, found: Sequence[Run]) -> list[Line]:
     name: args.metric or SHOWN[target_named(name).kind] for name in targets
   } | {"": (LOSS,)}  # which a pre-training run has alone
   level, results = args.level or _finest_mean(found), []
-  for one, settings in zip(found, told, strict=True):
-    label = _words(settings, varied) or one.experiment
+  labels = [_words(settings, varied) for settings in told]
+  labels += [one.baseline for one in baselines]
+  for one, label in zip(trained + baselines, labels, strict=True):
     kept = _chosen(one, level, metrics, args.metric)
-    results.append(_result(one, "", label, kept))
+    results.append(_result(one, "", label or one.experiment, kept))
   check_protocols(results, args.mixed)
   if args.figure:
-    _draw(args, results, told, varied)
+    _draw(args, results[: len(told)], told, varied)
   return make_lines(results)
 
 

@@ -127,6 +127,12 @@ class Estimate:
       return ""
     return f"; {self.dropped:,} of {self.resamples:,} resamples dropped"
 
+  @property
+  def caveat(self) -> str:
+    """`640 of 2,000 resamples dropped; …` of what has a value, else ""."""
+    said = self._dropped_text.removeprefix("; "), self.reason
+    return "; ".join(filter(None, said)) if self.defined else ""
+
   def to_dict(self) -> dict[str, Any]:
     """Plain JSON types; what is undefined is None."""
     return {

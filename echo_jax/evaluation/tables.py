@@ -18,7 +18,8 @@ INCOMPARABLE = "*"
 FORMATS = ("md", "latex", "csv")
 COLUMNS = (
   "table", "model", "metric", "kind", "seed", "value", "low", "high", "unit",
-  "patients", "rows", "positive", "protocol", "mark", "source", "note",
+  "patients", "rows", "resamples", "dropped", "positive", "protocol", "mark",
+  "source", "note",
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ class Protocol:
 
   Attributes:
     split: that was judged.
-    clips: a video, at most, that were predicted.
+    clips: a video, at most, that were predicted; 0 if nothing sees a clip.
     data: fingerprints of the data sets, as text.
     tiny: whether the model was the tiny one, whose numbers mean nothing.
   """
@@ -97,6 +98,8 @@ class Line:
 def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
   """Refuses runs that cannot stand in one table.
 
+  What sees no clip stands beside runs of any number of clips.
+
   Args:
     mixed: whether runs of several protocols may, each line marked with its own.
 
@@ -104,8 +107,10 @@ def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
     ValueError: names the runs.
   """
   ways: dict[Protocol, list[str]] = {}
+  seen = next((x.protocol.clips for x in results if x.protocol.clips), 0)
   for one in results:
-    ways.setdefault(one.protocol, []).append(one.folder)
+    way = replace(one.protocol, clips=one.protocol.clips or seen)
+    ways.setdefault(way, []).append(one.folder)
   if len(ways) > 1 and not mixed:
     told = "; ".join(f"[{way}] {', '.join(of)}" for way, of in ways.items())
     raise ValueError(
@@ -199,11 +204,16 @@ class _Notes:
 
   def __init__(self) -> None:
     self._ours: dict[str, str] = {}
+    self._caveats: dict[str, str] = {}
     self._theirs: dict[str, str] = {}
 
   def ours(self, text: str) -> str:
     """The number of a protocol of ours: P1, P2, …"""
     return self._ours.setdefault(text, f"P{len(self._ours) + 1}")
+
+  def caveat(self, text: str) -> str:
+    """The number of what is to be known of a value of ours: N1, N2, …"""
+    return self._caveats.setdefault(text, f"N{len(self._caveats) + 1}")
 
   def theirs(self, one: Published) -> str:
     """The number of a source, with a mark if it cannot be compared."""
@@ -219,7 +229,7 @@ class _Notes:
     """All of them, ours first, and what the mark means."""
     found = [
       f"{number} {text}"
-      for notes in (self._ours, self._theirs)
+      for notes in (self._ours, self._caveats, self._theirs)
       for text, number in notes.items()
     ]
     marked = any(f"; {INCOMPARABLE} " in text for text in self._theirs)
@@ -229,7 +239,7 @@ class _Notes:
 def _cells(line: Line, notes: _Notes) -> list[str]:
   """Cells of a line; what was not run says so."""
   values = [one for _, one in line.seeds]
-  each = ", ".join(map(_seed_text, values))
+  each = ", ".join(_seed_text(one, notes) for one in values)
   theirs = "; ".join(
     f"{one.value_text} {notes.theirs(one)}" for one in line.published
   )
@@ -239,11 +249,12 @@ def _cells(line: Line, notes: _Notes) -> list[str]:
   return [line.label, line.words, each, mean_text(values), how, theirs]
 
 
-def _seed_text(one: Estimate) -> str:
-  """Value and interval; without one, digits that tell two losses apart."""
+def _seed_text(one: Estimate, notes: _Notes) -> str:
+  """Value, interval and mark; without one, digits that tell losses apart."""
+  mark = f" {notes.caveat(one.caveat)}" if one.caveat else ""
   if one.defined and not math.isfinite(one.low):
-    return f"{one.value:.4g} {one.unit}".rstrip() + " (no interval)"
-  return f"{one.value_text} ({one.interval_text})"
+    return f"{one.value:.4g} {one.unit}".rstrip() + f" (no interval){mark}"
+  return f"{one.value_text} ({one.interval_text}){mark}"
 
 
 def mean_text(values: Sequence[Estimate]) -> str:
@@ -331,6 +342,7 @@ def _as_csv(lines: Sequence[Line], table: str) -> str:
         of | _numbers(one.value, one.low, one.high) | {
           "kind": "ours", "seed": seed, "unit": one.unit,
           "patients": one.patients, "rows": one.rows,
+          "resamples": one.resamples, "dropped": one.dropped,
           "positive": one.positive, "note": one.reason,
           "protocol": f"{one.protocol}; {line.protocol}",
         }

@@ -22,14 +22,14 @@ from echo_jax.training.state import TrainState
 from experiments import ef_finetune
 from experiments.paper.models import MODELS, Model
 from experiments.paper.rows import BATCH, make_row, recipe, row_names
-from experiments.paper.tasks import ECHONET_LVEF, Task
+from experiments.paper.tasks import ECHONET_LVEF, TASKS, Task
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
 START, END = "<!-- rows -->\n", "<!-- end of rows -->\n"
 # NVIDIA A100 data sheet: products of float32 as TF32, which is how XLA takes
 # them there.  The share of it that a run reaches is assumed.
-PEAK_FLOPS_S, MFU = 156e12, 0.3
+CHIP, PEAK_FLOPS_S, MFU = "one A100", 156e12, 0.3
 
 
 def row_file(task: Task, model: Model) -> str:
@@ -50,6 +50,12 @@ get_config, build, sweep, tiny = make_row(
   {task.name.upper()}, {model.name.upper()}
 )
 '''
+
+
+def row_command(name: str) -> str:
+  """What trains a row's seeds and judges each."""
+  file = f"experiments/paper/{name}.py"
+  return f"echo-jax sweep {file} --workdir runs/paper/{name}"
 
 
 def unpack(settings: Any, targets: int = 1) -> Experiment:
@@ -77,9 +83,11 @@ def step_shapes(
 
 
 @cache
-def step_of(name: str) -> tuple[Experiment, TrainState, dict[str, Any]]:
-  """A model's row of LVEF, and shapes of its state and of a batch."""
-  config = make_row(ECHONET_LVEF, MODELS[name]).get_config()
+def step_of(
+  name: str, task: str
+) -> tuple[Experiment, TrainState, dict[str, Any]]:
+  """A model's row of a task, and shapes of its state and of a batch."""
+  config = make_row(TASKS[task], MODELS[name]).get_config()
   if "heads" in config.encoder:
     config.compute.scan = True  # the same numbers, traced as one block
   built = unpack(config)
@@ -96,16 +104,17 @@ def step_tflop(name: str) -> float:
   )  # fmt: skip
   if alike != name:
     return step_tflop(alike)
-  built, state, batch = step_of(name)
+  built, state, batch = step_of(name, ECHONET_LVEF.name)
   return step_flops(built.objective, state, batch) / 1e12
 
 
 def rows_table() -> str:
-  """Every row: what was published, its length, and hours as estimated."""
+  """Every row: command, what was published, length, and hours as estimated."""
   values = published_values()
   lines = [
-    "| row | published | steps | TFLOP a step | hours a seed |",
-    "|---|---|---|---|---|",
+    "| row | command | published | steps | TFLOP a step | hardware assumed "
+    "| hours a seed |",
+    "|---|---|---|---|---|---|---|",
   ]
   for name, (task, model) in row_names().items():
     steps = recipe(task.training_clips)["run.steps"]
@@ -113,8 +122,8 @@ def rows_table() -> str:
     hours = steps * tflop * 1e12 / (PEAK_FLOPS_S * MFU) / 3600
     known = _published(values, task, model)
     lines.append(
-      f"| [{name}]({name}.py) | {known} | {steps:,} | {tflop:.1f} | "
-      f"{hours:.1f} |"
+      f"| [{name}]({name}.py) | `{row_command(name)}` | {known} | {steps:,} "
+      f"| {tflop:.1f} | {CHIP} | {hours:.1f} |"
     )
   return "\n".join(lines) + "\n"
 

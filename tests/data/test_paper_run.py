@@ -14,6 +14,8 @@ from made_volumes import write_view
 
 from echo_jax.cli import main
 from echo_jax.data.build import build
+from experiments import count_only
+from experiments.count_only import TITLE
 from experiments.paper import write
 from experiments.paper.rows import row_names
 from experiments.paper.tasks import TASKS
@@ -134,6 +136,36 @@ def test_from_the_owners_folder_to_a_line_of_the_table(
   assert f"{patients} patients, {patients} rows" in text
   assert f"{task.level} level" in text and "TINY MODEL" in text
   assert f"{task.dataset}:1.0.0" in text
+
+
+def test_the_count_of_stills_stands_beside_them(built, tmp_path, capsys):
+  name = "tmed2_as_linear_probe"
+  data = built(name)
+  run = tmp_path / name
+  words = [f"--config.data.dir={data}", "--config.run.steps=3"]
+  row = f"experiments/paper/{name}.py"
+  assert main(["train", row, "--workdir", str(run), "--tiny", *words]) == 0
+  assert main(["evaluate", str(run), "--clips", "1"]) == 0
+  count_only.main(
+    ["--data-dir", str(data), "--name", "tmed2",
+     "--workdir", str(tmp_path / "count")]
+  )  # fmt: skip
+  capsys.readouterr()
+  assert main(["table", "tmed2_as", "--runs", str(tmp_path)]) == 1
+  assert "2 protocols" in capsys.readouterr().err  # the row is a tiny model
+  # As if it were of full size.
+  record = run / "run.json"
+  record.write_text(record.read_text().replace('"tiny": true', '"tiny": false'))
+  assert main(["table", "tmed2_as", "--runs", str(tmp_path)]) == 0
+  text = capsys.readouterr().out
+  lines = [x for x in text.splitlines() if x.startswith(f"| {TITLE} |")]
+  assert [line.split("|")[2].strip() for line in lines] == [
+    "macro AUROC (one against rest)", "balanced accuracy", "macro F1",
+    "accuracy",
+  ]  # fmt: skip
+  # Two stills a study, whatever its grade: the count tells nothing.
+  assert "| 0.50 (" in lines[0] and "| P2 |" in lines[0]
+  assert "P2 test split, study level; 5 patients, 5 rows" in text
 
 
 def test_the_readme_builds_every_data_set():

@@ -237,6 +237,27 @@ def test_command_compares_files(files, capsys):
     run(ours, "--against", others[0], "--metric", "mse")
 
 
+def test_probes_of_unequal_tokens_are_told(files, capsys):
+  ours, other, third = files
+  words = (ours, "--against", other, third, "--level", "video")
+  words += ("--resamples", 100, "--target", "ef_pct")
+
+  def note(path, tokens):
+    path.with_suffix(".json").write_text(json.dumps({"probe": "a", **tokens}))
+
+  note(ours, {"tokens": "2 tokens (2 x 1 x 1) as means of 32 (8 x 2 x 2)"})
+  third.with_suffix(".json").write_text("not of a probe")
+  assert run(*words) == 0
+  note(other, {"tokens": "2 tokens (1 x 1 x 2) as means of 64 (8 x 2 x 4)"})
+  assert run(*words) == 0
+  assert "TOKENS" not in capsys.readouterr().err  # another grid, as many read
+  note(other, {"tokens": "1 token: a one-token encoder"})
+  assert run(*words) == 0
+  said = capsys.readouterr().err
+  assert f"PROBES OF UNEQUAL TOKENS ({ours}: 2 tokens (2 x 1 x 1)" in said
+  assert f"; {other}: 1 token: a one-token encoder)" in said
+
+
 @pytest.mark.parametrize(
   ("change", "says"),
   [

@@ -97,6 +97,28 @@ def test_csv_has_a_row_a_seed_and_no_mean(lines):
   assert {row["table"] for row in rows} == {"ef"}
 
 
+def test_resamples_that_were_dropped_are_told_with_the_reason():
+  few = "under 20 patients in a_class & 5 %: interval likely too narrow"
+  odd = replace(R2, name="auroc", dropped=640, reason=few)
+  lines = make_lines(
+    [result(0, odd), result(1, replace(odd, dropped=0)), result(2, odd)]
+  )
+  text = format_lines(lines, "md")
+  value = "0.80 (0.70 to 0.90)"
+  assert f"| {value} N1, {value} N2, {value} N1 |" in text
+  assert f"\n- N1 640 of 2,000 resamples dropped; {few}\n- N2 {few}\n" in text
+  text = format_lines(lines, "latex")
+  assert f"& {value} N1, {value} N2, {value} N1 &" in text
+  few = r"under 20 patients in a\_class \& 5 \%: interval likely too narrow"
+  assert rf"N1 640 of 2,000 resamples dropped; {few}\par" in text
+  rows = list(csv.DictReader(io.StringIO(format_lines(lines, "csv"))))
+  assert [row["dropped"] for row in rows] == ["640", "0", "640"]
+  assert rows[0]["resamples"] == "2000" and rows[0]["note"] == odd.reason
+  # Of what has no value the cell itself says why.
+  none = replace(odd, value=float("nan"), reason="one truth")
+  assert "N1" not in format_lines(make_lines([result(0, none)]), "md")
+
+
 @pytest.mark.parametrize(
   "change",
   [{"split": "validation"}, {"clips": 1}, {"data": "hearts:2.0.0"},
@@ -150,7 +172,8 @@ def test_a_pre_training_run_shows_the_loss_it_was_kept_for():
   found = validation_loss(log)
   assert found.value == 0.41236 and "at step 10" in found.protocol
   text = format_lines(make_lines([result(0, found)]), "md")
-  assert "| 0.4124 (no interval) |" in text and "patients" not in text
+  assert "| 0.4124 (no interval) N1 |" in text and "patients" not in text
+  assert "\n- N1 of one validation pass\n" in text
   assert not validation_loss(log[:1]).defined
   # Kept by something else: the loss of that checkpoint, not the lowest.
   aged = [one | {"steps_left": 30 - one["step"]} for one in log]
