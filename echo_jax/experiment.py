@@ -53,6 +53,7 @@ from echo_jax.evaluation.predict import (
 from echo_jax.evaluation.predictions import collected_notes
 from echo_jax.evaluation.report import (
   Reference,
+  check_interval,
   fit_intervals,
   mean_embeddings,
   report_estimates,
@@ -61,7 +62,6 @@ from echo_jax.evaluation.report import (
   spacing_range,
   write_report,
 )
-from echo_jax.evaluation.score import check_method
 from echo_jax.evaluation.single import Finding, predict_record
 from echo_jax.evaluation.single_study import StudyFinding, predict_study
 from echo_jax.interop.encoders import import_encoder
@@ -87,6 +87,8 @@ FREE_SETTINGS = (
   "run.tensorboard",
 )  # fmt: skip
 COMPUTE = "compute."  # nor any of these, but for rounding
+# Settings that older runs do not have, and what those did.
+LATER = {"interval": "percentile"}
 PACKAGES = (
   "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",
   "tensorflow-datasets", "numpy", "opencv-python-headless",
@@ -168,7 +170,7 @@ class Experiment:
   mesh_shape: sharding.MeshShape = sharding.MeshShape()
 
   def __post_init__(self) -> None:
-    check_method(self.interval)  # now, not after hours of training
+    check_interval(self.interval)  # now, not after hours of training
 
 
 def initial_state(experiment: Experiment) -> TrainState:
@@ -399,11 +401,7 @@ def _refuse_other(experiment: Experiment, workdir: Path) -> None:
   record = json.loads(json.dumps(run_record(experiment)))
   before = read_record(workdir)
   for one in (record, before):
-    one["config"] = {
-      name: value
-      for name, value in flat_settings(one["config"]).items()
-      if name not in FREE_SETTINGS and not name.startswith(COMPUTE)
-    }
+    one["config"] = numbered_settings(one["config"])
   for part in ("config", "contract", "data", "targets", "scale"):
     # As text, for NaN (a column that nobody has) is not equal to itself.
     if json.dumps(before[part]) != json.dumps(record[part]):
@@ -426,13 +424,16 @@ def _difference(before: Any, now: Any) -> str:
   )
 
 
-def read_record(workdir: Path) -> dict[str, Any]:
+def read_record(workdir: Path, *, baselines: bool = False) -> dict[str, Any]:
   """The run record of a work directory.
+
+  Args:
+    baselines: whether it may be of a baseline, which has no model.
 
   Raises:
     FileNotFoundError: it is not a run.
     ValueError: the record is older than the note whether a run is a tiny one,
-      whose numbers mean nothing.
+      whose numbers mean nothing; or it is of a baseline.
   """
   path = Path(workdir) / RUN_RECORD
   if not path.exists():
@@ -442,6 +443,10 @@ def read_record(workdir: Path) -> dict[str, Any]:
     raise ValueError(
       f"{path} does not tell whether the run is a --tiny one: an older "
       "echo_jax made it; train it again"
+    )
+  if "baseline" in record and not baselines:
+    raise ValueError(
+      f"{workdir} holds no trained model, but a baseline: {record['baseline']}"
     )
   return record
 
@@ -932,6 +937,19 @@ def with_data_dir(settings: Sequence[str], folder: Path | None) -> list[str]:
         f"--data-dir is {folder} and --config.data.dir {text}; give one of them"
       )
   return [*settings, f"data.dir={str(folder)!r}"]
+
+
+def numbered_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+  """By dotted name those that a number may depend on.
+
+  Without what is as it was before there was a setting for it.
+  """
+  return {
+    name: value
+    for name, value in flat_settings(config).items()
+    if name not in FREE_SETTINGS and not name.startswith(COMPUTE)
+    and not (name in LATER and value == LATER[name])
+  }  # fmt: skip
 
 
 def flat_settings(

@@ -7,14 +7,14 @@ looking.  Such a model must beat this one before its number means anything.
 `echo-jax table` has a line for it where runs on the same data are judged.
 
 Example:
-  python -m experiments.count_only --data-dir data --name tmed2_as_released \\
+  python -m experiments.count_only --data-dir data --name tmed2 \\
     --target as_tmed5 --workdir runs/count
   echo-jax score runs/count/predictions.csv
   echo-jax table tmed2_as --runs runs/paper runs/count
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,23 @@ def record_of(folder: Path, targets: Sequence[Target]) -> dict[str, Any]:
   }  # fmt: skip
 
 
+def refuse_other(workdir: Path, record: Mapping[str, Any]) -> None:
+  """Raises ValueError where another result is in the way of this one."""
+  if (workdir / RUN_RECORD).exists():
+    before = read_record(workdir, baselines=True)
+    parts = "experiment", "config", "data"
+    other = any(before.get(part) != record[part] for part in parts)
+  else:
+    other = (workdir / "predictions.csv").exists()
+  if other:
+    raise ValueError(f"{workdir} holds another result; use another --workdir")
+
+
 def main(words: Sequence[str] | None = None) -> None:
   """Writes a result folder of validation and test; prints scores of test.
 
   Raises:
-    ValueError: the folder holds another run.
+    ValueError: the folder holds another result.
   """
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -90,11 +102,10 @@ def main(words: Sequence[str] | None = None) -> None:
   args = parser.parse_args(words)
   targets = [target_named(name) for name in args.target or ("as_tmed5",)]
   folder, workdir = find_dataset(args.data_dir, args.name), args.workdir
-  there = (workdir / RUN_RECORD).exists()
-  if there and read_record(workdir).get("baseline") != TITLE:
-    raise ValueError(f"{workdir} holds another run; use another --workdir")
+  record = record_of(folder, targets)
+  refuse_other(workdir, record)
   index = read_index(folder)
-  rows, record = count_rows(index, targets), record_of(folder, targets)
+  rows = count_rows(index, targets)
   estimates = estimates_of(rows, index)
   about = {
     "split": "test", "clips_per_video": 0, "contract": "",

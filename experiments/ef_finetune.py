@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
   config.in_logarithm = ()  # ("edv_ml", "esv_ml") as released
   config.scale = "training"  # or "hundredths": EF / 100, as released
   config.threshold = config_dict.placeholder(float)  # None: from validation
-  config.interval = "percentile"  # of the report; "bca", "delong", "released"
+  config.interval = "percentile"  # of the report; or "bca", "released"
   config.loss = "huber"  # of regression targets that have none of their own
   config.weighting = "fixed"  # or "uncertainty": learned with the model
   config.weights = ()  # of fixed weighting, one a target; empty: all alike

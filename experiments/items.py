@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from echo_jax import experiment
 from echo_jax.training.collapse import Collapsed
 from echo_jax.training.loop import Diverged
 from echo_jax.training.writers import locked, write_whole
@@ -104,6 +105,23 @@ def run_one(
     return
   spent_s = {"seconds": time.monotonic() - begun}
   write_whole(folder / DONE, json.dumps(spent_s))  # last
+
+
+def refuse_other(folder: Path, module: str, words: Sequence[str]) -> None:
+  """Raises ValueError where a done item was trained with other settings."""
+  config = experiment.load_module(module).get_config()
+  experiment.override(config, words)
+  now, before = (
+    json.loads(json.dumps(experiment.flat_settings(of)))
+    for of in (config.to_dict(), experiment.read_record(folder)["config"])
+  )
+  places = {"init_from", *experiment.FREE_SETTINGS}
+  for name in (now.keys() & before.keys()) - places:
+    if now[name] != before[name]:
+      raise ValueError(
+        f"{folder} was trained with {name}={before[name]}, this study sets "
+        f"{now[name]}; use another --workdir, or the study that it is of"
+      )
 
 
 def to_do(

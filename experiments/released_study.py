@@ -33,7 +33,7 @@ from experiments.demo.recipe import (
   finetune_settings,
   shared_settings,
 )
-from experiments.items import Item, print_plan, run_items
+from experiments.items import Item, print_plan, refuse_other, run_items
 from experiments.paper.differences import FINETUNING, described
 from experiments.study import COHORT, RECIPE, STF
 from experiments.study_table import (
@@ -41,9 +41,12 @@ from experiments.study_table import (
   VOLUMES,
   Question,
   answers,
+  failures,
+  missing_lines,
   origin_of,
 )
 
+COMMAND = "python -m experiments.released_study"
 PARTS = "released"  # folder of the work directory, beside the study's own
 BASE = "described"
 JUDGED_AGAIN = ("threshold", "interval", "validation-as-test")
@@ -107,6 +110,10 @@ def run_study(
     Whether all of the items are done.
   """
   data_dir, workdir = workdir / "data", workdir / PARTS
+  for item in items:
+    if item.seconds(workdir) is not None and not needs_of(item):
+      words = words_of(item, data_dir, recipe)
+      refuse_other(item.folder(workdir), as_released.__name__, words)
   with locked(workdir / "study.lock", wait=True):
     stages.build_data(recipe, data_dir, COHORT)
   done = run_items(
@@ -136,13 +143,16 @@ def write_results(
     for name, of in done.items() if name not in OTHERS or name == BASE
   }  # fmt: skip
   plain = {
-    "origin": origin_of([folder for name in tables for folder in done[name]]),
+    "origin": origin_of(
+      [folder for name in tables for folder in done[name]], COMMAND
+    ),
     "judged": {name: [judged(one) for one in of] for name, of in done.items()},
     "differences": {
       target: differences(tables, target, resamples)
       for target in (stages.TARGET, *VOLUMES)
     },
     "not done": sorted({item.name for item in items} - done.keys()),
+    "failed": failures(items, workdir),
   }  # fmt: skip
   write_whole(workdir / "results.json", json.dumps(plain) + "\n")
   write_whole(workdir / "table.md", format_results(plain))
@@ -156,7 +166,7 @@ def judged(folder: Path) -> dict[str, Any]:
     ef = (one.target, one.name) == (stages.TARGET, "mae")
     of_class = one.target in CLASSES and one.name in ("auroc", "f1")
     if one.row_level == "video" and (ef or of_class):
-      told = "value", "low", "high", "patients", "rows", "method", "positive"
+      told = "value", "low", "high", "patients", "rows", "method", "target"
       kept["mae" if ef else one.name] = {
         name: value for name, value in one.to_dict().items() if name in told
       }
@@ -181,41 +191,46 @@ def format_results(plain: Mapping[str, Any]) -> str:
   """The table in Markdown."""
   first = plain["judged"][BASE][0]["mae"]
   lines = [
-    f"{first['rows']} test videos of {first['patients']} patients; intervals "
-    f"by {first['method']}, but for the points that judge otherwise. "
+    f"Videos of {first['patients']} test patients, but for validation-as-test; "
+    f"intervals by {first['method']}, where no point has another. "
     "Differences are resampled over patients and paired seeds; negative: "
     "better than as described. p is of EF, after Holm.", "",
-    "| as released | MAE of EF, each seed | mean | EF points, minus described "
-    "| p | EDV, ml | ESV, ml | F1 of the class, each seed |",
-    "|---|---|---|---|---|---|---|---|",
+    "| as released | videos | MAE of EF, each seed | mean | EF points, minus "
+    "described | p | EDV, ml | ESV, ml | F1, each seed |",
+    "|---|---|---|---|---|---|---|---|---|",
     *(_line(name, seeds, plain) for name, seeds in plain["judged"].items()),
     "",
   ]  # fmt: skip
-  if plain["not done"]:
-    lines += [f"Not done for every seed: {'; '.join(plain['not done'])}.", ""]
-  return "\n".join(lines)
+  return "\n".join([*lines, *missing_lines(plain)])
 
 
 def _line(
   name: str, seeds: Sequence[Mapping[str, Any]], plain: Mapping[str, Any]
 ) -> str:  # fmt: skip
-  each = ", ".join(
-    "{value:.1f} ({low:.1f}–{high:.1f})".format(**one["mae"]) for one in seeds
-  )
-  mean = np.mean([one["mae"]["value"] for one in seeds])
+  values = [one["mae"]["value"] for one in seeds]
+  mean = "" if None in values else f"{np.mean(values):.1f}"
   found = {t: of.get(name) for t, of in plain["differences"].items()}
-  ef, edv, esv = (_difference(one) for one in found.values())
-  of_ef = found[stages.TARGET]
-  p = f"{of_ef['p_adjusted']:.3f}" if of_ef else ""
-  f1 = ", ".join(f"{one['f1']['value']:.2f}" for one in seeds)
-  cells = name, each, f"{mean:.1f}", ef, p, edv, esv, f1
+  ef, edv, esv = (_told(one, " to ") for one in found.values())
+  p = f"{found[stages.TARGET]['p_adjusted']:.3f}" if ef else ""
+  classes = [one["f1"] for one in seeds]
+  f1 = ", ".join(_number(one["value"], 2) for one in classes)
+  cells = (
+    name, str(seeds[0]["mae"]["rows"]),
+    ", ".join(_told(one["mae"], "–") for one in seeds), mean, ef, p, edv, esv,
+    f"{f1} ({classes[0]['target']})",
+  )  # fmt: skip
   return f"| {' | '.join(cells)} |"
 
 
-def _difference(one: Mapping[str, Any] | None) -> str:
+def _told(one: Mapping[str, Any] | None, to: str) -> str:
   if one is None:
     return ""
-  return "{value:.1f} ({low:.1f} to {high:.1f})".format(**one)
+  value, low, high = (_number(one[k], 1) for k in ("value", "low", "high"))
+  return f"{value} ({low}{to}{high})"
+
+
+def _number(value: float | None, digits: int) -> str:
+  return "not known" if value is None else f"{value:.{digits}f}"
 
 
 def main() -> int:

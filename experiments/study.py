@@ -15,7 +15,6 @@ Example:
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from experiments.demo.recipe import (
   pretrain_settings,
   shared_settings,
 )
-from experiments.items import Item, print_plan, run_items
+from experiments.items import Item, print_plan, refuse_other, run_items
 from experiments.paper.differences import FINETUNING, released
 from experiments.study_table import Question, write_results
 
@@ -333,25 +332,6 @@ def run_item(
     )
 
 
-def refuse_other(item: Item, workdir: Path, recipe: Recipe) -> None:
-  """Raises ValueError where a done item was trained with other settings."""
-  module, settings = settings_of(item, workdir, recipe)
-  config = experiment.load_module(module).get_config()
-  experiment.override(config, as_words(settings))
-  folder = item.folder(workdir)
-  now, before = (
-    json.loads(json.dumps(experiment.flat_settings(of)))
-    for of in (config.to_dict(), experiment.read_record(folder)["config"])
-  )
-  places = {"init_from", *experiment.FREE_SETTINGS}
-  for name in (now.keys() & before.keys()) - places:
-    if now[name] != before[name]:
-      raise ValueError(
-        f"{folder} was trained with {name}={before[name]}, this study sets "
-        f"{now[name]}; use another --workdir, or the study that it is of"
-      )
-
-
 def run_study(
   workdir: Path, items: Sequence[Item], recipe: Recipe, *,
   minutes: float | int = np.inf, progress: bool = True,
@@ -364,7 +344,8 @@ def run_study(
   workdir = Path(workdir)
   for item in items:
     if item.seconds(workdir) is not None:
-      refuse_other(item, workdir, recipe)
+      module, settings = settings_of(item, workdir, recipe)
+      refuse_other(item.folder(workdir), module, as_words(settings))
   with locked(workdir / "study.lock", wait=True):
     stages.build_data(recipe, workdir / "data", COHORT)
   done = run_items(

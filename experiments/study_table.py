@@ -29,6 +29,7 @@ from echo_jax.training.writers import write_whole
 from experiments.demo import stages
 from experiments.items import Item
 
+COMMAND = "python -m experiments.study"
 METRICS = ("mae", "r2")
 VOLUMES = {"edv_ml": "end-diastolic volume", "esv_ml": "end-systolic volume"}
 # What is kept of an estimate and of a difference.
@@ -94,7 +95,7 @@ def write_results(
     (name, q.device) for q in asked if q.device for name in q.names
   )
   plain = {
-    "origin": origin_of([f for of in folders.values() for f in of]),
+    "origin": origin_of([f for of in folders.values() for f in of], COMMAND),
     "seconds of the last start": {
       item.name: [o.seconds(workdir) for o in done if o.name == item.name]
       for item in done
@@ -127,10 +128,7 @@ def write_results(
       for of in shares.values() for name in of if name in folders
     },
     "not done": sorted({item.name for item in items} - whole),
-    "failed": {
-      f"{item.name}, seed {item.seed}": why
-      for item in items if (why := item.failure(workdir)) is not None
-    },
+    "failed": failures(items, workdir),
   }  # fmt: skip
   write_whole(workdir / "results.json", json.dumps(plain) + "\n")
   write_whole(workdir / "table.md", format_results(plain))
@@ -138,9 +136,17 @@ def write_results(
     (workdir / name).write_bytes(encode_png(draw(plain), colours=32))
 
 
-def origin_of(folders: Sequence[Path]) -> dict[str, Any]:
+def failures(items: Sequence[Item], workdir: Path) -> dict[str, str]:
+  """Why items could not be trained, by item and seed."""
+  return {
+    f"{item.name}, seed {item.seed}": why
+    for item in items if (why := item.failure(workdir)) is not None
+  }  # fmt: skip
+
+
+def origin_of(folders: Sequence[Path], command: str) -> dict[str, Any]:
   """Where the numbers come from, with the commits of every run."""
-  found = stages.origin(folders[0], "python -m experiments.study")
+  found = stages.origin(folders[0], command)
   records = [read_record(folder) for folder in folders]
   commits = sorted({one["commit"] for one in records})
   return {n: v for n, v in found.items() if n != "commit"} | {
@@ -246,7 +252,7 @@ def format_results(plain: Mapping[str, Any]) -> str:
     f"by {one['method']}, {one['resamples']:,} resamples. Every run chooses "
     "its checkpoint by the labels of all validation patients, however few "
     "training patients have some.", "",
-    *_missing_lines(plain),
+    *missing_lines(plain),
     "## Every way of training, every seed", "",
     *_arm_lines(plain["estimates"]),
     "Volumes, which the same runs were taught, of every seed and in the mean:",
@@ -303,7 +309,7 @@ def _section_lines(
   return lines
 
 
-def _missing_lines(plain: Mapping[str, Any]) -> list[str]:
+def missing_lines(plain: Mapping[str, Any]) -> list[str]:
   """What the tables do not hold, or not of every seed."""
   lines = []
   if plain["not done"]:

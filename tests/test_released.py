@@ -193,8 +193,13 @@ def test_count_only_is_a_command(data_dir, tmp_path, capsys):
   predictions = str(run / "predictions.csv")
   assert main(["score", predictions, "--level", "study"]) == 0
   count_only.main(words)  # again
-  (run / "run.json").write_text('{"tiny": false}')
-  with pytest.raises(ValueError, match="count holds another run"):
+  for command in ("card", "evaluate"):
+    assert main([command, str(run)]) == 1
+    assert "holds no trained model, but a baseline" in capsys.readouterr().err
+  with pytest.raises(ValueError, match="count holds another result"):
+    count_only.main([*words, "--target", "edv_ml"])
+  (run / "run.json").unlink()  # whose predictions these are is not known
+  with pytest.raises(ValueError, match="count holds another result"):
     count_only.main(words)
 
 

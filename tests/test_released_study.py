@@ -71,21 +71,23 @@ def test_points_are_compared_where_both_have_the_target():
   assert of_ef["scored-logarithms"]["value"] == pytest.approx(2)
   assert of_edv.keys() == {"flips"} and of_edv["flips"]["value"] == 0
   one = {"value": 4.0, "low": 3.0, "high": 5.0, "method": "m", "rows": 40,
-         "patients": 40}  # fmt: skip
+         "patients": 40, "target": "ef_below_50"}  # fmt: skip
   names = *tables, "interval"
   lines = released_study.format_results({
     "judged": {name: [{"mae": one, "f1": one}] for name in names},
     "differences": {"ef_pct": of_ef, "edv_ml": of_edv, "esv_ml": {}},
-    "not done": ["axes"],
+    "not done": ["axes"], "failed": {"flips, seed 1": "no number"},
   }).splitlines()  # fmt: skip
   flips, logs, interval = (
     next(line for line in lines if line.startswith(f"| {name} |"))
     for name in ("flips", "scored-logarithms", "interval")
   )
   assert "| 4.0 (3.0–5.0) | 4.0 | -1.0 (-1.0 to -1.0) |" in flips
-  assert "| 0.0 (0.0 to 0.0) |  | 4.00 |" in flips
-  assert "| 2.0 (2.0 to 2.0) |" in logs and "|  |  | 4.00 |" in logs
-  assert interval == "| interval | 4.0 (3.0–5.0) | 4.0 |  |  |  |  | 4.00 |"
+  assert "| 0.0 (0.0 to 0.0) |  | 4.00 (ef_below_50) |" in flips
+  assert "| 2.0 (2.0 to 2.0) |" in logs
+  assert "|  |  | 4.00 (ef_below_50) |" in logs
+  assert interval.startswith("| interval | 40 | 4.0 (3.0–5.0) | 4.0 |  |  |")
+  assert "Failed: flips, seed 1: no number" in lines
   assert "Not done for every seed: axes." in lines
 
 

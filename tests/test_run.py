@@ -115,6 +115,25 @@ def test_another_experiment_in_the_same_folder_is_refused(trained, settings):
     experiment.run(other, workdir, progress=False)
 
 
+def test_how_intervals_are_made_is_checked_before_training(settings):
+  with pytest.raises(ValueError, match="interval is 'delong'; allowed: perc"):
+    experiment.prepare(TRAIN, (*settings, "interval=delong"), tiny=True)
+
+
+def test_a_run_older_than_a_setting_is_what_it_was_by_default(
+  trained, settings, tmp_path
+):
+  older = tmp_path / "older"
+  shutil.copytree(trained[1], older)
+  record = json.loads((older / "run.json").read_text())
+  assert record["config"].pop("interval") == "percentile"
+  (older / "run.json").write_text(json.dumps(record))
+  assert experiment.rebuild(older).interval == "percentile"
+  other = experiment.prepare(TRAIN, (*settings, "interval=bca"), tiny=True)
+  with pytest.raises(ValueError, match="interval is None, now it is bca"):
+    experiment.run(other, older, progress=False)
+
+
 def test_settings_are_checked(settings):
   with pytest.raises(ValueError, match="cannot set optimizer.ratte"):
     experiment.prepare(TRAIN, (*settings, "optimizer.ratte=1.0"), tiny=True)

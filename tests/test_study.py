@@ -16,7 +16,7 @@ from echo_jax.evaluation.figures import encode_png
 from echo_jax.training.collapse import Collapsed
 from experiments import study, study_table
 from experiments.demo.recipe import TINY, as_words
-from experiments.items import Item, first_free, run_items
+from experiments.items import Item, first_free, refuse_other, run_items
 from experiments.study_table import Question, answers, told
 
 ITEMS = study.list_items((0,))
@@ -95,10 +95,10 @@ def test_what_another_study_trained_is_refused(tmp_path):
   folder.mkdir(parents=True)
   record = {"config": config.to_dict(), "tiny": False}
   (folder / "run.json").write_text(json.dumps(record))
-  study.refuse_other(item, tmp_path, study.RECIPE)
-  longer = dataclasses.replace(study.RECIPE, finetune_steps=641)
+  refuse_other(folder, module, as_words(settings))
+  longer = as_words(settings | {"run.steps": 641})
   with pytest.raises(ValueError, match="run.steps=640, this study sets 641"):
-    study.refuse_other(item, tmp_path, longer)
+    refuse_other(folder, module, longer)
 
 
 def test_every_arm_is_compared():

@@ -219,7 +219,7 @@ def test_what_another_process_is_at_is_left_to_it(
   items = items_in(tmp_path, "ab")
   words = sweep_words(monkeypatch, tmp_path, items)
   with locked(items[0].folder / sweep.LOCK):
-    assert main(words) == 0
+    assert main(words) == 1  # one is left
     assert main([*words, "--slurm"]) == 1  # no time is given
   told = capsys.readouterr()
   assert "2 items = 1 done + 0 failed + 1 with other processes" in told.out
@@ -280,14 +280,17 @@ def test_a_job_that_has_not_ended_is_not_submitted_again(
   (item,) = items_in(tmp_path, "a")
   before = place_on_slurm(tmp_path).start(item)
   assert json.loads((item.folder / "item.json").read_text()) == {
-    "settings": {}, "status": "begun", "seconds": 0.0, "job": "1",
+    "settings": {}, "status": "begun", "seconds": 0.0,
   }  # fmt: skip
+  assert (item.folder / "job.txt").read_text() == "1"
   again = place_on_slurm(tmp_path).start(item)
   assert len(slurm.queue) == 1 and not again.done()
   assert "waits for Slurm job 1, submitted before" in capsys.readouterr().err
   slurm.run("1")
   assert before.result(60) == again.result(60) == "done"
-  assert sweep.status_of(item) == "done"
+  # Nor one that ended after the list of items was made.
+  assert place_on_slurm(tmp_path).start(item).result(60) == "done"
+  assert sweep.status_of(item) == "done" and len(slurm.queue) == 1
 
 
 def test_an_item_whose_job_ended_too_early_is_submitted_again(slurm, tmp_path):
@@ -296,7 +299,7 @@ def test_an_item_whose_job_ended_too_early_is_submitted_again(slurm, tmp_path):
   slurm.ended["1"] = None  # as by Slurm, at the end of its time
   place_on_slurm(tmp_path).start(item)
   assert len(slurm.queue) == 2
-  assert json.loads((item.folder / "item.json").read_text())["job"] == "2"
+  assert (item.folder / "job.txt").read_text() == "2"
   slurm.ended["2"] = None
   with locked(item.folder / sweep.LOCK):  # somebody is at it here
     assert place_on_slurm(tmp_path).start(item).result(60) == sweep.HELD

@@ -11,10 +11,8 @@ from typing import Any
 from echo_jax.evaluation.estimate import Estimate, estimates_from_json
 from echo_jax.evaluation.tables import Protocol, validation_loss
 from echo_jax.experiment import (
-  COMPUTE,
-  FREE_SETTINGS,
   RUN_RECORD,
-  flat_settings,
+  numbered_settings,
   read_record,
 )
 from echo_jax.training.writers import LOG_NAME, read_log
@@ -69,7 +67,8 @@ class Run:
       split = self.record["config"]["data"]["validation_split"]
       return Protocol(split, 0, data, tiny)
     about = self.metrics["about"]
-    return Protocol(about["split"], about["clips_per_video"], data, tiny)
+    clips = None if self.baseline else about["clips_per_video"]
+    return Protocol(about["split"], clips, data, tiny)
 
   def estimates(self) -> list[Estimate]:
     """All that came out; of a pre-training run its validation loss."""
@@ -115,7 +114,7 @@ def find_runs(folders: Sequence[Path]) -> Iterator[Run]:
       if RUN_RECORD not in files or folder.resolve() in seen:
         continue
       seen.add(folder.resolve())
-      record = read_record(folder)
+      record = read_record(folder, baselines=True)
       if "metrics.json" in files:
         yield Run(folder, record, _metrics(folder, record))
       elif record["targets"]:
@@ -137,12 +136,3 @@ def _metrics(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         f"`echo-jax evaluate {folder}` again"
       )
   return found
-
-
-def numbered_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-  """By dotted name those that a number may depend on."""
-  return {
-    name: value
-    for name, value in flat_settings(config).items()
-    if name not in FREE_SETTINGS and not name.startswith(COMPUTE)
-  }

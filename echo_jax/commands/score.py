@@ -237,4 +237,5 @@ def _tokens_of(path: Path) -> str:
     told = json.loads(beside.read_text(encoding="utf-8"))
   except ValueError:  # somebody's own file of that name
     return ""
-  return told["tokens"] if isinstance(told, dict) and "probe" in told else ""
+  ours = isinstance(told, dict) and {"probe", "tokens"} <= told.keys()
+  return told["tokens"] if ours else ""

@@ -5,7 +5,8 @@ Given again, the command goes on where it was: items that have ended are left,
 others go on from their checkpoints, and Slurm jobs submitted before are waited
 for. One that fails is reported and does not stop the rest. Ctrl-C and SIGTERM
 end what runs here, which saves first; Slurm jobs go on. Several such commands
-may share a folder: each leaves to the others what they are at.  With `--from`,
+may share a folder: each leaves to the others what they are at, and ends with 1
+where something is left so.  With `--from`,
 every item is trained from each run of another sweep: what pre-training is worth
 is seen in what it is fine-tuned for.  Where that sweep had several seeds,
 `--same-seed` gives each run the item of its own seed alone, so that seeds stand
@@ -46,6 +47,7 @@ from echo_jax.training.writers import locked, write_whole
 STATUS = "item.json"
 OUTPUT = "output.txt"
 LOCK = "item.lock"
+JOB = "job.txt"  # the number of the Slurm job that was last submitted
 HELD = "held"  # by another process, which is at the item
 # What a command ends with that SIGTERM stopped: a training saves before it.
 STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)
@@ -125,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     f"{len(items)} items = {done} done + {len(failed)} failed"
     + (f" + {held} with other processes" if held else "")
   )
-  return 1 if failed else 0
+  return 1 if failed or held else 0
 
 
 def plan_items(args: argparse.Namespace) -> list[Item]:
@@ -179,10 +181,17 @@ def runs_to_start_from(folder: Path) -> list[str]:
   )  # fmt: skip
   if not found:
     raise ValueError(f"--from {folder}: there is no run in it")
+  found = [run for run in found if not _is_baseline(run)]
   for run in found:
     if (run / STATUS).exists() and status_of(Item(run, {}, ())) != "done":
       raise ValueError(f"--from {folder}: {run.name} has not ended")
   return [str(run) for run in found]
+
+
+def _is_baseline(run: Path) -> bool:
+  if not (run / experiment.RUN_RECORD).exists():
+    return False
+  return "baseline" in experiment.read_record(run, baselines=True)
 
 
 def of_its_seed(
@@ -232,19 +241,14 @@ def _commands(
 
 def status_of(item: Item) -> str:
   """`done`, `failed` or `begun`; `new` if it was never started."""
-  return _kept(item).get("status", "new")
-
-
-def _kept(item: Item) -> dict[str, Any]:
   path = item.folder / STATUS
   if not path.exists():
-    return {}
-  return json.loads(path.read_text(encoding="utf-8"))
+    return "new"
+  return json.loads(path.read_text(encoding="utf-8"))["status"]
 
 
-def _keep(item: Item, **told: Any) -> None:
-  """Writes this of an item's state beside what else is known of it."""
-  line = _kept(item) | {"settings": item.settings} | told
+def _keep_status(item: Item, status: str, seconds: float) -> None:
+  line = {"status": status, "settings": item.settings, "seconds": seconds}
   item.folder.mkdir(parents=True, exist_ok=True)
   write_whole(item.folder / STATUS, json.dumps(line, indent=2) + "\n")
 
@@ -266,9 +270,9 @@ def run_item(item: Item, told: threading.Event = NEVER) -> str:
     if status_of(item) == "done":  # by another process, a moment ago
       return "done"
     began = time.time()
-    _keep(item, status="begun", seconds=0.0)
+    _keep_status(item, "begun", 0.0)
     status = _run_commands(item, lock, told)
-    _keep(item, status=status, seconds=time.time() - began)
+    _keep_status(item, status, time.time() - began)
   return status
 
 
@@ -325,7 +329,11 @@ def on_this_machine(jobs: int) -> Place:
     print("stopping: what runs may save first", file=sys.stderr)
     pool.shutdown(cancel_futures=True)
 
-  return Place(lambda item: pool.submit(run_item, item, told), stop)
+  def run_here(item: Item) -> str:
+    (item.folder / JOB).unlink(missing_ok=True)
+    return run_item(item, told)
+
+  return Place(lambda item: pool.submit(run_here, item), stop)
 
 
 def on_slurm(args: argparse.Namespace) -> Place:
@@ -356,11 +364,13 @@ def on_slurm(args: argparse.Namespace) -> Place:
   def start(item: Item) -> Future:
     # So that of two such commands one submits and the other sees its job.
     with locked(args.workdir / "slurm.lock", wait=True):
+      if status_of(item) == "done":  # by another process, a moment ago
+        return _in_a_thread(lambda: "done")
       job = _unended_job(item, folder)
       if job is None and _is_free(item):
-        _keep(item, status="begun", seconds=0.0, job="")
+        _keep_status(item, "begun", 0.0)
         job = executor.submit(run_item, item)
-        _keep(item, job=job.job_id)
+        (item.folder / JOB).write_text(job.job_id, encoding="utf-8")
     return _in_a_thread(job.result if job else lambda: HELD)
 
   def stop() -> None:
@@ -373,16 +383,16 @@ def _unended_job(item: Item, folder: Path) -> Any:
   """The Slurm job that is to run an item, or runs it; None if there is none."""
   import submitit  # an extra, so not at the top
 
-  kept = _kept(item)
-  if kept.get("status") != "begun" or not kept.get("job"):
+  if status_of(item) != "begun" or not (item.folder / JOB).exists():
     return None
-  job = submitit.SlurmJob(folder, kept["job"])
+  number = (item.folder / JOB).read_text(encoding="utf-8")
+  job = submitit.SlurmJob(folder, number)
   if job.done():
     return None
   # A job that Slurm has forgotten looks as if it were still to come.
   print(
-    f"{item.folder}: waits for Slurm job {kept['job']}, submitted before; if "
-    f"squeue does not show it, remove {item.folder / STATUS}",
+    f"{item.folder}: waits for Slurm job {number}, submitted before; if "
+    f"squeue does not show it, remove {item.folder / JOB}",
     file=sys.stderr,
   )
   return job

@@ -186,7 +186,7 @@ def _how_many(one: Group, counts: Counts) -> str:
   if not one.whole:
     return "not known, no list of all was kept"
   unnamed = sum(not known for known in one.people.values())
-  by_rule = f", {counts(unnamed)} of them not named by their owner"
+  by_rule = f", {counts.people(unnamed)} of them not named by their owner"
   return counts.people(len(one.people)) + by_rule * bool(unnamed)
 
 

@@ -34,7 +34,7 @@ from echo_jax.evaluation.measured import call_classes, called_event
 from echo_jax.evaluation.predict import ClipPredictions
 from echo_jax.evaluation.predictions import write_predictions
 from echo_jax.evaluation.reliability import reliability_tables
-from echo_jax.evaluation.score import kind_of, score
+from echo_jax.evaluation.score import METHODS, kind_of, score
 from echo_jax.evaluation.subgroups import Subgroups, measure_subgroups
 from echo_jax.modalities import MODALITIES
 from echo_jax.targets import Target
@@ -56,6 +56,16 @@ LABELS = {
   "view": "View",
   "image_quality": "Image quality",
 }
+
+
+def check_interval(name: str) -> None:
+  """Raises ValueError if a report cannot have its intervals made so.
+
+  DeLong's are not for reports: they want one row a patient.
+  """
+  allowed = [one for one in METHODS if one != "delong"]
+  if name not in allowed:
+    raise ValueError(f"interval is {name!r}; allowed: {', '.join(allowed)}")
 
 
 def report_estimates(

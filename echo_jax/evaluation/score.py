@@ -90,7 +90,8 @@ def score(
   Raises:
     ValueError: nothing to score, or values that do not fit the target.
   """
-  check_method(method)
+  if method not in METHODS:
+    raise ValueError(f"method is {method!r}; allowed: {', '.join(METHODS)}")
   frame = at_level(check_predictions(frame), level)
   _warn_of_shared_patients(frame)
   there = list(dict.fromkeys(frame.target))
@@ -107,14 +108,6 @@ def score(
       dict(seed=seed, resamples=resamples, method=method),
     )  # fmt: skip
   return estimates
-
-
-def check_method(method: str) -> None:
-  """Raises ValueError if intervals cannot be made so."""
-  if method not in METHODS:
-    raise ValueError(
-      f"intervals by {method!r}; allowed: {', '.join(METHODS)}"
-    )
 
 
 class MeasuredRows(NamedTuple):

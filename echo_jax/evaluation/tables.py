@@ -29,13 +29,14 @@ class Protocol:
 
   Attributes:
     split: that was judged.
-    clips: a video, at most, that were predicted; 0 if nothing sees a clip.
+    clips: a video, at most, that were predicted; None of a baseline that sees
+      no clip.
     data: fingerprints of the data sets, as text.
     tiny: whether the model was the tiny one, whose numbers mean nothing.
   """
 
   split: str
-  clips: int
+  clips: int | None
   data: str
   tiny: bool = False
 
@@ -98,7 +99,7 @@ class Line:
 def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
   """Refuses runs that cannot stand in one table.
 
-  What sees no clip stands beside runs of any number of clips.
+  A baseline that sees no clip stands beside runs of any number of clips.
 
   Args:
     mixed: whether runs of several protocols may, each line marked with its own.
@@ -107,9 +108,10 @@ def check_protocols(results: Sequence[Result], mixed: bool = False) -> None:
     ValueError: names the runs.
   """
   ways: dict[Protocol, list[str]] = {}
-  seen = next((x.protocol.clips for x in results if x.protocol.clips), 0)
-  for one in results:
-    way = replace(one.protocol, clips=one.protocol.clips or seen)
+  seen = [one.protocol.clips for one in results]
+  first = next((clips for clips in seen if clips is not None), None)
+  for one, clips in zip(results, seen, strict=True):
+    way = replace(one.protocol, clips=first if clips is None else clips)
     ways.setdefault(way, []).append(one.folder)
   if len(ways) > 1 and not mixed:
     told = "; ".join(f"[{way}] {', '.join(of)}" for way, of in ways.items())

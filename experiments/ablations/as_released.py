@@ -4,8 +4,9 @@ Fine-tuning as described, with one point after another as in the paper's public
 code, and with all of them: EF, volumes and the class of EF in one run.  From
 scratch: weights of a pre-training run refuse another input contract, which
 sampling, resize and normalisation change (`as_released_pretrain` has theirs).
-Two points change no weight and train all the same: threshold and
-validation-as-test.
+Three points change no weight and train all the same: threshold, interval and
+validation-as-test.  `experiments/released_study.py` does it on SynthEcho, and
+what came out is in results/released.
 
 Example:
   echo-jax sweep experiments/ablations/as_released.py --workdir runs/released \\

@@ -86,12 +86,9 @@ def _find_runs(runs: Path) -> dict[str, list[Path]]:
     if not (folder / "predictions.csv").exists():
       raise ValueError(f"{folder} was not evaluated; run `echo-jax evaluate`")
     record = experiment.read_record(folder)
-    settings = experiment.flat_settings(record["config"])
+    settings = experiment.numbered_settings(record["config"])
     same = {
-      name: value
-      for name, value in settings.items()
-      if name not in (*VARIED, *experiment.FREE_SETTINGS)
-      and not name.startswith(experiment.COMPUTE)
+      name: value for name, value in settings.items() if name not in VARIED
     } | {name: record[name] for name in ("data", "contract_hash", "tiny")}
     if shared is None:
       shared, first = same, folder

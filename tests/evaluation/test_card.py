@@ -131,6 +131,7 @@ def older_run(workdir, folder):
   shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("checkpoints"))
   record = read_record(copy)
   record.pop("learnt_from", None)
+  record["config"].pop("interval", None)  # there was no such setting
   (copy / "run.json").write_text(json.dumps(record))
   return copy
 
@@ -154,6 +155,15 @@ def test_a_card_says_who_is_behind_the_first_weights(model_card, tmp_path):
   assert "it was chosen on" not in text and "rounded" not in text
   (copy / "patients.csv").unlink()
   assert "patients: the run kept no list" in cohort_in(card_of_run(copy))
+
+
+def test_few_whom_their_owner_did_not_name_do_not_follow(model_card, tmp_path):
+  workdir, _ = model_card
+  copy = older_run(workdir, tmp_path)
+  people = [Group("", "train", {f"s:{i}": i > 1 for i in range(42)})]
+  write_people(copy / "patients.csv", people)
+  text = cohort_in(card_of_run(copy))
+  assert "trained on: 40, <5 of them not named by their owner\n" in text
 
 
 def test_few_whom_a_run_was_chosen_on_do_not_follow(model_card, tmp_path):

@@ -254,7 +254,7 @@ def test_arguments_that_do_not_fit(clips):
     score(clips, targets=["ef"])
   with pytest.raises(ValueError, match="no target 'as'"):
     score(clips, binary=["as"])
-  with pytest.raises(ValueError, match="intervals by 'normal'"):
+  with pytest.raises(ValueError, match="method is 'normal'"):
     score(clips, method="normal")
   with pytest.raises(ValueError, match="has a truth"):
     score(clips.assign(truth=np.nan))
