@@ -338,6 +338,8 @@ def test_items_start_from_the_runs_of_another_sweep(tmp_path):
     run.mkdir(parents=True)
     (run / "run.json").write_text("{}")
     (run / "item.json").write_text('{"status": "done"}')
+  (tmp_path / "masks" / "count").mkdir()  # a baseline has no weights
+  (tmp_path / "masks" / "count" / "run.json").write_text('{"baseline": "x"}')
   items = planned(tmp_path)
   assert len(items) == 2 * 3
   assert items[0].folder.name == "init_from=mask.ratio=0.5,run.seed=0"

@@ -189,9 +189,8 @@ def runs_to_start_from(folder: Path) -> list[str]:
 
 
 def _is_baseline(run: Path) -> bool:
-  if not (run / experiment.RUN_RECORD).exists():
-    return False
-  return "baseline" in experiment.read_record(run, baselines=True)
+  path = run / experiment.RUN_RECORD
+  return path.exists() and "baseline" in json.loads(path.read_text("utf-8"))
 
 
 def of_its_seed(
