@@ -5,8 +5,8 @@ code, and with all of them: EF, volumes and the class of EF in one run.  From
 scratch: weights of a pre-training run refuse another input contract, which
 sampling, resize and normalisation change (`as_released_pretrain` has theirs).
 Three points change no weight and train all the same: threshold, interval and
-validation-as-test.  `experiments/released_study.py` does it on SynthEcho, and
-what came out is in results/released.
+validation-as-test.  `experiments/released_study.py` does it on SynthEcho;
+what came out of some points is in results/released.
 
 Example:
   echo-jax sweep experiments/ablations/as_released.py --workdir runs/released \\
